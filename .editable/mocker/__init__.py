@@ -1,0 +1,1 @@
+"""mocker runs jobs in containers without a daemon, without an image store and without root."""

@@ -1,0 +1,111 @@
+"""The busybox binary of the host: where it is, whether it will run alone, what it can do.
+
+In a root that has nothing else there is no loader and no library, so it must be static.
+"""
+
+import os
+import struct
+
+from .errors import SetupError
+
+_PT_INTERP = 3  # a program header of this type names the loader of a dynamic program, elf(5)
+_SEARCH_PATH = "/bin:/usr/bin:/usr/local/bin:/sbin:/usr/sbin"
+_INSTALL_HINT = "install busybox-static (Debian, Ubuntu, Alpine) or busybox (Fedora, Arch)"
+
+_applets: dict[tuple[str, int, int], tuple[str, ...]] = {}
+
+
+class Busybox:
+    """A busybox that can be put into a container.
+
+    Attributes:
+        path: Of the binary, on the host.
+        applets: The names it answers to.
+    """
+
+    __slots__ = ("applets", "path")
+
+    def __init__(self, path: str, applets: tuple[str, ...]) -> None:
+        self.path, self.applets = path, applets
+
+
+def find_busybox() -> Busybox:
+    """Return the first static busybox of the caller's PATH and the usual places.
+
+    Raises:
+        SetupError: There is none.
+    """
+    dynamic = ""
+    for directory in f"{os.environ.get('PATH', '')}:{_SEARCH_PATH}".split(":"):
+        path = f"{directory}/busybox"
+        if directory.startswith("/") and os.access(path, os.X_OK) and os.path.isfile(path):
+            if _is_static(path):
+                return Busybox(path, _list_applets(path))
+            dynamic = dynamic or path
+    if dynamic:
+        hint = f"it is not static; {_INSTALL_HINT}"
+        raise SetupError("use busybox", 0, dynamic, hint)
+    raise SetupError("find a static busybox", hint=_INSTALL_HINT)
+
+
+def default_rootfs() -> tuple[str, str]:
+    """Return the root for who asked for none: "busybox" where it can be had, else "host".
+
+    Returns:
+        (rootfs, why it is not busybox), the second empty if it is.
+    """
+    try:
+        find_busybox()
+    except SetupError as error:
+        return "host", f"using --rootfs host: {error}"
+    return "busybox", ""
+
+
+def _is_static(path: str) -> bool:
+    """Whether an ELF file asks for no loader; what is no ELF file is not static either."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+        if len(head) < 64 or head[:4] != b"\x7fELF":
+            return False
+        order = "<" if head[5] == 1 else ">"
+        wide = head[4] == 2
+        offset, size, count = (
+            (
+                *struct.unpack_from(order + "Q", head, 32),
+                *struct.unpack_from(order + "HH", head, 54),
+            )
+            if wide
+            else (
+                *struct.unpack_from(order + "I", head, 28),
+                *struct.unpack_from(order + "HH", head, 42),
+            )
+        )
+        file.seek(offset)
+        table = file.read(size * count)
+    types = (struct.unpack_from(order + "I", table, i * size)[0] for i in range(len(table) // size))
+    return _PT_INTERP not in types
+
+
+def _list_applets(path: str) -> tuple[str, ...]:
+    """Ask busybox for its applets, once for each binary in a process."""
+    stat = os.stat(path)
+    key = (path, stat.st_mtime_ns, stat.st_size)
+    if key not in _applets:
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        try:
+            pid = os.posix_spawn(
+                path,
+                ["busybox", "--list"],
+                {},
+                file_actions=[(os.POSIX_SPAWN_DUP2, write_end, 1)],
+                setsigmask=(),
+            )
+        finally:
+            os.close(write_end)
+        with open(read_end, "rb") as file:
+            names = file.read().decode("ascii", "replace").split()
+        _, status = os.waitpid(pid, 0)
+        if status or not names:
+            raise SetupError("list the applets of busybox", 0, path, f"it ended with {status}")
+        _applets[key] = tuple(n for n in names if n != "busybox" and "/" not in n)
+    return _applets[key]

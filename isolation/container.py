@@ -1,0 +1,241 @@
+"""A container as its parent sees it: made, watched, signalled, ended.
+
+Works from any program with one thread, and needs no event loop: a container has a descriptor to
+wait on for those that have one.
+"""
+
+import os
+import select
+import signal
+from types import TracebackType
+
+from .errors import SetupError
+from .exit_status import ExitStatus
+from .handshake import (
+    parse_status,
+    parse_stopped,
+    receive_failure,
+    receive_message,
+    receive_terminal,
+)
+from .hints import explain
+from .launch import Launch, launch
+from .plan import make_plan
+from .spec import ContainerSpec
+
+_NOT_FORWARDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
+
+
+class Container:
+    """A running container, and what its parent holds of it.
+
+    As a context manager it ends the container on the way out: nothing in it survives the block.
+
+    Attributes:
+        pid: Of its init, as the caller sees it.
+        spec: What was asked for.
+        notes: A sentence for each thing that is not quite as it was asked for.
+        terminal_fd: The other side of its terminal, see `ContainerSpec.terminal`; -1 without one.
+    """
+
+    __slots__ = ("_control", "_pidfd", "_report", "_status", "notes", "pid", "spec", "terminal_fd")
+
+    def __init__(self, spec: ContainerSpec, launched: Launch) -> None:
+        self.spec = spec
+        self.pid, self.notes = launched.pid, launched.notes
+        self._pidfd, self._control = launched.pidfd, launched.control
+        self._report = launched.report
+        self._status: ExitStatus | None = None
+        self.terminal_fd = -1
+
+    def wait_started(self) -> None:
+        """Wait until the command is executed.
+
+        Raises:
+            SetupError: A step was refused.
+            CommandError: The command could not be executed.
+        """
+        if self._report < 0:
+            return
+        error = receive_failure(self._report)
+        os.close(self._report)
+        self._report = -1
+        if error is None and self.spec.terminal:
+            self.terminal_fd = receive_terminal(self._control)
+        if error is None and self._died_unfinished():
+            error = SetupError("build the container", hint="its init was killed on the way")
+        if error is not None:
+            self.close()
+            raise explain(error) from None
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when the container is gone (a pidfd)."""
+        return self._pidfd
+
+    @property
+    def control_fd(self) -> int:
+        """A descriptor that becomes readable when `take_stop` may have something to say."""
+        return self._control.fileno()
+
+    def take_stop(self) -> int:
+        """Return the signal that stopped the command since this was last asked, 0 for none."""
+        stopped = 0
+        while message := receive_message(self._control):
+            self._status = self._status or parse_status(message)
+            stopped = parse_stopped(message) or stopped
+        return stopped
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the command; nothing happens if the container is gone.
+
+        SIGINT, SIGQUIT, SIGTSTP and SIGCONT go to its process group, as a terminal sends them.
+
+        Raises:
+            ValueError: SIGKILL, SIGSTOP and SIGCHLD can't be handed on; see `kill`.
+        """
+        if number in _NOT_FORWARDED:
+            raise ValueError(f"signal {number} can't be handed on to the command")
+        self._signal_init(number)
+
+    def kill(self) -> None:
+        """Kill everything in the container at once; nothing happens if it is gone."""
+        self._signal_init(signal.SIGKILL)
+
+    def stop(self, grace: float | None = None) -> ExitStatus:
+        """Send the stop signal, wait, and kill what is left.
+
+        Args:
+            grace: Seconds to wait; None for those of the spec.
+        """
+        self.send_signal(self.spec.stop_signal)
+        try:
+            return self.wait(self.spec.grace if grace is None else grace)
+        except TimeoutError:
+            self.kill()
+            return self.wait()
+
+    def poll(self) -> ExitStatus | None:
+        """Return how the command ended, or None while anything of the container is left."""
+        try:
+            return self.wait(0)
+        except TimeoutError:
+            return None
+
+    def wait(self, timeout: float | None = None) -> ExitStatus:
+        """Wait until nothing of the container is left, and return how its command ended.
+
+        Args:
+            timeout: Seconds to wait at most; None for as long as it takes.
+
+        Raises:
+            TimeoutError: The container is still there.
+        """
+        if self._pidfd < 0 and self._status is not None:
+            return self._status
+        if not _wait_readable(self._pidfd, timeout):
+            raise TimeoutError(f"container {self.pid} is still there after {timeout} s")
+        self.take_stop()
+        try:
+            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        except ChildProcessError:
+            result = None  # somebody else reaped it, such as a caller that ignores SIGCHLD
+        if self._status is None:
+            # The init died before it could tell: killed from outside, and the command with it.
+            self._status = ExitStatus(signal=signal.SIGKILL)
+            if result is not None and result.si_code == os.CLD_EXITED:
+                self._status = ExitStatus(code=result.si_status)
+        return self._status
+
+    def close(self) -> None:
+        """Kill what is left, wait for it, and let go of every descriptor."""
+        if self._pidfd >= 0:
+            self.kill()
+            self.wait()
+            os.close(self._pidfd)
+            self._pidfd = -1
+        self._control.close()
+        for name in ("_report", "terminal_fd"):
+            fd = getattr(self, name)
+            if fd >= 0:
+                os.close(fd)
+                setattr(self, name, -1)
+
+    def __enter__(self) -> "Container":
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _signal_init(self, number: int) -> None:
+        try:
+            signal.pidfd_send_signal(self._pidfd, number)
+        except ProcessLookupError:
+            pass  # it is gone, which is what a signal can at most achieve
+
+    def _died_unfinished(self) -> bool:
+        if not _wait_readable(self._pidfd, 0):
+            return False
+        self.take_stop()
+        return self._status is None
+
+
+def spawn(spec: ContainerSpec, *, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> Container:
+    """Make a container, and return when its command is executed.
+
+    Args:
+        spec: What to make.
+        stdin: A descriptor of the caller's, which the command gets itself: nothing is copied.
+        stdout: Likewise.
+        stderr: Likewise.
+
+    Raises:
+        SetupError: A step was refused; nothing is left of the container.
+        CommandError: The command could not be executed; nothing is left of the container.
+    """
+    try:
+        launched = launch(make_plan(spec), (stdin, stdout, stderr))
+    except SetupError as error:
+        raise explain(error) from None
+    container = Container(spec, launched)
+    container.wait_started()
+    return container
+
+
+def run(
+    spec: ContainerSpec,
+    *,
+    stdin: int = 0,
+    stdout: int = 1,
+    stderr: int = 2,
+    timeout: float | None = None,
+) -> ExitStatus:
+    """Make a container, wait until nothing of it is left, and return how its command ended.
+
+    Args:
+        spec: What to make.
+        stdin: A descriptor of the caller's for the command.
+        stdout: Likewise.
+        stderr: Likewise.
+        timeout: Seconds after which it is stopped, see `Container.stop`.
+
+    Raises:
+        TimeoutError: It had to be stopped; nothing is left of it.
+        SetupError, CommandError: As `spawn`.
+    """
+    with spawn(spec, stdin=stdin, stdout=stdout, stderr=stderr) as container:
+        try:
+            return container.wait(timeout)
+        except TimeoutError:
+            container.stop()
+            raise
+
+
+def _wait_readable(fd: int, timeout: float | None) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else max(0, timeout) * 1000))

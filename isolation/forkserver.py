@@ -1,0 +1,205 @@
+"""A small process to clone containers from, for programs that are big or have threads.
+
+A process with several threads can't go on in Python after a raw clone, and a big one forks slowly.
+So such a program forks this server as its first act, before it imports much and before its first
+thread. Each container is cloned with CLONE_PARENT: it is a child of the program, which waits for it
+and reaps it, and dies with the program and not with the server.
+
+    program                          fork server
+      │  ─── spec, 3 descriptors ───▶  │
+      │                                │  launch: clone3(CLONE_PARENT), ID maps, GO
+      │  ◀── pid, 3 descriptors ────   │
+      │  ◀────────────────── report, control ──────── the container's init
+
+Requests are served one at a time and in order; none waits for a command to be executed. A message
+is its length in eight bytes and that much JSON, the descriptors travel with the length.
+
+Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
+"""
+
+import gc
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from types import ModuleType, TracebackType
+
+from .container import Container
+from .errors import ForkServerError, IsolationError, SetupError
+from .hints import explain
+from .launch import Launch, check_one_thread, launch
+from .plan import make_plan
+from .spec import ContainerSpec, Rlimit, Tmpfs, Volume
+from .syscalls import PR_SET_PDEATHSIG, close_all_but, prctl, set_process_name
+
+_LENGTH = 8  # bytes, big endian
+_MAX_FDS = 3
+_CHUNK = 2**20  # bytes
+_TITLE = "mocker-fork"
+
+
+class ForkServer:
+    """A fork server, from its start to its end; a context manager.
+
+    Containers that it made live on when it ends.
+
+    Raises:
+        SetupError: The calling process already has several threads.
+    """
+
+    __slots__ = ("_socket", "pid")
+
+    def __init__(self) -> None:
+        check_one_thread()
+        _load_json()  # once for all requests, and before the fork
+        ours, theirs = socket.socketpair()
+        # Collected once and then left alone, so that few pages of the children are copied.
+        gc.collect()
+        gc.freeze()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        self.pid = os.fork()
+        if self.pid == 0:
+            _be_server(theirs)
+        gc.unfreeze()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()
+        self._socket = ours
+
+    def spawn(
+        self, spec: ContainerSpec, *, stdin: int = 0, stdout: int = 1, stderr: int = 2
+    ) -> Container:
+        """Make a container, and return when its command is executed: as `isolation.spawn`.
+
+        Raises:
+            ForkServerError: The server is gone.
+            SetupError, CommandError: As `isolation.spawn`; the server is unharmed.
+        """
+        container = self.start(spec, stdin=stdin, stdout=stdout, stderr=stderr)
+        container.wait_started()
+        return container
+
+    def start(
+        self, spec: ContainerSpec, *, stdin: int = 0, stdout: int = 1, stderr: int = 2
+    ) -> Container:
+        """Start to make a container; `Container.wait_started` tells what became of it.
+
+        Raises:
+            ForkServerError: The server is gone.
+            SetupError: It was refused before the init could begin.
+        """
+        try:
+            _send(self._socket, _render_spec(spec), [stdin, stdout, stderr])
+            text, fds = _receive(self._socket)
+        except (OSError, EOFError) as error:
+            raise ForkServerError(f"cannot ask fork server {self.pid}: it is gone") from error
+        answer = _load_json().loads(text)
+        if "error" in answer:
+            raise explain(SetupError(*answer["error"]))
+        pidfd, control, report = fds
+        control_socket = socket.socket(fileno=control)
+        launched = Launch(answer["pid"], pidfd, control_socket, report, answer["notes"])
+        return Container(spec, launched)
+
+    def close(self) -> None:
+        """End the server and reap it; containers go on."""
+        self._socket.close()
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            pass  # somebody who reaps everything was faster
+
+    def __enter__(self) -> "ForkServer":
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _be_server(requests: socket.socket) -> None:
+    """Answer requests until the program closes its end; does not return."""
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        set_process_name(_TITLE)
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        close_all_but(requests.fileno(), first=3)
+        while True:
+            text, stdio = _receive(requests)
+            _answer(requests, text, stdio)
+    except EOFError:
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _answer(requests: socket.socket, text: bytes, stdio: list[int]) -> None:
+    try:
+        launched = launch(make_plan(_parse_spec(text)), stdio, sibling=True)
+    except SetupError as error:
+        fields = [error.step, error.errno, error.path, error.hint]
+        _send(requests, _load_json().dumps({"error": fields}).encode())
+    except IsolationError as error:
+        _send(requests, _load_json().dumps({"error": [f"use the spec: {error}"]}).encode())
+    else:
+        fds = [launched.pidfd, launched.control.fileno(), launched.report]
+        answer = {"pid": launched.pid, "notes": launched.notes}
+        _send(requests, _load_json().dumps(answer).encode(), fds)
+        launched.close()
+    finally:
+        for fd in stdio:
+            os.close(fd)
+
+
+def _render_spec(spec: ContainerSpec) -> bytes:
+    fields = {name: getattr(spec, name) for name in spec.__slots__}
+    fields["volumes"] = [[v.source, v.destination, v.read_only] for v in spec.volumes]
+    fields["tmpfs"] = [[t.destination, t.size, t.mode] for t in spec.tmpfs]
+    fields["rlimits"] = [[r.name, r.soft, r.hard] for r in spec.rlimits]
+    return bytes(_load_json().dumps(fields), "ascii")
+
+
+def _parse_spec(text: bytes) -> ContainerSpec:
+    fields = _load_json().loads(text)
+    fields["volumes"] = [Volume(s, d, read_only=ro) for s, d, ro in fields["volumes"]]
+    fields["tmpfs"] = [Tmpfs(*values) for values in fields["tmpfs"]]
+    fields["rlimits"] = [Rlimit(*values) for values in fields["rlimits"]]
+    return ContainerSpec(**fields)
+
+
+def _load_json() -> ModuleType:
+    """Import json late: whoever runs a single container does without it."""
+    import json
+
+    return json
+
+
+def _send(peer: socket.socket, text: bytes, fds: Sequence[int] = ()) -> None:
+    head = len(text).to_bytes(_LENGTH, "big")
+    if fds:
+        socket.send_fds(peer, [head], list(fds))
+    else:
+        peer.sendall(head)
+    peer.sendall(text)
+
+
+def _receive(peer: socket.socket) -> tuple[bytes, list[int]]:
+    head, fds, _, _ = socket.recv_fds(peer, _LENGTH, _MAX_FDS)
+    size = int.from_bytes(_receive_rest(peer, head, _LENGTH), "big")
+    return _receive_rest(peer, b"", size), fds
+
+
+def _receive_rest(peer: socket.socket, start: bytes, size: int) -> bytes:
+    chunks, missing = [start], size - len(start)
+    while missing:
+        chunk = peer.recv(min(missing, _CHUNK))
+        if not chunk:
+            raise EOFError
+        chunks.append(chunk)
+        missing -= len(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,159 @@
+"""What parent, init and command tell one another while a container comes to be.
+
+      parent                       init (PID 1)                     command
+        │  clone3                      │                               │
+        ├─────────────────────────────▶│                               │
+        │  write ID maps               │                               │
+        │  ─── control: GO + trees ───▶│                               │
+        │                              │ steps of the plan             │
+        │  ◀── control: TERMINAL+fd ───│ (only with a terminal)        │
+        │                              │  fork                         │
+        │                              ├──────────────────────────────▶│ user, limits, …
+        │  ◀───────────── report: end of file ─────────────────────────┤ execve succeeded
+        │  ◀───────────── report: a failure ───────────────────────────┤ or any step failed
+        │                              │◀──────────────────────────────┘
+        │  ◀── control: EXITED, … ─────│
+        ▼                              ▼
+
+The report is a pipe whose write end is close-on-exec and held by the init only until the command is
+forked. The control socket keeps messages apart (SOCK_SEQPACKET) and carries descriptors. Its end is
+also how each side notices that the other is gone.
+"""
+
+import os
+import socket
+from errno import ECONNRESET
+
+from .errors import CommandError, IsolationError, SetupError
+from .exit_status import ExitStatus
+
+_GO = b"go"
+_TREES = b"trees"
+_TERMINAL = b"terminal"
+
+_MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
+_MAX_MESSAGE = 2**16  # bytes; a failure with two paths and what newuidmap said fits
+
+
+def send_go(control: socket.socket, trees: list[int]) -> None:
+    """Tell the init to begin, with the trees of the host that it is to attach."""
+    for start in range(0, len(trees), _MAX_FDS):
+        socket.send_fds(control, [_TREES], trees[start : start + _MAX_FDS])
+    control.send(_GO)
+
+
+def send_refusal(control: socket.socket, error: SetupError) -> None:
+    """Tell the init that the parent could not do its part, which it then reports as a failure."""
+    control.send(_render_failure(error))
+
+
+def receive_go(control: socket.socket) -> list[int]:
+    """Wait for the parent, and return the trees that it sent.
+
+    Raises:
+        EOFError: The parent is gone.
+        IsolationError: The parent could not do its part.
+    """
+    trees: list[int] = []
+    while True:
+        message, fds, _, _ = socket.recv_fds(control, _MAX_MESSAGE, _MAX_FDS)
+        trees += fds
+        if message == _GO:
+            return trees
+        if not message:
+            raise EOFError
+        if message != _TREES:
+            raise _parse_failure(message)
+
+
+def send_failure(report: int, error: IsolationError) -> None:
+    """Write why the container did not come to be, from the child's side."""
+    os.write(report, _render_failure(error))
+
+
+def receive_failure(report: int) -> IsolationError | None:
+    """Wait until the command is executed (None), or until something failed (why)."""
+    chunks = []
+    while chunk := os.read(report, _MAX_MESSAGE):
+        chunks.append(chunk)
+    return _parse_failure(b"".join(chunks)) if chunks else None
+
+
+def send_exit(control: socket.socket, status: ExitStatus) -> None:
+    """Tell the parent how the command ended, if it still listens."""
+    word = f"exited {status.code}" if status.code is not None else f"killed {status.signal}"
+    _send_quietly(control, word)
+
+
+def send_stopped(control: socket.socket, signal: int) -> None:
+    """Tell the parent that a signal stopped the command, as job control does."""
+    _send_quietly(control, f"stopped {signal}")
+
+
+def parse_status(message: bytes) -> ExitStatus | None:
+    """Return what an EXITED message says, None for any other."""
+    word, _, number = message.decode().partition(" ")
+    if word == "exited":
+        return ExitStatus(code=int(number))
+    if word == "killed":
+        return ExitStatus(signal=int(number))
+    return None
+
+
+def parse_stopped(message: bytes) -> int:
+    """Return the signal that a STOPPED message names, 0 for any other message."""
+    word, _, number = message.decode().partition(" ")
+    return int(number) if word == "stopped" else 0
+
+
+def receive_message(control: socket.socket) -> bytes:
+    """Return the next message of the init without waiting; nothing if there is none.
+
+    A socket whose other end was killed with something unread says ECONNRESET once.
+    """
+    try:
+        return control.recv(_MAX_MESSAGE, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return b""
+    except OSError as error:
+        if error.errno != ECONNRESET:
+            raise
+        return b""
+
+
+def send_terminal(control: socket.socket, master: int) -> None:
+    """Hand the parent its side of the container's terminal."""
+    socket.send_fds(control, [_TERMINAL], [master])
+
+
+def receive_terminal(control: socket.socket) -> int:
+    """Return the parent's side of the container's terminal; it is there once the command is."""
+    _, fds, _, _ = socket.recv_fds(control, _MAX_MESSAGE, 1)
+    if not fds:
+        raise SetupError("open a terminal", hint="the init ended first")
+    return fds[0]
+
+
+def _render_failure(error: IsolationError) -> bytes:
+    fields: tuple[object, ...]
+    if isinstance(error, CommandError):
+        fields = ("command", error.command, error.errno, error.exit_code, error.hint)
+    elif isinstance(error, SetupError):
+        fields = ("setup", error.step, error.errno, error.path, error.hint)
+    else:
+        fields = ("setup", str(error), 0, "", "")
+    return "\0".join(map(str, fields)).encode("utf-8", "surrogateescape")
+
+
+def _parse_failure(record: bytes) -> IsolationError:
+    kind, first, second, third, hint = record.decode("utf-8", "surrogateescape").split("\0")
+    if kind == "command":
+        return CommandError(first, int(second), int(third), hint)
+    return SetupError(first, int(second), third, hint)
+
+
+def _send_quietly(control: socket.socket, word: str) -> None:
+    try:
+        control.send(word.encode(), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+    except OSError:
+        pass  # the parent is gone or does not listen; the exit code says the same

@@ -1,0 +1,94 @@
+"""What to do about a refusal: which switch of the host is in the way, and how it is turned.
+
+Asked only after something was refused, so it may take its time to look.
+
+Source: user_namespaces(7); the kernel's Documentation/admin-guide/sysctl/user.rst; Ubuntu's
+"Restricted unprivileged user namespaces"; docker run(1), --security-opt.
+"""
+
+import os
+import sys
+from errno import EACCES, EAGAIN, ENOSPC, ENOSYS, EPERM, EUSERS
+
+from .errors import IsolationError, SetupError
+
+_APPARMOR_SWITCH = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+_DEBIAN_SWITCH = "/proc/sys/kernel/unprivileged_userns_clone"
+_MAX_SWITCH = "/proc/sys/user/max_user_namespaces"
+_OUTER = "start the outer container with --security-opt seccomp=unconfined, or --privileged"
+
+
+def explain(error: IsolationError) -> IsolationError:
+    """Return the error with a hint, where one is known and it has none."""
+    if isinstance(error, SetupError) and not error.hint:
+        hint = _find_hint(error)
+        if hint:
+            return SetupError(error.step, error.errno, error.path, hint)
+    return error
+
+
+def _find_hint(error: SetupError) -> str:
+    if error.step == "create namespaces":
+        return _explain_clone(error.errno)
+    if error.errno in {EPERM, EACCES}:
+        if error.path.startswith("/proc/") and "user mapping" in error.step:
+            return explain_apparmor() or _explain_mapping()
+        if error.step in {"mount proc", "mount sysfs"}:
+            return explain_apparmor() or (
+                f"the host's {error.path} is partly covered, as in a container; start the outer "
+                "one with --security-opt systempaths=unconfined"
+            )
+        return explain_apparmor()
+    return ""
+
+
+def explain_apparmor() -> str:
+    """Return how to turn AppArmor's restriction of user namespaces, if it is on."""
+    if os.geteuid() != 0 and read_switch(_APPARMOR_SWITCH) == "1":
+        python = os.path.realpath(sys.executable)
+        return (
+            "AppArmor lets ordinary users make user namespaces without rights in them; allow it "
+            f"with a profile for {python} that has 'userns,', "
+            "or with sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+        )
+    return ""
+
+
+def read_switch(path: str) -> str:
+    """Return what a file of /proc/sys has, nothing if there is no such switch."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def filters_system_calls() -> bool:
+    """Whether a seccomp filter is in force, as in an ordinary container of docker's."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            return any(line.split() == ["Seccomp:", "2"] for line in file)
+    except OSError:
+        return False
+
+
+def _explain_clone(errno: int) -> str:
+    if errno in {ENOSPC, EUSERS}:
+        if read_switch(_MAX_SWITCH) == "0":
+            return "user namespaces are switched off; turn on with sysctl user.max_user_namespaces"
+        return "a limit of sysctl user.max_*_namespaces is reached, or 32 are nested"
+    if errno == EAGAIN:
+        return "the limit on processes is reached; see ulimit -u, or pids.max of the cgroup"
+    return _explain_forbidden_clone() if errno in {EPERM, ENOSYS, EACCES} else ""
+
+
+def _explain_forbidden_clone() -> str:
+    if os.geteuid() != 0 and read_switch(_DEBIAN_SWITCH) == "0":
+        return "turn on with sysctl kernel.unprivileged_userns_clone=1"
+    if filters_system_calls():
+        return f"a seccomp filter forbids it; {_OUTER}"
+    return explain_apparmor()
+
+
+def _explain_mapping() -> str:
+    return "the caller lacks CAP_SETUID or CAP_SETGID over these IDs"

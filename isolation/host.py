@@ -1,0 +1,173 @@
+"""What this host grants: each thing tried out for real, each refusal with the switch to turn.
+
+Nothing is concluded from a version or a setting alone where it can be tried: a namespace is made,
+an overlay is mounted, a container is run, all in children that end at once.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+
+from .busybox import default_rootfs, find_busybox
+from .container import spawn
+from .errors import IsolationError, SetupError
+from .hints import explain, filters_system_calls, read_switch
+from .launch import check_one_thread
+from .namespaces import namespace_flags
+from .rootfs import try_overlay
+from .spec import ContainerSpec
+from .syscalls import CLONE_NEWNS, CLONE_NEWUSER, clone3
+from .user_mapping import find_helpers, plan_user_mapping, write_user_mapping
+
+_OLDEST_KERNEL = (5, 15)
+_LIMITS = ("memory", "cpu", "pids")
+
+
+class HostCheck:
+    """One thing that a host grants or refuses.
+
+    Attributes:
+        name: What was tried.
+        granted: Whether it works.
+        needed: Whether `mocker run` can't do without it.
+        detail: What was found, or why not and what to do about it.
+    """
+
+    __slots__ = ("detail", "granted", "name", "needed")
+
+    def __init__(self, name: str, detail: str, *, granted: bool, needed: bool) -> None:
+        self.name, self.detail, self.granted, self.needed = name, detail, granted, needed
+
+
+def check_host() -> tuple[HostCheck, ...]:
+    """Try out what containers need, and return what came of it; takes some 100 ms.
+
+    Raises:
+        SetupError: The calling process has several threads.
+    """
+    check_one_thread()
+    checks = [_check("kernel", _check_kernel)]
+    flags = namespace_flags(ContainerSpec(["true"], rootfs="host"))
+    checks += [
+        _check(f"{name} namespace", partial(_try_namespace, flag)) for name, flag in flags.items()
+    ]
+    checks += [
+        _check("subordinate IDs", _check_subordinate_ids, needed=False),
+        _check("overlay in a user namespace", _check_overlay, needed=False),
+        _check("cgroup v2 delegation", _check_cgroup, needed=False),
+        _check("seccomp", _check_seccomp, needed=False),
+        _check("busybox", lambda: find_busybox().path, needed=False),
+        _check("a container", _try_container),
+    ]
+    return tuple(checks)
+
+
+def _check(name: str, probe: Callable[[], str], *, needed: bool = True) -> HostCheck:
+    try:
+        return HostCheck(name, probe(), granted=True, needed=needed)
+    except IsolationError as error:
+        return HostCheck(name, str(explain(error)), granted=False, needed=needed)
+
+
+def _check_kernel() -> str:
+    release = os.uname().release
+    numbers = tuple(int(n) for n in release.split("-")[0].split(".")[:2] if n.isdecimal())
+    if numbers < _OLDEST_KERNEL:
+        raise SetupError("do with Linux " + release, hint="5.15 or later is needed")
+    return f"Linux {release}"
+
+
+def _try_namespace(flag: int) -> str:
+    _in_namespaces(CLONE_NEWUSER | flag, lambda: None, "create namespaces")
+    return "can be made"
+
+
+def _in_namespaces(flags: int, act: Callable[[], None], step: str) -> None:
+    """Run a function in a child with new namespaces, as root there."""
+    read_end, write_end = os.pipe()
+    try:
+        pid, pidfd = clone3(flags, signal.SIGCHLD)
+    except OSError as error:
+        os.close(read_end)
+        os.close(write_end)
+        raise SetupError(step, error.errno or 0) from error
+    if pid == 0:
+        code = 255
+        try:
+            if os.read(read_end, 1):
+                os.setresgid(0, 0, 0)
+                os.setresuid(0, 0, 0)
+                act()
+            code = 0
+        except OSError as error:
+            code = error.errno or code
+        finally:
+            os._exit(code)
+    try:
+        mapping = plan_user_mapping()
+        write_user_mapping(pid, mapping)
+        os.write(write_end, b"g")
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+        os.close(pidfd)
+        _, status = os.waitpid(pid, 0)
+    if status:
+        raise SetupError(step, os.waitstatus_to_exitcode(status))
+
+
+def _check_subordinate_ids() -> str:
+    mapping = plan_user_mapping()
+    if mapping.is_single:
+        missing = "" if find_helpers() else "install newuidmap (package uidmap), and "
+        raise SetupError(
+            "map more than the caller's own ID",
+            hint=f"{missing}grant a range with usermod --add-subuids 100000-165535 "
+            "--add-subgids 100000-165535 USER",
+        )
+    count = sum(r.count for r in mapping.uids)
+    return f"{count} user IDs, root is {mapping.root_uid} outside"
+
+
+def _check_overlay() -> str:
+    _in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_overlay, "mount overlay")
+    return "can be mounted"
+
+
+def _check_cgroup() -> str:
+    hint = "start mocker with systemd-run --user --scope -p Delegate=yes"
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            path = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
+        directory = f"/sys/fs/cgroup{path}".rstrip("/")
+        with open(f"{directory}/cgroup.controllers", encoding="ascii") as file:
+            controllers = file.read().split()
+    except OSError as error:
+        what = "the cgroup v2 hierarchy is not mounted on /sys/fs/cgroup"
+        raise SetupError("set limits by cgroup v2", 0, "", what) from error
+    missing = [name for name in _LIMITS if name not in controllers]
+    if missing or not os.access(directory, os.W_OK):
+        why = f"no controller {', '.join(missing)}" if missing else "not the caller's"
+        raise SetupError("set limits", 0, directory, f"{why}; {hint}")
+    return f"{directory} has {' '.join(controllers)}"
+
+
+def _check_seccomp() -> str:
+    if not read_switch("/proc/sys/kernel/seccomp/actions_avail"):
+        raise SetupError("filter system calls", hint="the kernel is built without seccomp")
+    return "a filter is in force already" if filters_system_calls() else "available"
+
+
+def _try_container() -> str:
+    rootfs, note = default_rootfs()
+    null = os.open("/dev/null", os.O_RDWR)
+    try:
+        spec = ContainerSpec(["true"], rootfs=rootfs)
+        with spawn(spec, stdin=null, stdout=null, stderr=null) as container:
+            status = container.wait()
+    finally:
+        os.close(null)
+    if not status.success:
+        raise SetupError("run a container", hint=f"its command ended with {status}")
+    return f"runs{'; ' if note else ''}{note}"

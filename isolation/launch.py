@@ -1,0 +1,179 @@
+"""The parent's side of making a container: clone, say who is who, hand over what is the host's.
+
+One clone3 with all namespaces makes the child, like a fork: no second program, no new stack. It
+goes on in `init`. Everything that takes rights which only the parent has is done here: the ID maps,
+and the ID-mapped clones of directories that root's containers see.
+"""
+
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from errno import EINVAL
+
+from .errors import SetupError
+from .handshake import send_go, send_refusal
+from .init import run_init
+from .mounts import open_source
+from .namespaces import namespace_flags
+from .plan import Plan
+from .privileges import own_pipes
+from .syscalls import CLONE_PARENT, clone3
+from .user_mapping import UserMapping, write_user_mapping
+
+_FIRST_FREE_FD = 3  # below are the standard descriptors, which the command gets
+
+
+class Launch:
+    """A container that was cloned and told to go on.
+
+    Attributes:
+        pid: Of its init.
+        pidfd: Of its init; close-on-exec, as the others.
+        control: To the init, see `handshake`.
+        report: Where a failure arrives, or end of file once the command is executed.
+        notes: A sentence for each thing that is not quite as it was asked for.
+    """
+
+    __slots__ = ("control", "notes", "pid", "pidfd", "report")
+
+    def __init__(
+        self, pid: int, pidfd: int, control: socket.socket, report: int, notes: Sequence[str] = ()
+    ) -> None:
+        self.pid, self.pidfd, self.control, self.report = pid, pidfd, control, report
+        self.notes = tuple(notes)
+
+    def close(self) -> None:
+        """Let go of every descriptor; the container goes on."""
+        self.control.close()
+        os.close(self.pidfd)
+        os.close(self.report)
+
+
+def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch:
+    """Start to make a container, and return while its init is still at work.
+
+    Args:
+        plan: What to do.
+        stdio: Three descriptors of the caller's for the command.
+        sibling: Make it a child of the caller's parent, as a fork server does.
+
+    Raises:
+        SetupError: The kernel refused before the init could begin.
+    """
+    check_one_thread()
+    for fd in stdio:
+        _check_open(fd)
+    control, remote = _socket_pair()
+    report, remote_report = map(_above_stdio, os.pipe2(os.O_CLOEXEC))
+    flags = sum(namespace_flags(plan.spec).values()) | (CLONE_PARENT if sibling else 0)
+    # A signal that arrives between clone and the init's own mask would run the caller's handlers.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid, pidfd = clone3(flags, 0 if sibling else signal.SIGCHLD)
+        if pid == 0:
+            run_init(plan, remote, remote_report, stdio)
+    except OSError as error:
+        control.close()
+        os.close(report)
+        raise SetupError("create namespaces", error.errno or 0) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        remote.close()
+        os.close(remote_report)
+    launched = Launch(pid, pidfd, control, report, plan.notes)
+    try:
+        _hand_over(launched, plan, stdio)
+    except BaseException:
+        launched.close()  # the init sees that its socket is closed, and ends
+        if not sibling:
+            os.waitpid(pid, 0)
+        raise
+    return launched
+
+
+def check_one_thread() -> None:
+    """Refuse to clone from a process with several threads.
+
+    Raises:
+        SetupError: A lock that another thread holds would never be released in the child.
+    """
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError as error:
+        hint = "mount proc there"
+        raise SetupError("count threads", error.errno or 0, "/proc/self/task", hint) from error
+    if threads > 1:
+        raise SetupError(
+            f"clone from a process with {threads} threads",
+            hint="start a ForkServer before the first thread, and spawn through it",
+        )
+
+
+def _hand_over(launched: Launch, plan: Plan, stdio: Sequence[int]) -> None:
+    """Do what the init can't, and tell it to go on, or why it can't."""
+    mapping, trees = plan.mapping, list[int]()
+    try:
+        if mapping is not None:
+            write_user_mapping(launched.pid, mapping)
+            if os.geteuid() == 0 and mapping.root_uid != 0:
+                own_pipes(stdio, mapping.root_uid)
+                trees = _open_mapped_trees(launched.pid, plan, mapping)
+        send_go(launched.control, trees)
+    except SetupError as error:
+        send_refusal(launched.control, error)
+    except BrokenPipeError:
+        pass  # the init has failed already, and its report says why
+    finally:
+        for tree in trees:
+            os.close(tree)
+
+
+def _open_mapped_trees(pid: int, plan: Plan, mapping: UserMapping) -> list[int]:
+    """Clone what the container is to see of the host, owners translated for its user namespace."""
+    trees: list[int] = []
+    if not plan.sources:
+        return trees
+    userns = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for source in plan.sources:
+            try:
+                trees.append(open_source(source, userns))
+            except OSError as error:
+                hint = "its file system can't; --userns host does without"
+                raise SetupError(
+                    f"map owners to {mapping.root_uid} and up",
+                    error.errno or 0,
+                    source.path,
+                    hint if error.errno == EINVAL else "",
+                ) from error
+    except BaseException:
+        for tree in trees:
+            os.close(tree)
+        raise
+    finally:
+        os.close(userns)
+    return trees
+
+
+def _check_open(fd: int) -> None:
+    try:
+        os.fstat(fd)
+    except OSError as error:
+        raise SetupError(f"hand on descriptor {fd}", error.errno or 0) from error
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    first, second = (socket.socket(fileno=_above_stdio(end.detach())) for end in pair)
+    return first, second
+
+
+def _above_stdio(fd: int) -> int:
+    """Return a descriptor out of the command's way, should the caller have closed its own."""
+    if fd >= _FIRST_FREE_FD:
+        return fd
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
+    os.close(fd)
+    return moved

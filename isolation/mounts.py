@@ -1,0 +1,185 @@
+"""How a file system gets to its place below the new root.
+
+Every destination is resolved by the kernel with the new root as its root (openat2(2),
+RESOLVE_IN_ROOT), and mounted on through the descriptor that came out of that. So whatever a
+hostile root directory has in a destination's way, `..` or a symbolic link, ends inside of it.
+
+The functions run in the child, before pivot_root, while the host's /proc is still in view: mount(2)
+takes a path, and /proc/self/fd/N is the path of a descriptor.
+"""
+
+import os
+from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENOENT
+from stat import S_ISDIR
+
+from .syscalls import (
+    AT_RECURSIVE,
+    MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_SLAVE,
+    OPEN_TREE_CLONE,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    mount,
+    mount_setattr,
+    move_mount,
+    open_tree,
+    openat2,
+)
+
+_MAX_LINKS = 40  # MAXSYMLINKS of the kernel
+_RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+
+
+class TreeSource:
+    """A part of the host's file system that is to appear in the container.
+
+    Attributes:
+        path: Absolute path on the host.
+        recursive: Whether the mounts below it come along.
+        attributes: MOUNT_ATTR_ bits that are set on every mount of it.
+        must_map: Whether a file system that can't be ID-mapped is refused; else its files belong
+            to nobody in the container.
+    """
+
+    __slots__ = ("attributes", "must_map", "path", "recursive")
+
+    def __init__(
+        self, path: str, *, recursive: bool, attributes: int, must_map: bool = True
+    ) -> None:
+        self.path, self.recursive = path, recursive
+        self.attributes, self.must_map = attributes, must_map
+
+
+def source_attributes(*, read_only: bool, devices: bool = False) -> int:
+    """Return the MOUNT_ATTR_ bits for something of the host's."""
+    attributes = MOUNT_ATTR_NOSUID | (0 if devices else MOUNT_ATTR_NODEV)
+    return attributes | (MOUNT_ATTR_RDONLY if read_only else 0)
+
+
+def open_source(source: TreeSource, userns_fd: int | None = None) -> int:
+    """Clone the mounts at a source into a tree that is attached nowhere.
+
+    Args:
+        source: What to clone.
+        userns_fd: Where given, the tree is ID-mapped for this user namespace, so that a file of
+            root's belongs to the container's root. Only the host's root may ask for that.
+
+    Returns:
+        A descriptor for `attach`.
+    """
+    flags = OPEN_TREE_CLONE | (AT_RECURSIVE if source.recursive else 0)
+    tree = open_tree(source.path, flags)
+    try:
+        if userns_fd is None:
+            mount_setattr(tree, source.attributes, recursive=source.recursive)
+        else:
+            _map_ids(tree, source, userns_fd)
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
+
+
+def _map_ids(tree: int, source: TreeSource, userns_fd: int) -> None:
+    # Cloned outside of the container's mount namespace, so its mounts are not slaves yet.
+    attributes, recursive = source.attributes, source.recursive
+    try:
+        mount_setattr(
+            tree,
+            attributes | MOUNT_ATTR_IDMAP,
+            recursive=recursive,
+            propagation=MS_SLAVE,
+            userns_fd=userns_fd,
+        )
+    except OSError as error:
+        if source.must_map or error.errno != EINVAL:
+            raise
+        mount_setattr(tree, attributes, recursive=recursive, propagation=MS_SLAVE)
+
+
+def attach(tree_fd: int, root_fd: int, path: str) -> None:
+    """Attach a detached tree at a path below the root, whose last part is made if missing."""
+    directory = S_ISDIR(os.stat(tree_fd).st_mode)
+    target = make_directory(root_fd, path) if directory else make_file(root_fd, path)
+    try:
+        move_mount(tree_fd, target)
+    finally:
+        os.close(target)
+
+
+def mount_new(
+    root_fd: int, path: str, fstype: str, flags: int = 0, data: str = "", source: str = "none"
+) -> None:
+    """Mount a fresh file system at a path below the root, which is made if it is missing."""
+    target = make_directory(root_fd, path)
+    try:
+        mount(source, f"/proc/self/fd/{target}", fstype, flags, data)
+    finally:
+        os.close(target)
+
+
+def open_in_root(root_fd: int, path: str, flags: int) -> int:
+    """Open a path as a process would whose root is `root_fd`."""
+    return openat2(root_fd, path, flags, _RESOLVE)
+
+
+def make_directory(root_fd: int, path: str) -> int:
+    """Return a descriptor of the directory at `path`, made with its parents where missing.
+
+    Raises:
+        OSError: ENOTDIR if something else is there, or whatever keeps it from being made.
+    """
+    return _make(root_fd, path, directory=True, links=_MAX_LINKS)
+
+
+def make_file(root_fd: int, path: str) -> int:
+    """Return a descriptor of what is at `path`; an empty file is made where nothing is.
+
+    Raises:
+        OSError: EISDIR if a directory is there, or whatever keeps it from being made.
+    """
+    fd = _make(root_fd, path, directory=False, links=_MAX_LINKS)
+    if S_ISDIR(os.stat(fd).st_mode):
+        os.close(fd)
+        raise OSError(EISDIR, os.strerror(EISDIR))
+    return fd
+
+
+def _make(root_fd: int, path: str, *, directory: bool, links: int) -> int:
+    flags = os.O_PATH | (os.O_DIRECTORY if directory else 0)
+    try:
+        return open_in_root(root_fd, path, flags)
+    except OSError as error:
+        if error.errno != ENOENT:
+            raise
+    if not links:
+        raise OSError(ELOOP, os.strerror(ELOOP))
+    head, _, name = path.rstrip("/").rpartition("/")
+    parent = _make(root_fd, head or "/", directory=True, links=links - 1)
+    try:
+        link = _make_one(parent, name, directory=directory)
+    finally:
+        os.close(parent)
+    if link is None:
+        return open_in_root(root_fd, path, flags)
+    # A link to nothing: what it names is to be made, inside, as open(2) with O_CREAT would.
+    target = link if link.startswith("/") else f"{head}/{link}"
+    return _make(root_fd, target, directory=directory, links=links - 1)
+
+
+def _make_one(parent: int, name: str, *, directory: bool) -> str | None:
+    """Make one entry, or return the text of the dangling symbolic link that stands there."""
+    try:
+        if directory:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        else:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(name, flags, 0o644, dir_fd=parent))
+    except OSError as error:
+        if error.errno != EEXIST:
+            raise
+        return os.readlink(name, dir_fd=parent)
+    return None

@@ -1,0 +1,100 @@
+"""Which namespaces a container has, and what is set in them once.
+
+Source: namespaces(7), pivot_root(2), netdevice(7).
+"""
+
+import fcntl
+import os
+import socket
+import struct
+from errno import EBUSY
+
+from .mounts import open_in_root
+from .spec import ContainerSpec
+from .steps import Setup
+from .syscalls import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    MNT_DETACH,
+    MS_REC,
+    MS_SLAVE,
+    mount,
+    pivot_root,
+    umount2,
+)
+
+_ALWAYS = {
+    "mount": CLONE_NEWNS,
+    "pid": CLONE_NEWPID,
+    "uts": CLONE_NEWUTS,
+    "ipc": CLONE_NEWIPC,
+    "cgroup": CLONE_NEWCGROUP,
+}
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 0x1
+_IFREQ = struct.Struct("16sH30x")  # struct ifreq with flags; 32 or 40 bytes are read
+
+
+def namespace_flags(spec: ContainerSpec) -> dict[str, int]:
+    """Return the namespaces that a container gets, by name, each with its clone flag."""
+    flags = dict(_ALWAYS)
+    if spec.userns == "private":
+        flags["user"] = CLONE_NEWUSER
+    if spec.network == "none":
+        flags["network"] = CLONE_NEWNET
+    return flags
+
+
+def set_hostname(_setup: Setup, name: str) -> None:
+    """Name the container in its UTS namespace."""
+    socket.sethostname(name)
+
+
+def set_mounts_slave(_setup: Setup) -> None:
+    """Keep mounts from propagating to the host.
+
+    Slave and not private: what the host unmounts later goes away here too, so that no container
+    holds up an unmount on the host. In a new user namespace the kernel does this by itself.
+    """
+    mount("none", "/", "", MS_REC | MS_SLAVE)
+
+
+def set_up_network(setup: Setup) -> None:
+    """Bring the loopback device up, and let everybody inside bind low ports and ping.
+
+    The kernel gives the device 127.0.0.1 and ::1 itself. The command has no capability over this
+    namespace, so what root may do elsewhere is granted here to all, as docker run does.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP))
+    last_gid = max(r.inside + r.count for r in setup.mapping.gids) - 1 if setup.mapping else 0
+    for name, value in (
+        ("ip_unprivileged_port_start", "0"),
+        ("ping_group_range", f"0 {last_gid}"),
+    ):
+        sysctl = open_in_root(setup.root_fd, f"/proc/sys/net/ipv4/{name}", os.O_WRONLY)
+        os.write(sysctl, value.encode())
+        os.close(sysctl)
+
+
+def pivot_to_root(setup: Setup) -> None:
+    """Make the new root the only one, and let go of the host's.
+
+    pivot_root(".", ".") puts the old root on top of the new one, so that no directory is needed
+    for it. What is on top is then taken off: the file system with the layers, where there is one,
+    because it lies on the old root, and the old root with everything below it.
+    """
+    os.fchdir(setup.root_fd)
+    pivot_root(".", ".")
+    if setup.base_fd >= 0:
+        umount2(".", MNT_DETACH)
+    umount2(".", MNT_DETACH)
+    os.chdir("/")
+    # A lookup of ".." at the root goes to whatever is mounted on top of it.
+    if not os.path.samestat(os.stat("/.."), os.fstat(setup.root_fd)):
+        raise OSError(EBUSY, os.strerror(EBUSY))

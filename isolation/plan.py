@@ -1,0 +1,204 @@
+"""The steps that turn empty namespaces into a container, in order, as data.
+
+The same table is walked twice: `describe` renders it for `--dry-run`, the init performs it. A step
+that fails says its own name, so an error message, the dry run and the code cannot drift apart.
+
+The order is the kernel's. Sources are cloned while the host is still in view; mount points are made
+before the root becomes read-only; pivot_root comes last, because nothing of the host can be reached
+afterwards, the standard library included.
+
+Source: pivot_root(2), mount_namespaces(7), the OCI runtime specification.
+"""
+
+import os
+from collections.abc import Sequence
+from stat import S_ISDIR
+
+from .busybox import find_busybox
+from .devices import KERNEL_PATHS, plan_kernel_filesystems
+from .errors import SetupError, SpecError
+from .mounts import TreeSource, make_directory, make_file, source_attributes
+from .namespaces import (
+    namespace_flags,
+    pivot_to_root,
+    set_hostname,
+    set_mounts_slave,
+    set_up_network,
+)
+from .privileges import clamp_rlimits
+from .process_title import find_strings
+from .rootfs import plan_rootfs
+from .spec import ContainerSpec, Tmpfs, Volume
+from .steps import Setup, Step
+from .syscalls import MOUNT_ATTR_RDONLY, mount_setattr
+from .terminal import open_terminal
+from .user_mapping import IdRange, UserMapping, plan_user_mapping
+
+
+class Plan:
+    """What is needed to make one container.
+
+    Attributes:
+        spec: What was asked for.
+        mapping: The IDs of its user namespace; None if it shares the caller's.
+        sources: What of the host appears in it; `Setup.open_tree` counts by this order.
+        steps: What the init does, in order.
+        rlimits: Limits for the command, those that the caller can give.
+        notes: A sentence for each thing that is not quite as asked for.
+        workdir: Where the command starts, if that is there: see `ContainerSpec.workdir`.
+        home_uid: Whose entry of the container's /etc/passwd names root's home directory.
+        strings: Where the process's command line is in memory, for `process_title`.
+    """
+
+    __slots__ = (
+        "home_uid",
+        "mapping",
+        "notes",
+        "rlimits",
+        "sources",
+        "spec",
+        "steps",
+        "strings",
+        "workdir",
+    )
+
+    def __init__(
+        self,
+        spec: ContainerSpec,
+        mapping: UserMapping | None,
+        sources: Sequence[TreeSource],
+        steps: Sequence[Step],
+    ) -> None:
+        self.spec, self.mapping = spec, mapping
+        self.sources, self.steps = tuple(sources), tuple(steps)
+        self.rlimits, self.notes = clamp_rlimits(spec.rlimits)
+        self.workdir = _choose_workdir(spec)
+        # With the host's files in view, the container's root is at home where the caller is.
+        self.home_uid = os.geteuid() if spec.rootfs == "host" else 0
+        self.strings = find_strings()
+
+
+class _Mount:
+    """A volume or a tmpfs: where it goes, and the step that puts it there."""
+
+    __slots__ = ("directory", "path", "step")
+
+    def __init__(self, path: str, step: Step, *, directory: bool) -> None:
+        self.path, self.step, self.directory = path, step, directory
+
+
+def make_plan(spec: ContainerSpec) -> Plan:
+    """Look at the host, and decide what has to be done for a container; change nothing.
+
+    Raises:
+        SetupError: Something that the container needs is not there.
+    """
+    if spec.userns == "host" and os.geteuid() != 0:
+        raise SetupError("share the host's user namespace", hint="only root may do that")
+    mapping = plan_user_mapping() if spec.userns == "private" else None
+    busybox = find_busybox() if spec.rootfs == "busybox" else None
+    sources: list[TreeSource] = []
+    root_steps = plan_rootfs(spec, sources, busybox)
+    mounts = _plan_mounts(spec, sources)
+    steps = [Step(f"set the host name to {spec.hostname}", "", set_hostname, spec.hostname)]
+    if mapping is None:
+        steps.append(Step("make the host's mounts slaves", "/", set_mounts_slave))
+    steps += root_steps
+    if spec.workdir is not None:
+        steps.append(_point_step(spec.workdir, directory=True))
+    if spec.read_only:
+        steps += [_point_step(path, directory=True) for path in KERNEL_PATHS]
+        steps += [_point_step(m.path, directory=m.directory) for m in mounts]
+        steps.append(Step("forbid writing", "/", _set_read_only))
+    steps += plan_kernel_filesystems(spec)
+    steps += [m.step for m in mounts]
+    if spec.terminal:
+        steps.append(Step("open a terminal", "/dev/pts/0", open_terminal))
+    if spec.network == "none":
+        steps.append(Step("bring lo up, open low ports and ping", "", set_up_network))
+    steps.append(Step("make it the only root, and let go of the host's", "/", pivot_to_root))
+    return Plan(spec, mapping, sources, steps)
+
+
+def describe(spec: ContainerSpec) -> tuple[str, ...]:
+    """Return what would be done to make a container, a step a line; nothing is done.
+
+    Raises:
+        SetupError: Something that the container needs is not there.
+    """
+    plan = make_plan(spec)
+    lines = [f"create namespaces: {', '.join(sorted(namespace_flags(spec)))}"]
+    if plan.mapping is not None:
+        for what, ranges in (("users", plan.mapping.uids), ("groups", plan.mapping.gids)):
+            text = ", ".join(_render_range(r) for r in ranges)
+            lines.append(f"map {what}: {text} outside")
+    lines += map(str, plan.steps)
+    lines.append("start the init as PID 1: it forwards signals and reaps")
+    if plan.mapping is not None:
+        lines.append("give the command a user, mount and host name namespace, all mounts locked")
+    lines += (f"set the limit {r.name} to {r.soft}:{r.hard}" for r in plan.rlimits)
+    lines.append(f"become user {spec.user or 'root'} in {plan.workdir}")
+    lines.append(f"execute {' '.join(map(repr, spec.argv))}")
+    return tuple(lines)
+
+
+def _choose_workdir(spec: ContainerSpec) -> str:
+    if spec.workdir is not None:
+        return spec.workdir
+    if spec.rootfs != "host":
+        return "/"
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"  # the caller's directory was removed
+
+
+def _plan_mounts(spec: ContainerSpec, sources: list[TreeSource]) -> list[_Mount]:
+    mounts = [_plan_volume(volume, sources) for volume in spec.volumes]
+    mounts += [_plan_tmpfs(tmpfs) for tmpfs in spec.tmpfs]
+    paths = [m.path for m in mounts]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise SpecError(f"two volumes or tmpfs have the destination {path!r}")
+    return sorted(mounts, key=lambda m: m.path.count("/"))  # parents before children
+
+
+def _plan_volume(volume: Volume, sources: list[TreeSource]) -> _Mount:
+    try:
+        directory = S_ISDIR(os.stat(volume.source).st_mode)
+    except OSError as error:
+        raise SetupError("open the volume source", error.errno or 0, volume.source) from error
+    attributes = source_attributes(read_only=volume.read_only)
+    action = f"bind {volume.source}{' read-only' if volume.read_only else ''}"
+    step = Step(action, volume.destination, Setup.attach, len(sources), volume.destination)
+    sources.append(TreeSource(volume.source, recursive=directory, attributes=attributes))
+    return _Mount(volume.destination, step, directory=directory)
+
+
+def _plan_tmpfs(tmpfs: Tmpfs) -> _Mount:
+    options = f"mode={tmpfs.mode:o}"
+    if tmpfs.size is not None:
+        options += f",size={tmpfs.size}"
+    path = tmpfs.destination
+    step = Step("mount tmpfs", path, Setup.mount_new, path, "tmpfs", 0, options)
+    return _Mount(path, step, directory=True)
+
+
+def _point_step(path: str, *, directory: bool) -> Step:
+    what = "directory" if directory else "file"
+    return Step(f"make the {what}", path, _make_point, path, directory)
+
+
+def _make_point(setup: Setup, path: str, directory: bool) -> None:
+    make = make_directory if directory else make_file
+    os.close(make(setup.root_fd, path))
+
+
+def _set_read_only(setup: Setup) -> None:
+    mount_setattr(setup.root_fd, MOUNT_ATTR_RDONLY, recursive=True)
+
+
+def _render_range(r: IdRange) -> str:
+    if r.count == 1:
+        return f"{r.inside} is {r.outside}"
+    return f"{r.inside}-{r.inside + r.count - 1} is {r.outside}-{r.outside + r.count - 1}"

@@ -1,0 +1,310 @@
+"""What the container finds at /: a fresh busybox root, a directory, or the host's files.
+
+Nothing that a container writes to its root outlasts it, unless it was asked for (`rw`): a fresh
+root is a tmpfs; a directory and the host are the lower layers of overlays whose upper layer is a
+tmpfs. All of that is mounted in the container's own mount namespace and goes away with it.
+
+The new root is stacked on top of the old one at "/". The old root stays reachable by absolute
+paths meanwhile, because a lookup that starts at a process's root does not follow mounts on it; so
+no directory of the host is needed as a mount point.
+
+The host as a root: overlay does not take "/" itself as a lower layer in a user namespace (its
+mounts are locked together), but takes each top-level directory that has no mounts below it. The
+others are bound read-only. For an ordinary user a file whose owner is not mapped can't be copied
+up, so the system's files are read-only in effect and the user's own are copy-on-write.
+
+Source: mount_namespaces(7), the kernel's Documentation/filesystems/overlayfs.rst.
+"""
+
+import os
+from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
+
+from .busybox import Busybox
+from .errors import SetupError
+from .etc_files import render_network_files, render_user_files
+from .mounts import (
+    TreeSource,
+    attach,
+    make_directory,
+    make_file,
+    mount_new,
+    open_in_root,
+    open_source,
+    source_attributes,
+)
+from .spec import ContainerSpec
+from .steps import Setup, Step
+from .syscalls import (
+    MS_NODEV,
+    MS_NOSUID,
+    OPEN_TREE_CLONE,
+    mount,
+    move_mount,
+    new_mount,
+    open_tree,
+)
+
+_OVERFLOW_ID = 65534  # what stat(2) shows for an owner that is not mapped
+_FRESH_DIRECTORIES = {
+    "bin": 0o755,
+    "dev": 0o755,
+    "etc": 0o755,
+    "home": 0o755,
+    "proc": 0o555,
+    "root": 0o700,
+    "run": 0o755,
+    "sys": 0o555,
+    "tmp": 0o1777,
+    "usr": 0o755,
+    "var": 0o755,
+    "var/tmp": 0o1777,
+}
+_FRESH_LINKS = {"sbin": "bin", "usr/bin": "../bin", "usr/sbin": "../bin", "var/run": "../run"}
+_COPY_CHUNK = 2**24  # bytes a sendfile(2) call; busybox fits in one
+
+_HOST_OWN = ("dev", "proc", "sys")  # mounted anew in every container
+_HOST_FRESH = {"/tmp": 0o1777, "/run": 0o755, "/var/tmp": 0o1777}
+
+
+def plan_rootfs(
+    spec: ContainerSpec, sources: list[TreeSource], busybox: Busybox | None
+) -> list[Step]:
+    """Return the steps that put the root in place, files of /etc included.
+
+    Args:
+        spec: What was asked for.
+        sources: Grows by what of the host is needed.
+        busybox: Needed for the root of that name.
+
+    Raises:
+        SetupError: The directory is missing or is none.
+    """
+    if busybox is not None:
+        return _plan_busybox(spec, busybox)
+    if spec.rootfs == "host":
+        return _plan_host(spec, sources)
+    return _plan_directory(spec, sources)
+
+
+def _plan_busybox(spec: ContainerSpec, busybox: Busybox) -> list[Step]:
+    # Who could write to the binary on the host gets a copy: a bind mount can be made writable.
+    writable = os.geteuid() != 0 and os.access(busybox.path, os.W_OK)
+    own = writable or spec.userns == "host"
+    how, place = ("copy", _copy_busybox) if own else ("bind", _bind_busybox)
+    files = render_user_files() | render_network_files(spec)
+    return [
+        Step("mount tmpfs", "/", _mount_fresh_root),
+        Step("make the usual directories", "/", _make_fresh_directories),
+        Step(f"{how} {busybox.path}", "/bin/busybox", place, busybox.path),
+        Step(f"link {len(busybox.applets)} applets", "/bin", _link_applets, busybox.applets),
+        Step(f"write {', '.join(files)}", "/etc", _write_files, files),
+    ]
+
+
+def _plan_directory(spec: ContainerSpec, sources: list[TreeSource]) -> list[Step]:
+    try:
+        mode = os.stat(spec.rootfs).st_mode
+    except OSError as error:
+        raise SetupError("open the rootfs", error.errno or 0, spec.rootfs) from error
+    if not S_ISDIR(mode):
+        raise SetupError("use as rootfs", 0, spec.rootfs, "it is not a directory")
+    writable = spec.rootfs_mode == "rw"
+    index, files = len(sources), render_network_files(spec)
+    sources.append(TreeSource(spec.rootfs, recursive=writable, attributes=0))
+    if writable:
+        place = Step(f"bind {spec.rootfs}", "/", _bind_root, index)
+    else:
+        place = Step(f"overlay {spec.rootfs}", "/", _overlay, index, "/")
+    return [
+        Step("mount tmpfs for what is not the directory's", "", _mount_base),
+        place,
+        # A directory that is written through gets no file that it does not have.
+        Step(f"bind {', '.join(files)}", "/etc", _bind_files, files, not writable),
+    ]
+
+
+def _plan_host(spec: ContainerSpec, sources: list[TreeSource]) -> list[Step]:
+    steps = [
+        Step("mount tmpfs for the layers that are written to", "", _mount_base),
+        Step("mount tmpfs", "/", _mount_host_root),
+    ]
+    mount_points = _read_mount_points()
+    for name in sorted(os.listdir("/")):
+        path = f"/{name}"
+        if name not in _HOST_OWN and path not in _HOST_FRESH:
+            below = any(point.startswith(f"{path}/") for point in mount_points)
+            steps += _plan_host_entry(path, sources, mounts_below=below)
+    for path, mode in _HOST_FRESH.items():
+        steps.append(Step("mount tmpfs", path, _mount_fresh, path, mode))
+    files = render_network_files(spec)
+    return [*steps, Step(f"bind {', '.join(files)}", "/etc", _bind_files, files, True)]
+
+
+def _plan_host_entry(path: str, sources: list[TreeSource], *, mounts_below: bool) -> list[Step]:
+    mode = os.lstat(path).st_mode
+    if S_ISLNK(mode):
+        return [Step(f"link to {os.readlink(path)}", path, _make_link, path)]
+    if S_ISDIR(mode) and not mounts_below:
+        sources.append(TreeSource(path, recursive=False, attributes=0, must_map=False))
+        action = "overlay the host's, or bind it read-only where the kernel refuses,"
+        return [Step(action, path, _overlay_or_bind, len(sources) - 1, path)]
+    if S_ISDIR(mode) or S_ISREG(mode):
+        attributes = source_attributes(read_only=True)
+        source = TreeSource(path, recursive=S_ISDIR(mode), attributes=attributes)
+        return [Step("bind the host's read-only", path, Setup.attach, source, path)]
+    return []  # a socket or a device in the host's root directory is nobody's program
+
+
+def _mount_fresh_root(setup: Setup) -> None:
+    setup.root_fd = _stack_tmpfs()
+
+
+def _make_fresh_directories(setup: Setup) -> None:
+    for name, mode in _FRESH_DIRECTORIES.items():
+        os.mkdir(name, mode, dir_fd=setup.root_fd)
+    for name, target in _FRESH_LINKS.items():
+        os.symlink(target, name, dir_fd=setup.root_fd)
+
+
+def _bind_busybox(setup: Setup, path: str) -> None:
+    attributes = source_attributes(read_only=True)
+    setup.attach(TreeSource(path, recursive=False, attributes=attributes), "/bin/busybox")
+
+
+def _copy_busybox(setup: Setup, path: str) -> None:
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    target = os.open("bin/busybox", flags, 0o755, dir_fd=setup.root_fd)
+    while os.sendfile(target, source, None, _COPY_CHUNK):
+        pass
+    os.close(target)
+    os.close(source)
+
+
+def _link_applets(setup: Setup, names: tuple[str, ...]) -> None:
+    bin_fd = os.open("bin", os.O_PATH | os.O_CLOEXEC, dir_fd=setup.root_fd)
+    for name in names:
+        os.symlink("busybox", name, dir_fd=bin_fd)
+    os.close(bin_fd)
+
+
+def _write_files(setup: Setup, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        _write_file(setup.root_fd, f"etc/{name}", text)
+
+
+def _mount_base(setup: Setup) -> None:
+    setup.base_fd = _stack_tmpfs()
+    for name in ("lower", "upper", "work", "root", "files"):
+        os.mkdir(name, 0o755, dir_fd=setup.base_fd)
+
+
+def _mount_host_root(setup: Setup) -> None:
+    mount_new(setup.base_fd, "/root", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
+    setup.root_fd = open_in_root(setup.base_fd, "/root", os.O_PATH)
+
+
+def _mount_fresh(setup: Setup, path: str, mode: int) -> None:
+    setup.mount_new(path, "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode:o}")
+
+
+def _make_link(setup: Setup, path: str) -> None:
+    os.symlink(os.readlink(path), path[1:], dir_fd=setup.root_fd)
+
+
+def _bind_root(setup: Setup, index: int) -> None:
+    attach(setup.open_tree(index), setup.base_fd, "/root")
+    setup.root_fd = open_in_root(setup.base_fd, "/root", os.O_PATH)
+
+
+def _overlay(setup: Setup, index: int, path: str) -> None:
+    """Mount source number `index` as the lower layer of an overlay; "/" makes it the root.
+
+    The paths of the layers are relative, so that no directory's name needs to be escaped.
+    """
+    base = setup.base_fd
+    attach(setup.open_tree(index), base, f"/lower/{index}")
+    below = os.stat(f"lower/{index}", dir_fd=base)
+    # The merged directory shows the attributes of its upper layer.
+    os.mkdir(f"upper/{index}", S_IMODE(below.st_mode), dir_fd=base)
+    if _OVERFLOW_ID not in {below.st_uid, below.st_gid}:
+        os.chown(f"upper/{index}", below.st_uid, below.st_gid, dir_fd=base)
+    os.mkdir(f"work/{index}", 0o755, dir_fd=base)
+    os.fchdir(base)
+    is_root = path == "/"
+    target = make_directory(base, "/root") if is_root else make_directory(setup.root_fd, path)
+    layers = f"lowerdir=lower/{index},upperdir=upper/{index},workdir=work/{index},userxattr"
+    mount("overlay", f"/proc/self/fd/{target}", "overlay", 0, layers)
+    os.close(target)
+    if is_root:
+        setup.root_fd = open_in_root(base, "/root", os.O_PATH)
+
+
+def _overlay_or_bind(setup: Setup, index: int, path: str) -> None:
+    try:
+        _overlay(setup, index, path)
+    except OSError:
+        # Not every file system can be a lower layer. Nothing lasts in this way either.
+        tree = open_source(
+            TreeSource(
+                f"/proc/self/fd/{setup.base_fd}/lower/{index}",
+                recursive=False,
+                attributes=source_attributes(read_only=True),
+            )
+        )
+        attach(tree, setup.root_fd, path)
+        os.close(tree)
+
+
+def _bind_files(setup: Setup, files: dict[str, str], create: bool) -> None:
+    for name, text in files.items():
+        path = f"/etc/{name}"
+        try:
+            target = open_in_root(setup.root_fd, path, os.O_PATH)
+        except OSError:
+            if not create:
+                continue
+            target = make_file(setup.root_fd, path)
+        _write_file(setup.base_fd, f"files/{name}", text)
+        tree = open_tree(f"files/{name}", OPEN_TREE_CLONE, setup.base_fd)
+        move_mount(tree, target)
+        os.close(tree)
+        os.close(target)
+
+
+def _stack_tmpfs() -> int:
+    tmpfs = new_mount("tmpfs", {"mode": "0755"})
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    move_mount(tmpfs, root)
+    os.close(root)
+    return tmpfs
+
+
+def _write_file(dir_fd: int, path: str, text: str) -> None:
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o644, dir_fd=dir_fd)
+    os.write(fd, text.encode("utf-8", "surrogateescape"))
+    os.close(fd)
+
+
+def _read_mount_points() -> list[str]:
+    """Return where something is mounted on the host, as proc(5) has it in mountinfo."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            points = [line.split()[4] for line in file]
+    except OSError as error:
+        raise SetupError("read", error.errno or 0, "/proc/self/mountinfo") from error
+    return [point.encode("latin-1", "ignore").decode("unicode_escape") for point in points]
+
+
+def try_overlay() -> None:
+    """Mount an overlay in the caller's mount namespace, which must be a new one.
+
+    Raises:
+        OSError: The kernel takes none there.
+    """
+    base = _stack_tmpfs()
+    os.fchdir(base)
+    for name in ("lower", "upper", "work", "root"):
+        os.mkdir(name, dir_fd=base)
+    mount("overlay", "root", "overlay", 0, "lowerdir=lower,upperdir=upper,workdir=work,userxattr")

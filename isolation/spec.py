@@ -1,0 +1,242 @@
+"""The description of a container: what is asked for, before any host is looked at.
+
+A spec is a value: it is checked once, when it is made, and never changes. Whatever can be known to
+be wrong without looking at the host (a newline in a host name, two words that exclude each other)
+raises SpecError here; whatever depends on the host is found out when the container is made.
+"""
+
+import resource
+from collections.abc import Iterable, Mapping
+from signal import SIGTERM
+
+from .errors import SpecError
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_HOSTNAME = "containerhostname"
+
+NETWORKS = ("none", "host")
+ROOTFS_MODES = ("overlay", "rw")
+USER_NAMESPACES = ("private", "host")
+
+_MAX_HOSTNAME = 64  # __NEW_UTS_LEN of the kernel
+_RESERVED = ("/proc",)  # a volume there could fake what init and libraries believe of themselves
+
+RLIMIT_NAMES = tuple(
+    sorted(name[7:].lower() for name in dir(resource) if name.startswith("RLIMIT_"))
+)
+
+
+class Volume:
+    """A directory or file of the host that the container sees.
+
+    Attributes:
+        source: Absolute path on the host.
+        destination: Absolute path in the container; made if it is missing.
+        read_only: Whether writing is forbidden, submounts included.
+    """
+
+    __slots__ = ("destination", "read_only", "source")
+
+    def __init__(self, source: str, destination: str, *, read_only: bool = False) -> None:
+        if not source.startswith("/"):
+            raise SpecError(f"volume source must be an absolute path, not {source!r}")
+        self.source = check_text(source, "volume source")
+        self.destination = check_destination(destination, "volume destination")
+        self.read_only = read_only
+
+
+class Tmpfs:
+    """A fresh file system in memory.
+
+    Attributes:
+        destination: Absolute path in the container; made if it is missing.
+        size: Bytes; None for the kernel's default, half of the memory.
+        mode: Permission bits of its root directory.
+    """
+
+    __slots__ = ("destination", "mode", "size")
+
+    def __init__(self, destination: str, size: int | None = None, mode: int = 0o1777) -> None:
+        if size is not None and size < 1:
+            raise SpecError(f"tmpfs size must be at least 1 byte, not {size}")
+        if not 0 <= mode <= 0o7777:
+            raise SpecError(f"tmpfs mode must be an octal number up to 7777, not {mode:o}")
+        self.destination = check_destination(destination, "tmpfs destination")
+        self.size, self.mode = size, mode
+
+
+class Rlimit:
+    """A limit of setrlimit(2).
+
+    Attributes:
+        name: As in `ulimit`, lower case: "nofile", "nproc", "core", …
+        soft: What is enforced; -1 for unlimited.
+        hard: What the command may raise it to; -1 for unlimited.
+    """
+
+    __slots__ = ("hard", "name", "soft")
+
+    def __init__(self, name: str, soft: int, hard: int | None = None) -> None:
+        hard = soft if hard is None else hard
+        if name not in RLIMIT_NAMES:
+            raise SpecError(f"ulimit must be one of {', '.join(RLIMIT_NAMES)}, not {name!r}")
+        if soft < -1 or hard < -1:
+            raise SpecError(f"ulimit {name} must be a number or unlimited (-1)")
+        if hard != -1 and (soft == -1 or soft > hard):
+            raise SpecError(f"ulimit {name}: soft limit {soft} is above the hard limit {hard}")
+        self.name, self.soft, self.hard = name, soft, hard
+
+
+class ContainerSpec:
+    """An isolated process tree, described.
+
+    Attributes:
+        argv: The command and its arguments, at least one. A command without a slash is looked up
+            in the container's PATH.
+        rootfs: "busybox" (a fresh root with busybox's applets), "host" (the host's files, nothing
+            that is done to them lasts), or the absolute path of a directory.
+        rootfs_mode: For a directory: "overlay" (writes vanish with the container) or "rw".
+        read_only: Whether the root, volumes and tmpfs apart, forbids writing.
+        volumes: Directories and files of the host, mounted in order of their destinations.
+        tmpfs: Fresh file systems in memory.
+        env: Variables on top of PATH, HOME, TERM and HOSTNAME.
+        workdir: Where the command starts; None for "/", and with "host" for the current
+            directory where the container has it.
+        user: "USER[:GROUP]", names or numbers, looked up in the container; None for root.
+        hostname: At most 64 bytes.
+        network: "none" (a loopback device alone) or "host".
+        userns: "private" (root inside is an unprivileged user outside) or "host" (needs root).
+        rlimits: Limits for the command.
+        grace: Seconds between SIGTERM and SIGKILL for what the command leaves behind.
+        stop_signal: What `Container.stop` sends first.
+        terminal: Whether the command gets a terminal of its own, see `Container.terminal_fd`.
+
+    Raises:
+        SpecError: A value that no host could carry out.
+    """
+
+    __slots__ = (
+        "argv",
+        "env",
+        "grace",
+        "hostname",
+        "network",
+        "read_only",
+        "rlimits",
+        "rootfs",
+        "rootfs_mode",
+        "stop_signal",
+        "terminal",
+        "tmpfs",
+        "user",
+        "userns",
+        "volumes",
+        "workdir",
+    )
+
+    def __init__(
+        self,
+        argv: Iterable[str],
+        *,
+        rootfs: str = "busybox",
+        rootfs_mode: str = "overlay",
+        read_only: bool = False,
+        volumes: Iterable[Volume] = (),
+        tmpfs: Iterable[Tmpfs] = (),
+        env: Mapping[str, str] | None = None,
+        workdir: str | None = None,
+        user: str | None = None,
+        hostname: str = DEFAULT_HOSTNAME,
+        network: str = "none",
+        userns: str = "private",
+        rlimits: Iterable[Rlimit] = (),
+        grace: float = 10.0,
+        stop_signal: int = SIGTERM,
+        terminal: bool = False,
+    ) -> None:
+        self.argv = tuple(check_text(word, "argument") for word in argv)
+        if not self.argv or not self.argv[0]:
+            raise SpecError("a container needs a command")
+        self.rootfs = check_text(rootfs, "rootfs")
+        if rootfs not in {"busybox", "host"} and not rootfs.startswith("/"):
+            raise SpecError(f"rootfs must be 'busybox', 'host' or an absolute path, not {rootfs!r}")
+        self.rootfs_mode = check_word(rootfs_mode, ROOTFS_MODES, "rootfs mode")
+        self.read_only = read_only
+        if rootfs_mode == "rw" and rootfs in {"busybox", "host"}:
+            raise SpecError(f"rootfs mode 'rw' needs a directory as rootfs, not {rootfs!r}")
+        if rootfs_mode == "rw" and read_only:
+            raise SpecError("rootfs mode 'rw' and a read-only root exclude each other")
+        self.volumes, self.tmpfs = tuple(volumes), tuple(tmpfs)
+        self.env = {
+            check_env_name(name): check_text(value, f"variable {name}")
+            for name, value in (env or {}).items()
+        }
+        self.workdir = workdir
+        if workdir is not None and not check_text(workdir, "workdir").startswith("/"):
+            raise SpecError(f"workdir must be an absolute path, not {workdir!r}")
+        self.user = None if user is None else check_user(user)
+        self.hostname = check_hostname(hostname)
+        self.network = check_word(network, NETWORKS, "network")
+        self.userns = check_word(userns, USER_NAMESPACES, "userns")
+        self.rlimits = tuple(rlimits)
+        if not grace >= 0:
+            raise SpecError(f"grace period must be 0 or more seconds, not {grace}")
+        self.grace = grace
+        self.stop_signal = stop_signal
+        self.terminal = terminal
+
+
+def check_text(text: str, what: str) -> str:
+    """Return `text`, or raise SpecError if the kernel cannot take it as a C string."""
+    if "\0" in text:
+        raise SpecError(f"{what} must not contain a NUL byte: {text!r}")
+    return text
+
+
+def check_word(word: str, words: tuple[str, ...], what: str) -> str:
+    """Return `word`, or raise SpecError if it is none of `words`."""
+    if word not in words:
+        raise SpecError(f"{what} must be one of {', '.join(map(repr, words))}, not {word!r}")
+    return word
+
+
+def check_destination(path: str, what: str) -> str:
+    """Return a mount destination, or raise SpecError if it cannot be one in any container."""
+    if not check_text(path, what).startswith("/"):
+        raise SpecError(f"{what} must be an absolute path, not {path!r}")
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise SpecError(f"{what} must not contain '..', as {path!r} does")
+    clean = "/" + "/".join(parts)
+    if clean == "/":
+        raise SpecError(f"{what} must not be the root; --rootfs sets that")
+    for reserved in _RESERVED:
+        if clean == reserved or clean.startswith(reserved + "/"):
+            raise SpecError(f"{what} must not be {reserved} or lie below it, as {path!r} does")
+    return clean
+
+
+def check_hostname(name: str) -> str:
+    """Return a host name, or raise SpecError if it is empty, too long, or not one line."""
+    size = len(name.encode("utf-8", "surrogateescape"))
+    if not 1 <= size <= _MAX_HOSTNAME:
+        raise SpecError(f"host name must have 1 to {_MAX_HOSTNAME} bytes, {name!r} has {size}")
+    if not name.isprintable() or any(map(str.isspace, name)) or "/" in name:
+        raise SpecError(f"host name must be one printable word, not {name!r}")
+    return name
+
+
+def check_env_name(name: str) -> str:
+    """Return the name of an environment variable, or raise SpecError."""
+    if not check_text(name, "variable name") or "=" in name:
+        raise SpecError(f"variable name must not be empty or contain '=', as {name!r} does")
+    return name
+
+
+def check_user(user: str) -> str:
+    """Return USER[:GROUP], or raise SpecError if a part is empty, negative or not one word."""
+    name, colon, group = check_text(user, "user").partition(":")
+    for part in (name, group) if colon else (name,):
+        if not part or part.startswith("-") or not part.isprintable() or ":" in part:
+            raise SpecError(f"user must be USER[:GROUP], names or numbers, not {user!r}")
+    return user

@@ -1,0 +1,334 @@
+"""The system calls that Python does not offer, under the kernel's own names.
+
+All ctypes of the project is here. Each function takes Python values, and raises OSError with the
+kernel's errno. Nothing is loaded lazily: the functions are called after pivot_root, when the
+standard library is out of reach.
+
+The library is opened as PyDLL, which keeps the GIL during a call: a child that comes back from
+clone3 must hold it, because no other thread exists there that could ever give it back. errno is
+read through the C library's own location, since ctypes copies it only where asked to.
+
+Calls are made by number where the C library of the oldest promised system has no wrapper. From
+number 424 on, Linux gives a call the same number on every architecture (alpha apart, which counts
+110 more), so no table by architecture is needed.
+"""
+
+import ctypes
+import os
+from collections.abc import Mapping
+
+CLONE_PIDFD = 0x1000
+CLONE_PARENT = 0x8000
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWCGROUP = 0x0200_0000
+CLONE_NEWUTS = 0x0400_0000
+CLONE_NEWIPC = 0x0800_0000
+CLONE_NEWUSER = 0x1000_0000
+CLONE_NEWPID = 0x2000_0000
+CLONE_NEWNET = 0x4000_0000
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REC = 0x4000
+MS_SLAVE = 0x8_0000
+MNT_DETACH = 2
+
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_IDMAP = 0x10_0000
+
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_IN_ROOT = 0x10
+
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+FSCONFIG_SET_STRING = 1
+FSCONFIG_CMD_CREATE = 6
+
+CLOSE_RANGE_CLOEXEC = 4
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
+PR_CAPBSET_DROP = 24
+PR_GET_NO_NEW_PRIVS = 39
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+_OPEN_TREE = 428
+_MOVE_MOUNT = 429
+_FSOPEN = 430
+_FSCONFIG = 431
+_FSMOUNT = 432
+_CLONE3 = 435
+_CLOSE_RANGE = 436
+_OPENAT2 = 437
+_MOUNT_SETATTR = 442
+
+_MAX_FD = 0xFFFF_FFFF
+
+_CAPABILITY_VERSION_3 = 0x2008_0522
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_mount = _libc.mount
+_mount.argtypes = [
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+]
+_umount2 = _libc.umount2
+_umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_pivot_root = _libc.pivot_root
+_pivot_root.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+_unshare = _libc.unshare
+_unshare.argtypes = [ctypes.c_int]
+_prctl = _libc.prctl
+_prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+_capset = _libc.capset
+_capset.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+
+
+class _CloneArgs(ctypes.Structure):
+    """struct clone_args of clone3(2), as of Linux 5.7."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_uint64)
+        for name in (
+            "flags",
+            "pidfd",
+            "child_tid",
+            "parent_tid",
+            "exit_signal",
+            "stack",
+            "stack_size",
+            "tls",
+            "set_tid",
+            "set_tid_size",
+            "cgroup",
+        )
+    )
+
+
+class _OpenHow(ctypes.Structure):
+    """struct open_how of openat2(2)."""
+
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+class _MountAttr(ctypes.Structure):
+    """struct mount_attr of mount_setattr(2)."""
+
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+def clone3(flags: int, exit_signal: int) -> tuple[int, int]:
+    """Clone the calling process, like a fork with namespaces.
+
+    The process must have one thread: the child goes on in Python, and a lock that another thread
+    held would never be released there.
+
+    Returns:
+        (pid, pidfd) in the parent, (0, -1) in the child. The pidfd is close-on-exec.
+    """
+    pidfd = ctypes.c_int(-1)
+    args = _CloneArgs(
+        flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal
+    )
+    pid = _check(_syscall(_CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args))))
+    return pid, pidfd.value if pid else -1
+
+
+def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "") -> None:
+    """Call mount(2); an empty fstype or data is passed as NULL."""
+    _check(
+        _mount(
+            os.fsencode(source),
+            os.fsencode(target),
+            fstype.encode() or None,
+            flags,
+            os.fsencode(data) or None,
+        )
+    )
+
+
+def umount2(target: str, flags: int) -> None:
+    """Call umount2(2)."""
+    _check(_umount2(os.fsencode(target), flags))
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """Call pivot_root(2)."""
+    _check(_pivot_root(os.fsencode(new_root), os.fsencode(put_old)))
+
+
+def open_tree(path: str, flags: int, dir_fd: int = AT_FDCWD) -> int:
+    """Call open_tree(2); returns a close-on-exec descriptor."""
+    return _check(
+        _syscall(
+            _OPEN_TREE,
+            ctypes.c_int(dir_fd),
+            os.fsencode(path),
+            ctypes.c_uint(flags | OPEN_TREE_CLOEXEC),
+        )
+    )
+
+
+def move_mount(tree_fd: int, target_fd: int) -> None:
+    """Call move_mount(2) from a descriptor onto a descriptor, so that no path is resolved."""
+    _check(
+        _syscall(
+            _MOVE_MOUNT,
+            ctypes.c_int(tree_fd),
+            b"",
+            ctypes.c_int(target_fd),
+            b"",
+            ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+        )
+    )
+
+
+def new_mount(fstype: str, options: Mapping[str, str]) -> int:
+    """Make a file system that is mounted nowhere yet: fsopen(2), fsconfig(2), fsmount(2).
+
+    Returns:
+        A close-on-exec descriptor of its root, for `move_mount`.
+    """
+    context = _check(_syscall(_FSOPEN, fstype.encode(), ctypes.c_uint(FSOPEN_CLOEXEC)))
+    try:
+        for key, value in options.items():
+            _fsconfig(context, FSCONFIG_SET_STRING, key.encode(), value.encode())
+        _fsconfig(context, FSCONFIG_CMD_CREATE, None, None)
+        return _check(
+            _syscall(
+                _FSMOUNT, ctypes.c_int(context), ctypes.c_uint(FSMOUNT_CLOEXEC), ctypes.c_uint(0)
+            )
+        )
+    finally:
+        os.close(context)
+
+
+def mount_setattr(
+    fd: int, attr_set: int, *, recursive: bool, propagation: int = 0, userns_fd: int = 0
+) -> None:
+    """Call mount_setattr(2) on the mount that a descriptor refers to; clears nothing."""
+    attr = _MountAttr(attr_set=attr_set, propagation=propagation, userns_fd=userns_fd)
+    _check(
+        _syscall(
+            _MOUNT_SETATTR,
+            ctypes.c_int(fd),
+            b"",
+            ctypes.c_uint(AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)),
+            ctypes.byref(attr),
+            ctypes.c_size_t(ctypes.sizeof(attr)),
+        )
+    )
+
+
+def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
+    """Call openat2(2); returns a close-on-exec descriptor."""
+    how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
+    return _check(
+        _syscall(
+            _OPENAT2,
+            ctypes.c_int(dir_fd),
+            os.fsencode(path),
+            ctypes.byref(how),
+            ctypes.c_size_t(ctypes.sizeof(how)),
+        )
+    )
+
+
+def close_range_cloexec(first: int) -> None:
+    """Mark every descriptor from `first` on close-on-exec."""
+    _close_range(first, _MAX_FD, CLOSE_RANGE_CLOEXEC)
+
+
+def close_all_but(fd: int, first: int = 0) -> None:
+    """Close every descriptor from `first` on, except one that is above it."""
+    if fd > first:
+        _close_range(first, fd - 1, 0)
+    _close_range(fd + 1, _MAX_FD, 0)
+
+
+def unshare(flags: int) -> None:
+    """Call unshare(2), which Python has from 3.12 on."""
+    _check(_unshare(flags))
+
+
+def prctl(option: int, argument: int = 0, argument3: int = 0) -> int:
+    """Call prctl(2) for the options that take numbers."""
+    return _check(_prctl(option, argument, argument3, 0, 0))
+
+
+def set_process_name(name: str) -> None:
+    """Name the calling thread for ps(1) and top(1); the kernel keeps 15 bytes."""
+    buffer = ctypes.create_string_buffer(name.encode())
+    _check(_prctl(PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0))
+
+
+def capset(capabilities: int) -> None:
+    """Set the permitted and effective capabilities to a bit mask, the inheritable ones to none."""
+    header = _CapHeader(version=_CAPABILITY_VERSION_3, pid=0)
+    low, high = capabilities & 0xFFFF_FFFF, capabilities >> 32
+    data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    _check(_capset(ctypes.byref(header), ctypes.byref(data)))
+
+
+def overwrite_memory(start: int, end: int, content: bytes) -> None:
+    """Fill the calling process's memory from `start` to `end` with `content`, then zeros."""
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, content, min(len(content), end - start))
+
+
+def _close_range(first: int, last: int, flags: int) -> None:
+    _check(_syscall(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags)))
+
+
+def _fsconfig(context: int, command: int, key: bytes | None, value: bytes | None) -> None:
+    _check(
+        _syscall(
+            _FSCONFIG,
+            ctypes.c_int(context),
+            ctypes.c_uint(command),
+            key,
+            value,
+            ctypes.c_int(0),
+        )
+    )
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno))
+    return result

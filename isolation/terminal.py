@@ -1,0 +1,43 @@
+"""The pseudoterminal of a container, opened in its own devpts.
+
+Opened from the inside, so that the command finds its terminal as /dev/pts/0; the master side
+travels to the parent, which relays. The other side is asked for through the master (TIOCGPTPEER)
+and not by its path, which could have been replaced.
+
+Source: pts(4), ioctl_tty(2).
+"""
+
+import fcntl
+import os
+import struct
+
+from .mounts import open_in_root
+from .steps import Setup
+
+_TIOCSPTLCK = 0x4004_5431
+_TIOCGPTPEER = 0x5441
+_TIOCSCTTY = 0x540E
+
+
+def open_terminal(setup: Setup) -> None:
+    """Open both sides of a terminal of the container; nothing else can have it open yet."""
+    flags = os.O_RDWR | os.O_NOCTTY
+    setup.master_fd = open_in_root(setup.root_fd, "/dev/pts/ptmx", flags)
+    fcntl.ioctl(setup.master_fd, _TIOCSPTLCK, struct.pack("i", 0))
+    setup.slave_fd = fcntl.ioctl(setup.master_fd, _TIOCGPTPEER, flags | os.O_CLOEXEC)
+
+
+def make_controlling_terminal(fd: int) -> None:
+    """Give the calling session leader a controlling terminal."""
+    fcntl.ioctl(fd, _TIOCSCTTY, 0)
+
+
+def take_foreground() -> None:
+    """Make the calling process's group the one that the terminal on a standard descriptor serves.
+
+    The caller blocks SIGTTOU, which a background group would get for that.
+    """
+    for fd in (0, 1, 2):
+        if os.isatty(fd):
+            os.tcsetpgrp(fd, os.getpgrp())
+            return

@@ -1,0 +1,275 @@
+"""Which user and group IDs a container sees, and who they are outside.
+
+The kernel takes the answer as text in /proc/PID/uid_map and /proc/PID/gid_map, one line a range
+(user_namespaces(7)). This module decides the ranges, builds that text and writes it; it runs in
+the parent, because a process may not map more than its own ID from inside its new namespace.
+
+Three callers, three answers. Root gets an unprivileged range, so that root in the container is
+nobody on the host. An ordinary user becomes root inside; where /etc/subuid and /etc/subgid grant
+more IDs and newuidmap(1) is there to check that, those follow as 1, 2, 3 and so on. Root of a user
+namespace that is itself only a part of the host's IDs (a container) hands on all that it has: it is
+nobody on the host already.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+
+from .errors import SetupError
+from .syscalls import PR_GET_NO_NEW_PRIVS, prctl
+
+_MAX_RANGES = 340  # user_namespaces(7), since Linux 4.15
+_ALL_IDS = 2**32 - 1  # 2**32 - 1 itself means "no ID" to the kernel
+_RANGE_SIZE = 65536
+_ROOT_RANGE_BASE = 0x8_0000  # the first ID of those that systemd sets aside for containers
+_ROOT_RANGE_LIMIT = 0x6FFF_0000  # the last, see systemd's "Users, Groups, UIDs and GIDs"
+_HELPERS = ("newuidmap", "newgidmap")
+_HELPER_PATH = "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin"
+
+
+class IdRange:
+    """A run of IDs: `count` of them, from `inside` in the container and `outside` on the host."""
+
+    __slots__ = ("count", "inside", "outside")
+
+    def __init__(self, inside: int, outside: int, count: int) -> None:
+        self.inside, self.outside, self.count = inside, outside, count
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, IdRange):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"IdRange({self.inside}, {self.outside}, {self.count})"
+
+    def _key(self) -> tuple[int, int, int]:
+        return self.inside, self.outside, self.count
+
+
+class UserMapping:
+    """Who is who, and how it is written.
+
+    Attributes:
+        uids: Ranges of user IDs.
+        gids: Ranges of group IDs.
+        helpers: Paths of newuidmap and newgidmap where they have to write, else empty.
+        deny_setgroups: Whether the kernel wants setgroups(2) forbidden first.
+    """
+
+    __slots__ = ("deny_setgroups", "gids", "helpers", "uids")
+
+    def __init__(
+        self,
+        uids: Sequence[IdRange],
+        gids: Sequence[IdRange],
+        *,
+        helpers: tuple[str, ...] = (),
+        deny_setgroups: bool = False,
+    ) -> None:
+        self.uids, self.gids = tuple(uids), tuple(gids)
+        self.helpers, self.deny_setgroups = helpers, deny_setgroups
+
+    def maps_uid(self, uid: int) -> bool:
+        """Whether a user ID exists inside."""
+        return any(r.inside <= uid < r.inside + r.count for r in self.uids)
+
+    def maps_gid(self, gid: int) -> bool:
+        """Whether a group ID exists inside."""
+        return any(r.inside <= gid < r.inside + r.count for r in self.gids)
+
+    @property
+    def root_uid(self) -> int:
+        """The ID outside of the container's root."""
+        return self.uids[0].outside
+
+    @property
+    def is_single(self) -> bool:
+        """Whether root is the only user inside."""
+        return sum(r.count for r in self.uids) == 1
+
+
+def plan_user_mapping() -> UserMapping:
+    """Return the mapping for a container of the calling process.
+
+    Source: user_namespaces(7), subuid(5), newuidmap(1).
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        own_uids, own_gids = _read_id_map("uid_map"), _read_id_map("gid_map")
+        if _is_whole(own_uids) and _is_whole(own_gids):
+            return UserMapping(_pick_root_range("/etc/subuid"), _pick_root_range("/etc/subgid"))
+        return UserMapping(_hand_on(own_uids), _hand_on(own_gids), deny_setgroups=False)
+    single = UserMapping([IdRange(0, uid, 1)], [IdRange(0, gid, 1)], deny_setgroups=True)
+    helpers = find_helpers()
+    if not helpers or prctl(PR_GET_NO_NEW_PRIVS):
+        return single
+    uids = _granted_after_self("/etc/subuid", uid)
+    gids = _granted_after_self("/etc/subgid", gid)
+    if len(uids) == 1 or len(gids) == 1:
+        return single
+    return UserMapping(uids, gids, helpers=helpers)
+
+
+def find_helpers() -> tuple[str, ...]:
+    """Return the paths of newuidmap and newgidmap, or nothing if one of them is missing."""
+    found = []
+    for name in _HELPERS:
+        for directory in _HELPER_PATH.split(":"):
+            path = f"{directory}/{name}"
+            if os.access(path, os.X_OK):
+                found.append(path)
+                break
+    return tuple(found) if len(found) == len(_HELPERS) else ()
+
+
+def read_subordinate_ids(path: str, names: Iterable[str]) -> list[tuple[int, int]]:
+    """Return the (first, count) pairs that /etc/subuid or /etc/subgid grants to any of `names`.
+
+    Lines that cannot be understood are passed over, as newuidmap(1) does.
+    """
+    wanted = set(names)
+    return [(first, count) for name, first, count in _read_subid_file(path) if name in wanted]
+
+
+def render_id_map(ranges: Iterable[IdRange]) -> str:
+    """Return the text the kernel wants in an ID map file.
+
+    Args:
+        ranges: At most 340 of them, none overlapping another on either side.
+
+    Returns:
+        One "inside outside length" line a range, in the given order.
+
+    Raises:
+        ValueError: Two ranges overlap, or there are more than 340.
+
+    Source: user_namespaces(7), "Defining user and group ID mappings".
+    """
+    ranges = tuple(ranges)
+    if len(ranges) > _MAX_RANGES:
+        raise ValueError(f"an ID map has at most {_MAX_RANGES} ranges, not {len(ranges)}")
+    for side in ("inside", "outside"):
+        end = 0
+        for first, count in sorted((getattr(r, side), r.count) for r in ranges):
+            if count < 1 or first < end or first + count > _ALL_IDS:
+                raise ValueError(f"ID ranges overlap or leave the 32 bits: {ranges}")
+            end = first + count
+    return "".join(f"{r.inside} {r.outside} {r.count}\n" for r in ranges)
+
+
+def write_user_mapping(pid: int, mapping: UserMapping) -> None:
+    """Give the new user namespace of process `pid` its IDs.
+
+    Raises:
+        SetupError: The kernel, or newuidmap(1), refused.
+    """
+    if mapping.helpers:
+        for helper, ranges in zip(mapping.helpers, (mapping.uids, mapping.gids), strict=True):
+            _run_helper(helper, pid, ranges)
+        return
+    if mapping.deny_setgroups:
+        _write_proc(pid, "setgroups", "deny")
+    _write_proc(pid, "uid_map", render_id_map(mapping.uids))
+    _write_proc(pid, "gid_map", render_id_map(mapping.gids))
+
+
+def _write_proc(pid: int, name: str, text: str) -> None:
+    path = f"/proc/{pid}/{name}"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise SetupError("write the user mapping", error.errno or 0, path) from error
+
+
+def _run_helper(helper: str, pid: int, ranges: Iterable[IdRange]) -> None:
+    numbers = [str(n) for r in ranges for n in (r.inside, r.outside, r.count)]
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    try:
+        child = os.posix_spawn(
+            helper,
+            [helper, str(pid), *numbers],
+            {},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, write_end, 2),
+                (os.POSIX_SPAWN_DUP2, write_end, 1),
+            ],
+            setsigmask=(),
+        )
+        os.close(write_end)
+        write_end = -1
+        said = os.read(read_end, 4096).decode(errors="replace").strip()
+        _, status = os.waitpid(child, 0)
+    finally:
+        os.close(read_end)
+        if write_end >= 0:
+            os.close(write_end)
+    if status:
+        raise SetupError(
+            f"map {' '.join(numbers)} with {helper}", hint=said or f"it ended with status {status}"
+        )
+
+
+def _granted_after_self(path: str, own: int) -> list[IdRange]:
+    names = {str(os.geteuid()), _user_name()}
+    ranges = [IdRange(0, own, 1)]
+    for first, count in read_subordinate_ids(path, names)[: _MAX_RANGES - 1]:
+        ranges.append(IdRange(ranges[-1].inside + ranges[-1].count, first, count))
+    return ranges
+
+
+def _user_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return ""
+
+
+def _read_subid_file(path: str) -> list[tuple[str, int, int]]:
+    entries = []
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                name, _, numbers = line.strip().partition(":")
+                first, _, count = numbers.partition(":")
+                if first.isdecimal() and count.isdecimal() and int(count) > 0:
+                    entries.append((name, int(first), int(count)))
+    except OSError:
+        return []
+    return entries
+
+
+def _pick_root_range(path: str) -> list[IdRange]:
+    """Choose IDs that nobody was granted, so that no user of the host owns the container."""
+    granted = _read_subid_file(path)
+    for name, first, count in granted:
+        if name in {"root", "0"} and count >= _RANGE_SIZE:
+            return [IdRange(0, first, _RANGE_SIZE)]
+    for base in range(_ROOT_RANGE_BASE, _ROOT_RANGE_LIMIT, _RANGE_SIZE):
+        if all(first >= base + _RANGE_SIZE or first + count <= base for _, first, count in granted):
+            return [IdRange(0, base, _RANGE_SIZE)]
+    raise SetupError("find unused IDs for the container", 0, path, "grant root a range there")
+
+
+def _read_id_map(name: str) -> list[IdRange]:
+    try:
+        with open(f"/proc/self/{name}", encoding="ascii") as file:
+            return [IdRange(*map(int, line.split())) for line in file]
+    except OSError as error:
+        raise SetupError("read", error.errno or 0, f"/proc/self/{name}") from error
+
+
+def _is_whole(ranges: list[IdRange]) -> bool:
+    return len(ranges) == 1 and ranges[0].count == _ALL_IDS
+
+
+def _hand_on(ranges: list[IdRange]) -> list[IdRange]:
+    return [IdRange(r.inside, r.inside, r.count) for r in sorted(ranges, key=lambda r: r.inside)]

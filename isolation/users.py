@@ -1,0 +1,133 @@
+"""Who the command runs as, looked up in the container's own /etc/passwd and /etc/group.
+
+The files belong to whoever made the root directory, so they are read with care: a FIFO there must
+not block, a huge file must not fill the memory. They are read after pivot_root, where a symbolic
+link can't lead out.
+
+Source: passwd(5), group(5); docker run(1), --user.
+"""
+
+import os
+from collections.abc import Iterator
+from stat import S_ISREG
+
+from .errors import SetupError
+from .user_mapping import UserMapping
+
+_MAX_FILE = 4 * 2**20  # bytes; 40,000 users fit
+_MAX_ID = 2**32 - 2  # 2**32 - 1 means "no ID" to the kernel
+_ROOT = 0
+
+
+class User:
+    """What the kernel and the environment need to know of a user.
+
+    Attributes:
+        uid: In the container.
+        gid: In the container.
+        groups: Supplementary groups.
+        home: Of the user's passwd entry, or "/".
+    """
+
+    __slots__ = ("gid", "groups", "home", "uid")
+
+    def __init__(self, uid: int, gid: int, groups: tuple[int, ...], home: str) -> None:
+        self.uid, self.gid, self.groups, self.home = uid, gid, groups, home
+
+
+def look_up_user(user: str | None, home_uid: int) -> User:
+    """Return the user that USER[:GROUP] names, in the root directory of the calling process.
+
+    Args:
+        user: Names or numbers; a number needs no entry in a file. None for root.
+        home_uid: Whose home directory root has, where `user` is None.
+
+    Raises:
+        SetupError: A name that is not there, or a number that is none.
+    """
+    if user is None:
+        entry = _find(_read_entries("/etc/passwd"), str(home_uid), 2)
+        return User(_ROOT, _ROOT, (), _home(entry))
+    name, _, group = user.partition(":")
+    passwd = _read_entries("/etc/passwd")
+    if name.isdecimal():
+        uid = _parse_id(name)
+        entry = _find(passwd, str(uid), 2)
+    else:
+        entry = _find(passwd, name, 0)
+        if entry is None:
+            raise SetupError(f"find user {name!r}", 0, "/etc/passwd", "the container has no such")
+        uid = _parse_id(entry[2])
+    if group:
+        return User(uid, _look_up_group(group), (), _home(entry))
+    if entry is None:
+        return User(uid, _ROOT, (), _home(entry))
+    members = tuple(
+        int(fields[2])
+        for fields in _read_entries("/etc/group")
+        if entry[0] in fields[3].split(",") and fields[2].isdecimal()
+    )
+    return User(uid, _parse_id(entry[3]), members, _home(entry))
+
+
+def become(user: User, mapping: UserMapping | None) -> None:
+    """Change the calling process to a user, groups first, because afterwards it could not.
+
+    Raises:
+        SetupError: The user namespace does not have these IDs.
+    """
+    if mapping is not None and not (mapping.maps_uid(user.uid) and mapping.maps_gid(user.gid)):
+        raise SetupError(
+            f"become user {user.uid}:{user.gid}",
+            hint="the container has no such ID; grant the caller a range in /etc/subuid and "
+            "/etc/subgid and install newuidmap (package uidmap)",
+        )
+    try:
+        os.setgroups(user.groups)
+    except PermissionError:
+        # The kernel forbids it where root is the only user; see user_namespaces(7), setgroups.
+        if mapping is None or not mapping.is_single:
+            raise
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+
+
+def _look_up_group(group: str) -> int:
+    if group.isdecimal():
+        return _parse_id(group)
+    entry = _find(_read_entries("/etc/group"), group, 0)
+    if entry is None:
+        raise SetupError(f"find group {group!r}", 0, "/etc/group", "the container has no such")
+    return _parse_id(entry[2])
+
+
+def _find(entries: Iterator[list[str]], value: str, field: int) -> list[str] | None:
+    return next((entry for entry in entries if entry[field] == value), None)
+
+
+def _home(entry: list[str] | None) -> str:
+    return (entry[5] if entry is not None and len(entry) > 5 else "") or "/"
+
+
+def _parse_id(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MAX_ID:
+        raise SetupError(f"use {text!r} as an ID", hint=f"IDs are numbers from 0 to {_MAX_ID}")
+    return int(text)
+
+
+def _read_entries(path: str) -> Iterator[list[str]]:
+    """Yield the fields of each line that has enough of them; nothing if there is no such file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if not S_ISREG(os.fstat(fd).st_mode):
+            return
+        text = os.read(fd, _MAX_FILE)
+    finally:
+        os.close(fd)
+    for line in text.decode("utf-8", "surrogateescape").split("\n"):
+        fields = line.split(":")
+        if len(fields) >= 4:
+            yield fields

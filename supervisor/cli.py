@@ -1,0 +1,60 @@
+"""The `mocker` command: which part of the program a command line is for, and how it ends.
+
+The first words decide what is imported. A traceback is never shown: what can go wrong is a sentence
+on stderr and an exit status.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+_USAGE = """\
+usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of its own
+       mocker check-host                       tell what this host grants, and what to turn on
+       mocker --version
+
+`mocker run --help` lists the options.
+"""
+_WRONG_USAGE = 2
+_WRITE_FAILED = 1
+
+
+def main() -> None:
+    """Be the `mocker` command; ends the process."""
+    # Until a container runs nothing needs an orderly end: no traceback for Ctrl-C, a closed pipe.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    code = run_command(sys.argv[1:])
+    try:
+        if sys.stdout is not None:  # closed by the caller
+            sys.stdout.flush()
+    except OSError as error:
+        os.write(2, f"mocker: cannot write to stdout: {error.strerror}\n".encode())
+        code = code or _WRITE_FAILED
+    os._exit(code)  # taking the interpreter apart would cost as much as a container
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Carry out a command line and return the exit status."""
+    match list(words):
+        case ["run", *arguments]:
+            from .run_command import run
+
+            return run(arguments)
+        case ["check-host"]:
+            from .check_host_command import print_host_checks
+
+            return print_host_checks()
+        case ["--version"]:
+            from importlib.metadata import version
+
+            print("mocker", version("mocker-supervise"))
+            return os.EX_OK
+        case ["--help" | "-h" | "help"]:
+            print(_USAGE, end="")
+            return os.EX_OK
+        case _:
+            what = f"unknown command {words[0]!r}" if words else "a command is needed"
+            print(f"mocker: {what}\n{_USAGE}", end="", file=sys.stderr)
+            return _WRONG_USAGE

@@ -1,0 +1,147 @@
+"""Stay in the foreground while a container runs: forward signals, keep time, return its status.
+
+Without a terminal the command has the caller's own descriptors, so there is nothing to relay and no
+event loop to load: one wait for signals is all.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from mocker.isolation import Container, ContainerSpec, spawn
+
+TIMED_OUT = 124  # as timeout(1)
+
+_SYNCHRONOUS = {
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGSEGV,
+    signal.SIGSYS,
+    signal.SIGTRAP,
+}
+_OURS = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
+_ENDING = {signal.SIGTERM, signal.SIGINT}
+
+
+class Watch:
+    """What has been asked of a container so far: signals that end it, and its time.
+
+    Attributes:
+        timed_out: Whether it ran into its time limit.
+    """
+
+    def __init__(self, container: Container, timeout: float | None) -> None:
+        self.timed_out = False
+        self._container = container
+        self._asked_to_end = False
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def forward(self, number: int) -> None:
+        """Hand a signal on to the command; the second that asks it to end kills everything."""
+        if number in _ENDING and self._asked_to_end:
+            self._container.kill()
+            return
+        self._asked_to_end |= number in _ENDING
+        self._container.send_signal(number)
+
+    def remaining(self) -> float | None:
+        """Return the seconds until `keep_time` has something to do; None for never."""
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline - time.monotonic())
+
+    def keep_time(self) -> None:
+        """Stop the command if its time is over, and kill it if it was stopped a while ago."""
+        if self._deadline is None or self.remaining():
+            return
+        spec = self._container.spec
+        if self.timed_out:
+            self._deadline = None
+            self._container.kill()
+        else:
+            self.timed_out = True
+            self._deadline = time.monotonic() + spec.grace
+            self._container.send_signal(spec.stop_signal)
+
+
+def run_foreground(spec: ContainerSpec, timeout: float | None, tell: Callable[[str], None]) -> int:
+    """Run a container on the caller's own descriptors, and return the exit status.
+
+    Raises:
+        IsolationError: It could not be made.
+    """
+    signals = forwarded_signals()
+    # With SIGCHLD ignored, as some callers have it, nobody could be waited for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals | {signal.SIGCHLD})
+    with spawn(spec) as container:
+        for note in container.notes:
+            tell(note)
+        _let_go_of_stdio()
+        watch = Watch(container, timeout)
+        while (status := container.poll()) is None:
+            number = _wait_for_signal(signals | {signal.SIGCHLD}, watch.remaining())
+            watch.keep_time()
+            if number == signal.SIGTSTP:
+                watch.forward(number)
+                suspend(os.getpid())
+                watch.forward(signal.SIGCONT)
+            elif number not in {0, signal.SIGCHLD}:
+                watch.forward(number)
+    return TIMED_OUT if watch.timed_out else status.shell_code
+
+
+def forwarded_signals() -> set[int]:
+    """Return the signals that are handed on: all that can be, but those the caller ignores.
+
+    nohup(1) and a shell's background jobs ignore a signal for whoever they start.
+    """
+    return {
+        number
+        for number in signal.valid_signals() - _SYNCHRONOUS - _OURS
+        if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGXFSZ
+    }
+
+
+def suspend(pid: int) -> None:
+    """Stop as Ctrl-Z does, and return when it goes on.
+
+    By SIGTSTP and not SIGSTOP: the kernel spares a group that no shell could ever continue.
+
+    Args:
+        pid: As for kill(2); 0 for the whole process group, this process in any case among it.
+    """
+    old = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})
+    os.kill(pid, signal.SIGTSTP)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.signal(signal.SIGTSTP, old)
+
+
+def fill_standard_descriptors() -> None:
+    """Open what the caller closed of 0, 1 and 2, so that nothing else gets these numbers.
+
+    Opened the wrong way round: reading and writing there fail with EBADF, as on a closed one.
+    """
+    for fd, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open("/dev/null", flags), True)
+
+
+def _wait_for_signal(signals: set[int], timeout: float | None) -> int:
+    if timeout is None:
+        return signal.sigwaitinfo(signals).si_signo
+    info = signal.sigtimedwait(signals, timeout)
+    return info.si_signo if info is not None else 0
+
+
+def _let_go_of_stdio() -> None:
+    """Leave stdin and stdout to the command, so that its closing them is seen at the other end."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)

@@ -1,0 +1,49 @@
+"""`mocker run`: one container in the foreground, from command line to exit status."""
+
+import os
+from collections.abc import Sequence
+
+from mocker.isolation import IsolationError, default_rootfs, describe
+
+from .foreground import fill_standard_descriptors, run_foreground
+from .run_options import RunRequest, parse_run_arguments, render_help
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out the words after `mocker run` and return the exit status."""
+    fill_standard_descriptors()
+    terminal = os.isatty(0) and os.isatty(1)
+    try:
+        request = parse_run_arguments(arguments, _choose_rootfs, terminal=terminal)
+        if request is None:
+            print(render_help(), end="")
+            return os.EX_OK
+        return _carry_out(request)
+    except IsolationError as error:
+        tell(str(error))
+        return error.exit_code
+
+
+def tell(text: str) -> None:
+    """Say something to the person who called, on one line of stderr."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    os.write(2, f"mocker run: {line}\n".encode("utf-8", "backslashreplace"))
+
+
+def _carry_out(request: RunRequest) -> int:
+    if request.dry_run:
+        for line in describe(request.spec):
+            print(line)
+        return os.EX_OK
+    if request.spec.terminal:
+        from .terminal_run import run_on_terminal
+
+        return run_on_terminal(request.spec, request.timeout, tell)
+    return run_foreground(request.spec, request.timeout, tell)
+
+
+def _choose_rootfs() -> str:
+    rootfs, note = default_rootfs()
+    if note:
+        tell(note)
+    return rootfs

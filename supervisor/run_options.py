@@ -1,0 +1,220 @@
+"""The command line of `mocker run`: what was asked for, as a spec.
+
+Spellings are docker run(1)'s where it has the option.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+
+from mocker.isolation import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
+
+from .options import Option, parse_options, render_options
+from .quantities import parse_duration, parse_size
+
+_OPTIONS = (
+    Option(
+        "--rootfs",
+        "ROOT",
+        "busybox (a fresh root), host (the host's files, nothing lasts) or a directory "
+        "(default: busybox where there is one, else host)",
+    ),
+    Option(
+        "--rootfs-mode",
+        "MODE",
+        "what becomes of writes to the directory: overlay (they vanish) or rw (default: overlay)",
+    ),
+    Option("--read-only", "", "forbid writing to the root"),
+    Option("-v --volume", "SRC:DST[:ro]", "show a directory or file of the host"),
+    Option("--tmpfs", "DST[:size=64m]", "mount a fresh file system in memory"),
+    Option("-e --env", "KEY[=VALUE]", "set a variable, or take it from the caller"),
+    Option("--env-file", "FILE", "read variables, a KEY=VALUE a line"),
+    Option("-w --workdir", "DIR", "start there; made if it is missing"),
+    Option("-u --user", "USER[:GROUP]", "run as a user of the container (default: root)"),
+    Option("--name", "NAME", "name the container; also its host name"),
+    Option("--hostname", "NAME", "set the host name (default: containerhostname)"),
+    Option("--network", "MODE", "none (lo alone) or host (default: none)"),
+    Option(
+        "--userns",
+        "MODE",
+        "private (root inside is nobody outside) or host, for root only (default: private)",
+    ),
+    Option("--ulimit", "NAME=SOFT[:HARD]", "limit a resource, such as nofile=1024:4096"),
+    Option("--timeout", "TIME", "stop the command after this long, such as 30s"),
+    Option("--stop-signal", "SIGNAL", "what is sent first at the timeout (default: TERM)"),
+    Option(
+        "--grace",
+        "TIME",
+        "wait this long between that and SIGKILL, and for what the command leaves (default: 10s)",
+    ),
+    Option("-i --interactive", "", "accepted; stdin is always connected"),
+    Option("-t --tty", "", "accepted; who calls from a terminal gets a terminal"),
+    Option("--dry-run", "", "print what would be done, a step a line, and do nothing"),
+    Option("-h --help", "", "print this"),
+)
+_HELP = """\
+usage: mocker run [OPTIONS] COMMAND [ARG...]
+
+Run a command in a container of its own.
+
+options:
+{options}
+
+exit status:
+  that of the command; 128+N if signal N ended it
+  124  the command ran into --timeout
+  125  mocker could not make the container
+  126  the command is not executable
+  127  the command was not found
+  2    wrong usage
+"""
+
+
+class RunRequest:
+    """What a command line of `mocker run` asks for.
+
+    Attributes:
+        spec: The container.
+        timeout: Seconds the command may take; None for as long as it likes.
+        dry_run: Whether only the plan is wanted.
+    """
+
+    __slots__ = ("dry_run", "spec", "timeout")
+
+    def __init__(self, spec: ContainerSpec, timeout: float | None, *, dry_run: bool) -> None:
+        self.spec, self.timeout, self.dry_run = spec, timeout, dry_run
+
+
+def render_help() -> str:
+    """Return what `mocker run --help` prints."""
+    return _HELP.format(options=render_options(_OPTIONS))
+
+
+def parse_run_arguments(
+    arguments: Sequence[str], default_rootfs: Callable[[], str], *, terminal: bool
+) -> RunRequest | None:
+    """Read the words after `mocker run`.
+
+    Args:
+        arguments: The words.
+        default_rootfs: Asked if no root was asked for.
+        terminal: Whether the command gets a terminal of its own.
+
+    Returns:
+        None if help is wanted.
+
+    Raises:
+        SpecError: They cannot be meant.
+    """
+    given = parse_options(arguments, _OPTIONS)
+    if given.has("--help"):
+        return None
+    if not given.words:
+        raise SpecError("a command is needed; see 'mocker run --help'")
+    env = dict[str, str]()
+    for path in given.all("--env-file"):
+        env |= _read_env_file(path)
+    for word in given.all("--env"):
+        env |= _parse_env(word, "--env")
+    if terminal:
+        env.setdefault("TERM", os.environ.get("TERM") or "xterm")
+    rootfs = given.maybe("--rootfs") or default_rootfs()
+    spec = ContainerSpec(
+        given.words,
+        rootfs=rootfs if rootfs in {"busybox", "host"} else os.path.abspath(rootfs),
+        rootfs_mode=given.last("--rootfs-mode", "overlay"),
+        read_only=given.has("--read-only"),
+        volumes=[_parse_volume(word) for word in given.all("--volume")],
+        tmpfs=[_parse_tmpfs(word) for word in given.all("--tmpfs")],
+        env=env,
+        workdir=given.maybe("--workdir"),
+        user=given.maybe("--user"),
+        hostname=given.last("--hostname", given.last("--name", DEFAULT_HOSTNAME)),
+        network=given.last("--network", "none"),
+        userns=given.last("--userns", "private"),
+        rlimits=[_parse_ulimit(word) for word in given.all("--ulimit")],
+        grace=_parse_time(given.last("--grace", "10s"), "--grace"),
+        stop_signal=_parse_signal(given.last("--stop-signal", "TERM")),
+        terminal=terminal,
+    )
+    timeout = given.maybe("--timeout")
+    return RunRequest(
+        spec,
+        None if timeout is None else _parse_time(timeout, "--timeout"),
+        dry_run=given.has("--dry-run"),
+    )
+
+
+def _parse_volume(word: str) -> Volume:
+    source, *rest = word.split(":")
+    if not source or not 1 <= len(rest) <= 2 or (rest[1:] and rest[1] not in {"ro", "rw"}):
+        raise SpecError(f"--volume must be SRC:DST or SRC:DST:ro, not {word!r}")
+    return Volume(os.path.abspath(source), rest[0], read_only=rest[1:] == ["ro"])
+
+
+def _parse_tmpfs(word: str) -> Tmpfs:
+    destination, _, options = word.partition(":")
+    size, mode = None, 0o1777
+    for option in filter(None, options.split(",")):
+        key, _, value = option.partition("=")
+        if key == "size":
+            size = _parse_bytes(value)
+        elif key == "mode" and value and not set(value) - set("01234567"):
+            mode = int(value, 8)
+        else:
+            raise SpecError(f"--tmpfs takes size=… and mode=…, not {option!r}")
+    return Tmpfs(destination, size, mode)
+
+
+def _parse_ulimit(word: str) -> Rlimit:
+    name, _, values = word.partition("=")
+    soft, _, hard = values.partition(":")
+    try:
+        numbers = [-1 if n in {"unlimited", "-1"} else int(n) for n in (soft, hard or soft)]
+    except ValueError:
+        raise SpecError(f"--ulimit must be NAME=SOFT[:HARD], not {word!r}") from None
+    return Rlimit(name, *numbers)
+
+
+def _parse_signal(word: str) -> int:
+    name = word.upper().removeprefix("SIG")
+    try:
+        return int(signal.Signals(int(word)) if word.isdecimal() else signal.Signals[f"SIG{name}"])
+    except (KeyError, ValueError):
+        raise SpecError(f"--stop-signal must be a signal such as TERM, not {word!r}") from None
+
+
+def _parse_env(word: str, where: str) -> dict[str, str]:
+    key, equals, value = word.partition("=")
+    if not key:
+        raise SpecError(f"{where} must be KEY or KEY=VALUE, not {word!r}")
+    if equals:
+        return {key: value}
+    return {key: os.environ[key]} if key in os.environ else {}
+
+
+def _read_env_file(path: str) -> dict[str, str]:
+    env = dict[str, str]()
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            for number, line in enumerate(file, 1):
+                text = line.strip()
+                if text and not text.startswith("#"):
+                    env |= _parse_env(text, f"{path}:{number}")
+    except OSError as error:
+        raise SpecError(f"cannot read --env-file {path!r}: {error.strerror}") from error
+    return env
+
+
+def _parse_time(text: str, option: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise SpecError(f"{option} {error}") from None
+
+
+def _parse_bytes(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise SpecError(f"--tmpfs size {error}") from None
