@@ -103,6 +103,7 @@ def _run(plan: Plan, control: socket.socket, report: int, stdio: Sequence[int]) 
     theirs.close()
     if mapping is not None:
         map_inner_namespaces(ours, command, mapping)
+    ours.close()
     prctl(PR_SET_DUMPABLE, 0)
     close_all_but(control.fileno())
     status = _wait_for_command(command, control)
@@ -139,6 +140,8 @@ def _become_command(
         send_failure(report, error)
     except OSError as error:
         send_failure(report, SetupError("start the command", error.errno or 0))
+    except BaseException as error:  # noqa: BLE001
+        send_failure(report, SetupError(f"start the command after {error!r}"))
     finally:
         os._exit(_SETUP_FAILED)
 

@@ -128,8 +128,9 @@ def reset_signals() -> None:
 
 
 def _find_ignored() -> list[int]:
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        mask = next((int(line[7:], 16) for line in file if line.startswith("SigIgn:")), 0)
+    # As bytes: the codec for text in ASCII would be imported here, after pivot_root.
+    with open("/proc/self/status", "rb") as file:
+        mask = next((int(line[7:], 16) for line in file if line.startswith(b"SigIgn:")), 0)
     # glibc keeps two real-time signals for itself, and lets nobody set them.
     return [n for n in range(1, signal.NSIG) if mask >> (n - 1) & 1 and n not in _LIBC_SIGNALS]
 
