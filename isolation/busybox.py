@@ -7,6 +7,7 @@ import os
 import struct
 
 from .errors import SetupError
+from .hints import explain
 
 _PT_INTERP = 3  # a program header of this type names the loader of a dynamic program, elf(5)
 _SEARCH_PATH = "/bin:/usr/bin:/usr/local/bin:/sbin:/usr/sbin"
@@ -38,7 +39,11 @@ def find_busybox() -> Busybox:
     dynamic = ""
     for directory in f"{os.environ.get('PATH', '')}:{_SEARCH_PATH}".split(":"):
         path = f"{directory}/busybox"
-        if directory.startswith("/") and os.access(path, os.X_OK) and os.path.isfile(path):
+        if (
+            directory.startswith("/")
+            and os.access(path, os.R_OK | os.X_OK)
+            and os.path.isfile(path)
+        ):
             if _is_static(path):
                 return Busybox(path, _list_applets(path))
             dynamic = dynamic or path
@@ -53,16 +58,21 @@ def default_rootfs() -> tuple[str, str]:
 
     Returns:
         (rootfs, why it is not busybox), the second empty if it is.
+
+    Raises:
+        SetupError: There is a busybox, but it could not be started.
     """
     try:
         find_busybox()
     except SetupError as error:
+        if error.errno:
+            raise explain(error) from None  # there is one, and the kernel refused to ask it
         return "host", f"using --rootfs host: {error}"
     return "busybox", ""
 
 
 def _is_static(path: str) -> bool:
-    """Whether an ELF file asks for no loader; what is no ELF file is not static either."""
+    """Whether an ELF file asks for no loader; what is no whole ELF file is not static either."""
     with open(path, "rb") as file:
         head = file.read(64)
         if len(head) < 64 or head[:4] != b"\x7fELF":
@@ -80,9 +90,12 @@ def _is_static(path: str) -> bool:
                 *struct.unpack_from(order + "HH", head, 42),
             )
         )
+        end = offset + size * count
+        if size < 4 or not count or end > os.fstat(file.fileno()).st_size:
+            return False
         file.seek(offset)
         table = file.read(size * count)
-    types = (struct.unpack_from(order + "I", table, i * size)[0] for i in range(len(table) // size))
+    types = (struct.unpack_from(order + "I", table, i * size)[0] for i in range(count))
     return _PT_INTERP not in types
 
 
@@ -91,7 +104,10 @@ def _list_applets(path: str) -> tuple[str, ...]:
     stat = os.stat(path)
     key = (path, stat.st_mtime_ns, stat.st_size)
     if key not in _applets:
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        try:
+            read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        except OSError as error:
+            raise SetupError("list the applets of busybox", error.errno or 0, path) from error
         try:
             pid = os.posix_spawn(
                 path,
@@ -100,11 +116,17 @@ def _list_applets(path: str) -> tuple[str, ...]:
                 file_actions=[(os.POSIX_SPAWN_DUP2, write_end, 1)],
                 setsigmask=(),
             )
+        except OSError as error:
+            os.close(read_end)
+            raise SetupError("list the applets of busybox", error.errno or 0, path) from error
         finally:
             os.close(write_end)
         with open(read_end, "rb") as file:
             names = file.read().decode("ascii", "replace").split()
-        _, status = os.waitpid(pid, 0)
+        try:
+            _, status = os.waitpid(pid, 0)
+        except ChildProcessError:
+            status = 0  # a caller that ignores SIGCHLD never learns it
         if status or not names:
             raise SetupError("list the applets of busybox", 0, path, f"it ended with {status}")
         _applets[key] = tuple(n for n in names if n != "busybox" and "/" not in n)

@@ -16,6 +16,7 @@ from .syscalls import close_range_cloexec
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 _SHELL = "/bin/sh"
+_SEARCH_GOES_ON = {EACCES, ENOENT, ENOTDIR}  # as in execvp(3): another directory may do
 
 
 def change_directory(path: str, *, needed: bool) -> None:
@@ -37,10 +38,13 @@ def change_directory(path: str, *, needed: bool) -> None:
 
 def place_stdio(fds: Sequence[int]) -> None:
     """Make three descriptors 0, 1 and 2, and let no other reach the command."""
-    # First out of the way: a source may itself be 0, 1 or 2, in another order.
-    high = [_above_stdio(fd) for fd in fds]
-    for number, fd in enumerate(high):
-        os.dup2(fd, number)
+    if tuple(fds) == (0, 1, 2):
+        for fd in fds:
+            os.set_inheritable(fd, True)
+    else:
+        # First out of the way: a source may itself be 0, 1 or 2, in another order.
+        for number, fd in enumerate([_above_stdio(fd) for fd in fds]):
+            os.dup2(fd, number)
     close_range_cloexec(3)
 
 
@@ -56,23 +60,22 @@ def execute(argv: tuple[str, ...], env: Mapping[str, str]) -> None:
         CommandError: It could not be executed; otherwise this does not return.
     """
     command = argv[0]
-    denied = False
+    failures: list[CommandError] = []
     for path in _candidates(command, env.get("PATH", DEFAULT_PATH)):
         try:
             os.execve(path, argv, env)
         except OSError as error:
             if error.errno == ENOEXEC:
                 _execute_script(path, argv, env)
-            if error.errno in {ENOENT, ENOTDIR} and not os.path.lexists(path):
-                continue
-            if error.errno == EACCES and "/" not in command:
-                denied = True
-                continue
-            raise _explain(command, path, error.errno or 0) from error
-    if denied:
-        raise CommandError(command, EACCES, NOT_EXECUTABLE)
-    hint = "" if "/" in command else "it is in no directory of the container's PATH"
-    raise CommandError(command, ENOENT, NOT_FOUND, hint)
+            failure = _explain(command, path, error.errno or 0)
+            if error.errno not in _SEARCH_GOES_ON:
+                raise failure from error
+            failures.append(failure)
+    # What is there and can't be executed says more than what is not there.
+    failure = max(failures, key=lambda failure: (failure.errno == EACCES, failure.hint != ""))
+    if failure.exit_code == NOT_FOUND and not failure.hint and "/" not in command:
+        failure.hint = "it is in no directory of the container's PATH"
+    raise failure
 
 
 def _candidates(command: str, search_path: str) -> list[str]:
@@ -89,7 +92,11 @@ def _execute_script(path: str, argv: tuple[str, ...], env: Mapping[str, str]) ->
 
 
 def _explain(command: str, path: str, errno: int) -> CommandError:
-    if errno == ENOENT:
+    if errno not in {ENOENT, ENOTDIR}:
+        return CommandError(command, errno, NOT_EXECUTABLE)
+    hint = ""
+    if os.path.exists(path):
         hint = f"{path} is there, but the interpreter or loader that it names is not"
-        return CommandError(command, errno, NOT_FOUND, hint)
-    return CommandError(command, errno, NOT_EXECUTABLE)
+    elif os.path.lexists(path):
+        hint = f"{path} is a link to something that is not there"
+    return CommandError(command, ENOENT, NOT_FOUND, hint)

@@ -7,6 +7,7 @@ wait on for those that have one.
 import os
 import select
 import signal
+import time
 from types import TracebackType
 
 from .errors import SetupError
@@ -23,6 +24,7 @@ from .launch import Launch, launch
 from .plan import make_plan
 from .spec import ContainerSpec
 
+_LONGEST_POLL = 86400  # seconds; poll(2) takes 24 days at most
 _NOT_FORWARDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
 
 
@@ -60,8 +62,11 @@ class Container:
         error = receive_failure(self._report)
         os.close(self._report)
         self._report = -1
-        if error is None and self.spec.terminal:
-            self.terminal_fd = receive_terminal(self._control)
+        try:
+            if error is None and self.spec.terminal:
+                self.terminal_fd = receive_terminal(self._control)
+        except SetupError as refusal:
+            error = refusal
         if error is None and self._died_unfinished():
             error = SetupError("build the container", hint="its init was killed on the way")
         if error is not None:
@@ -78,12 +83,15 @@ class Container:
         return self._control.fileno()
 
     def take_stop(self) -> int:
-        """Return the signal that stopped the command since this was last asked, 0 for none."""
+        """Return the signal that stopped the command since this was last asked.
+
+        0 for none, and if the command has ended since.
+        """
         stopped = 0
         while message := receive_message(self._control):
             self._status = self._status or parse_status(message)
             stopped = parse_stopped(message) or stopped
-        return stopped
+        return 0 if self._status else stopped
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the command; nothing happens if the container is gone.
@@ -172,6 +180,8 @@ class Container:
         self.close()
 
     def _signal_init(self, number: int) -> None:
+        if self._pidfd < 0:
+            return
         try:
             signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
@@ -238,4 +248,10 @@ def run(
 def _wait_readable(fd: int, timeout: float | None) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    return bool(poll.poll(None if timeout is None else max(0, timeout) * 1000))
+    if timeout is None:
+        return bool(poll.poll())
+    deadline = time.monotonic() + timeout
+    while (remaining := deadline - time.monotonic()) > _LONGEST_POLL:
+        if poll.poll(_LONGEST_POLL * 1000):
+            return True
+    return bool(poll.poll(max(0, remaining) * 1000))

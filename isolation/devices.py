@@ -8,7 +8,13 @@ Source: the OCI runtime specification, "Default Devices" and "Default Filesystem
 
 import os
 
-from .mounts import TreeSource, make_directory, source_attributes
+from .mounts import (
+    TreeSource,
+    make_directory,
+    open_in_root,
+    open_source,
+    source_attributes,
+)
 from .spec import ContainerSpec
 from .steps import Setup, Step
 from .syscalls import (
@@ -22,6 +28,7 @@ from .syscalls import (
 )
 
 KERNEL_PATHS = ("/proc", "/sys", "/dev")
+KERNEL_SWITCHES = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 _NODES = ("null", "zero", "full", "random", "urandom", "tty")
 _LINKS = {
@@ -55,6 +62,25 @@ def plan_kernel_filesystems(spec: ContainerSpec) -> list[Step]:
         _mount("tmpfs", "/dev/shm", _CLOSED, f"mode=1777,size={_SHM_SIZE}"),
         _mount("mqueue", "/dev/mqueue", _CLOSED),
     ]
+
+
+def forbid_writing_to_kernel(setup: Setup) -> None:
+    """Bind the parts of /proc that steer the kernel onto themselves, read-only.
+
+    For root that is not in a user namespace: by its ID alone it may write there, whatever its
+    capabilities. It has none that would let it undo this.
+    """
+    for path in KERNEL_SWITCHES:
+        try:
+            target = open_in_root(setup.root_fd, path, os.O_PATH)
+        except FileNotFoundError:
+            continue  # this kernel was built without
+        attributes = source_attributes(read_only=True)
+        place = f"/proc/self/fd/{target}"
+        tree = open_source(TreeSource(place, recursive=False, attributes=attributes))
+        move_mount(tree, target)
+        os.close(tree)
+        os.close(target)
 
 
 def _mount(fstype: str, path: str, flags: int, data: str = "") -> Step:

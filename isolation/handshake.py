@@ -22,15 +22,20 @@ also how each side notices that the other is gone.
 
 import os
 import socket
+import struct
 from errno import ECONNRESET
 
 from .errors import CommandError, IsolationError, SetupError
 from .exit_status import ExitStatus
 
+_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+_QUIETLY = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+
 _GO = b"go"
 _TREES = b"trees"
 _TERMINAL = b"terminal"
 
+_FD = struct.Struct("i")
 _MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
 _MAX_MESSAGE = 2**16  # bytes; a failure with two paths and what newuidmap said fits
 
@@ -56,7 +61,7 @@ def receive_go(control: socket.socket) -> list[int]:
     """
     trees: list[int] = []
     while True:
-        message, fds, _, _ = socket.recv_fds(control, _MAX_MESSAGE, _MAX_FDS)
+        message, fds = receive_with_fds(control, _MAX_MESSAGE, _MAX_FDS)
         trees += fds
         if message == _GO:
             return trees
@@ -106,6 +111,16 @@ def parse_stopped(message: bytes) -> int:
     return int(number) if word == "stopped" else 0
 
 
+def is_closed(control: socket.socket) -> bool:
+    """Tell whether the other end is gone, without waiting."""
+    try:
+        return not control.recv(1, _PEEK)
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
 def receive_message(control: socket.socket) -> bytes:
     """Return the next message of the init without waiting; nothing if there is none.
 
@@ -128,10 +143,23 @@ def send_terminal(control: socket.socket, master: int) -> None:
 
 def receive_terminal(control: socket.socket) -> int:
     """Return the parent's side of the container's terminal; it is there once the command is."""
-    _, fds, _, _ = socket.recv_fds(control, _MAX_MESSAGE, 1)
+    _, fds = receive_with_fds(control, _MAX_MESSAGE, 1)
     if not fds:
         raise SetupError("open a terminal", hint="the init ended first")
     return fds[0]
+
+
+def receive_with_fds(peer: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """Wait for a message and its descriptors, close-on-exec; nothing if the other end is gone.
+
+    Python's socket.recv_fds cannot: it takes flags and does not hand them on.
+    """
+    room = socket.CMSG_LEN(most * _FD.size)
+    try:
+        message, parts, _, _ = peer.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return b"", []  # it was killed with something unread
+    return message, [fd for _, _, data in parts for (fd,) in _FD.iter_unpack(data)]
 
 
 def _render_failure(error: IsolationError) -> bytes:
@@ -142,11 +170,12 @@ def _render_failure(error: IsolationError) -> bytes:
         fields = ("setup", error.step, error.errno, error.path, error.hint)
     else:
         fields = ("setup", str(error), 0, "", "")
-    return "\0".join(map(str, fields)).encode("utf-8", "surrogateescape")
+    texts = (str(field).replace("\0", "\\0") for field in fields)
+    return "\0".join(texts).encode("utf-8", "surrogatepass")
 
 
 def _parse_failure(record: bytes) -> IsolationError:
-    kind, first, second, third, hint = record.decode("utf-8", "surrogateescape").split("\0")
+    kind, first, second, third, hint = record.decode("utf-8", "surrogatepass").split("\0")
     if kind == "command":
         return CommandError(first, int(second), int(third), hint)
     return SetupError(first, int(second), third, hint)
@@ -154,6 +183,6 @@ def _parse_failure(record: bytes) -> IsolationError:
 
 def _send_quietly(control: socket.socket, word: str) -> None:
     try:
-        control.send(word.encode(), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+        control.send(word.encode(), _QUIETLY)
     except OSError:
         pass  # the parent is gone or does not listen; the exit code says the same

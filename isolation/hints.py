@@ -8,13 +8,19 @@ Source: user_namespaces(7); the kernel's Documentation/admin-guide/sysctl/user.r
 
 import os
 import sys
-from errno import EACCES, EAGAIN, ENOSPC, ENOSYS, EPERM, EUSERS
+from errno import EACCES, EAGAIN, EFBIG, EMFILE, ENOENT, ENOMEM, ENOSPC, ENOSYS, EPERM, EUSERS
 
 from .errors import IsolationError, SetupError
 
 _APPARMOR_SWITCH = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 _DEBIAN_SWITCH = "/proc/sys/kernel/unprivileged_userns_clone"
 _MAX_SWITCH = "/proc/sys/user/max_user_namespaces"
+_SHORTAGES = {
+    EAGAIN: "the limit on processes is reached; see ulimit -u, or pids.max of the cgroup",
+    EFBIG: "the limit on the size of files is reached; see ulimit -f",
+    EMFILE: "the limit on open files is reached; see ulimit -n",
+    ENOMEM: "the limit on memory is reached; see ulimit -v, or memory.max of the cgroup",
+}
 _OUTER = "start the outer container with --security-opt seccomp=unconfined, or --privileged"
 
 
@@ -28,7 +34,7 @@ def explain(error: IsolationError) -> IsolationError:
 
 
 def _find_hint(error: SetupError) -> str:
-    if error.step == "create namespaces":
+    if error.step == "create namespaces" and error.errno not in _SHORTAGES:
         return _explain_clone(error.errno)
     if error.errno in {EPERM, EACCES}:
         if error.path.startswith("/proc/") and "user mapping" in error.step:
@@ -39,7 +45,9 @@ def _find_hint(error: SetupError) -> str:
                 "one with --security-opt systempaths=unconfined"
             )
         return explain_apparmor()
-    return ""
+    if error.errno == ENOENT and error.path.startswith("/proc/self/"):
+        return "mount proc on /proc"
+    return _SHORTAGES.get(error.errno, "")
 
 
 def explain_apparmor() -> str:
@@ -77,9 +85,9 @@ def _explain_clone(errno: int) -> str:
         if read_switch(_MAX_SWITCH) == "0":
             return "user namespaces are switched off; turn on with sysctl user.max_user_namespaces"
         return "a limit of sysctl user.max_*_namespaces is reached, or 32 are nested"
-    if errno == EAGAIN:
-        return "the limit on processes is reached; see ulimit -u, or pids.max of the cgroup"
-    return _explain_forbidden_clone() if errno in {EPERM, ENOSYS, EACCES} else ""
+    if errno in {EPERM, ENOSYS, EACCES}:
+        return _explain_forbidden_clone()
+    return ""
 
 
 def _explain_forbidden_clone() -> str:
@@ -87,7 +95,9 @@ def _explain_forbidden_clone() -> str:
         return "turn on with sysctl kernel.unprivileged_userns_clone=1"
     if filters_system_calls():
         return f"a seccomp filter forbids it; {_OUTER}"
-    return explain_apparmor()
+    return explain_apparmor() or (
+        "the kernel refuses it in a chroot, and to who has no ID in their own user namespace"
+    )
 
 
 def _explain_mapping() -> str:

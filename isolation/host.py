@@ -91,9 +91,10 @@ def _in_namespaces(flags: int, act: Callable[[], None], step: str) -> None:
     except OSError as error:
         os.close(read_end)
         os.close(write_end)
-        raise SetupError(step, error.errno or 0) from error
+        raise SetupError("create namespaces", error.errno or 0) from error
     if pid == 0:
         code = 255
+        os.close(write_end)  # held open here, the pipe would never end
         try:
             if os.read(read_end, 1):
                 os.setresgid(0, 0, 0)

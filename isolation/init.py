@@ -12,17 +12,19 @@ reaches even PID 1, no handler runs in the middle of anything, and none is lost 
 Source: pid_namespaces(7), prctl(2) PR_SET_PDEATHSIG and PR_SET_DUMPABLE, signal(7).
 """
 
+import gc
 import os
-import select
 import signal
 import socket
 import time
 from collections.abc import Sequence
+from errno import ENOMEM
 
 from .command import change_directory, execute, place_stdio
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus
 from .handshake import (
+    is_closed,
     receive_go,
     send_exit,
     send_failure,
@@ -49,7 +51,7 @@ from .syscalls import (
     prctl,
     set_process_name,
 )
-from .terminal import make_controlling_terminal, take_foreground
+from .terminal import copy_size, find_terminal, make_controlling_terminal, take_foreground
 from .users import User, become, look_up_user
 
 _SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
@@ -69,6 +71,7 @@ def run_init(plan: Plan, control: socket.socket, report: int, stdio: Sequence[in
         report: Where a failure is written to.
         stdio: The command's standard input, output and error.
     """
+    gc.disable()  # a collection would touch, and so copy, every object that the parent made
     code = _SETUP_FAILED
     try:
         code = _run(plan, control, report, stdio).shell_code
@@ -76,6 +79,10 @@ def run_init(plan: Plan, control: socket.socket, report: int, stdio: Sequence[in
         pass  # the parent is gone: nobody is left to tell
     except IsolationError as error:
         send_failure(report, error)
+    except OSError as error:
+        send_failure(report, SetupError("start the command", error.errno or 0))
+    except MemoryError:
+        send_failure(report, SetupError("start the command", ENOMEM))
     except BaseException as error:  # noqa: BLE001
         send_failure(report, SetupError(f"go on after {error!r}"))
     finally:
@@ -105,7 +112,7 @@ def _run(plan: Plan, control: socket.socket, report: int, stdio: Sequence[int]) 
         map_inner_namespaces(ours, command, mapping)
     ours.close()
     prctl(PR_SET_DUMPABLE, 0)
-    close_all_but(control.fileno())
+    close_all_but(control.fileno(), setup.slave_fd)
     status = _wait_for_command(command, control)
     send_exit(control, status)
     _end_what_is_left(spec.grace)
@@ -134,7 +141,7 @@ def _become_command(
         become(user, mapping)
         change_directory(plan.workdir, needed=spec.workdir is not None)
         set_rlimits(plan.rlimits)
-        reset_signals()
+        reset_signals(plan.ignored_signals)
         execute(spec.argv, env)
     except IsolationError as error:
         send_failure(report, error)
@@ -150,9 +157,7 @@ def _die_with_parent(control: socket.socket) -> None:
     """Arm the death signal after the last change of credentials, which would clear it."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # getppid() says 0 in a new PID namespace, so a parent that died before is seen by its socket.
-    poll = select.poll()
-    poll.register(control, select.POLLHUP)
-    if poll.poll(0):
+    if is_closed(control):
         raise EOFError
 
 
@@ -170,17 +175,20 @@ def _lead_session(
     """Leave the caller's session, so that nothing can be typed into its terminal from here.
 
     With a terminal of the container's, it controls the new session, its other side goes to the
-    parent, and it replaces those of the standard descriptors that are terminals.
+    parent, and it replaces the caller's on the standard descriptors.
     """
     os.setsid()
     if user.uid:
-        own_pipes(stdio, user.uid)
+        own_pipes(stdio, user.uid, user.gid)
     if setup.slave_fd < 0:
         return stdio
     make_controlling_terminal(setup.slave_fd)
     os.fchown(setup.slave_fd, user.uid, -1)
+    callers = find_terminal(stdio)
+    if callers:
+        copy_size(callers[0], setup.slave_fd)
     send_terminal(control, setup.master_fd)
-    return [setup.slave_fd if os.isatty(fd) else fd for fd in stdio]
+    return [setup.slave_fd if fd in callers else fd for fd in stdio]
 
 
 def _make_env(spec: ContainerSpec, user: User) -> dict[str, str]:

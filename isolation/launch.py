@@ -19,7 +19,7 @@ from .mounts import open_source
 from .namespaces import namespace_flags
 from .plan import Plan
 from .privileges import own_pipes
-from .syscalls import CLONE_PARENT, clone3
+from .syscalls import ALL_SIGNALS, CLONE_PARENT, clone3, sigprocmask
 from .user_mapping import UserMapping, write_user_mapping
 
 _FIRST_FREE_FD = 3  # below are the standard descriptors, which the command gets
@@ -65,21 +65,22 @@ def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch
     check_one_thread()
     for fd in stdio:
         _check_open(fd)
-    control, remote = _socket_pair()
-    report, remote_report = map(_above_stdio, os.pipe2(os.O_CLOEXEC))
+    control, remote, report, remote_report = _open_channels()
     flags = sum(namespace_flags(plan.spec).values()) | (CLONE_PARENT if sibling else 0)
     # A signal that arrives between clone and the init's own mask would run the caller's handlers.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    mask = sigprocmask(signal.SIG_BLOCK, ALL_SIGNALS)
     try:
         pid, pidfd = clone3(flags, 0 if sibling else signal.SIGCHLD)
         if pid == 0:
+            control.close()  # held open here, its other end would never tell that the parent died
+            os.close(report)
             run_init(plan, remote, remote_report, stdio)
     except OSError as error:
         control.close()
         os.close(report)
         raise SetupError("create namespaces", error.errno or 0) from error
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        sigprocmask(signal.SIG_SETMASK, mask)
         remote.close()
         os.close(remote_report)
     launched = Launch(pid, pidfd, control, report, plan.notes)
@@ -102,7 +103,7 @@ def check_one_thread() -> None:
     try:
         threads = len(os.listdir("/proc/self/task"))
     except OSError as error:
-        hint = "mount proc there"
+        hint = "mount proc on /proc"
         raise SetupError("count threads", error.errno or 0, "/proc/self/task", hint) from error
     if threads > 1:
         raise SetupError(
@@ -118,13 +119,16 @@ def _hand_over(launched: Launch, plan: Plan, stdio: Sequence[int]) -> None:
         if mapping is not None:
             write_user_mapping(launched.pid, mapping)
             if os.geteuid() == 0 and mapping.root_uid != 0:
-                own_pipes(stdio, mapping.root_uid)
+                own_pipes(stdio, mapping.root_uid, mapping.gids[0].outside)
                 trees = _open_mapped_trees(launched.pid, plan, mapping)
         send_go(launched.control, trees)
     except SetupError as error:
         send_refusal(launched.control, error)
     except BrokenPipeError:
         pass  # the init has failed already, and its report says why
+    except OSError as error:
+        refusal = SetupError("hand over what is the host's", error.errno or 0)
+        send_refusal(launched.control, refusal)
     finally:
         for tree in trees:
             os.close(tree)
@@ -164,10 +168,20 @@ def _check_open(fd: int) -> None:
         raise SetupError(f"hand on descriptor {fd}", error.errno or 0) from error
 
 
-def _socket_pair() -> tuple[socket.socket, socket.socket]:
-    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    first, second = (socket.socket(fileno=_above_stdio(end.detach())) for end in pair)
-    return first, second
+def _open_channels() -> tuple[socket.socket, socket.socket, int, int]:
+    """Open the two ends of the control socket, and those of the report."""
+    fds: list[int] = []
+    try:
+        fds += os.pipe2(os.O_CLOEXEC)
+        fds += (end.detach() for end in socket.socketpair(type=socket.SOCK_SEQPACKET))
+        for index, fd in enumerate(fds):
+            fds[index] = _above_stdio(fd)
+    except OSError as error:
+        for fd in fds:
+            os.close(fd)
+        raise SetupError("open a pipe to the init", error.errno or 0) from error
+    report, remote_report, control, remote = fds
+    return socket.socket(fileno=control), socket.socket(fileno=remote), report, remote_report
 
 
 def _above_stdio(fd: int) -> int:

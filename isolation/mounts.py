@@ -158,7 +158,7 @@ def _make(root_fd: int, path: str, *, directory: bool, links: int) -> int:
     if not links:
         raise OSError(ELOOP, os.strerror(ELOOP))
     head, _, name = path.rstrip("/").rpartition("/")
-    parent = _make(root_fd, head or "/", directory=True, links=links - 1)
+    parent = _make(root_fd, head or "/", directory=True, links=links)
     try:
         link = _make_one(parent, name, directory=directory)
     finally:

@@ -15,8 +15,13 @@ from collections.abc import Sequence
 from stat import S_ISDIR
 
 from .busybox import find_busybox
-from .devices import KERNEL_PATHS, plan_kernel_filesystems
-from .errors import SetupError, SpecError
+from .devices import (
+    KERNEL_PATHS,
+    KERNEL_SWITCHES,
+    forbid_writing_to_kernel,
+    plan_kernel_filesystems,
+)
+from .errors import SetupError
 from .mounts import TreeSource, make_directory, make_file, source_attributes
 from .namespaces import (
     namespace_flags,
@@ -25,7 +30,7 @@ from .namespaces import (
     set_mounts_slave,
     set_up_network,
 )
-from .privileges import clamp_rlimits
+from .privileges import clamp_rlimits, find_ignored_signals
 from .process_title import find_strings
 from .rootfs import plan_rootfs
 from .spec import ContainerSpec, Tmpfs, Volume
@@ -46,12 +51,14 @@ class Plan:
         rlimits: Limits for the command, those that the caller can give.
         notes: A sentence for each thing that is not quite as asked for.
         workdir: Where the command starts, if that is there: see `ContainerSpec.workdir`.
+        ignored_signals: What the caller ignores and the command must not.
         home_uid: Whose entry of the container's /etc/passwd names root's home directory.
         strings: Where the process's command line is in memory, for `process_title`.
     """
 
     __slots__ = (
         "home_uid",
+        "ignored_signals",
         "mapping",
         "notes",
         "rlimits",
@@ -76,6 +83,7 @@ class Plan:
         # With the host's files in view, the container's root is at home where the caller is.
         self.home_uid = os.geteuid() if spec.rootfs == "host" else 0
         self.strings = find_strings()
+        self.ignored_signals = find_ignored_signals()
 
 
 class _Mount:
@@ -116,6 +124,9 @@ def make_plan(spec: ContainerSpec) -> Plan:
         steps.append(Step("open a terminal", "/dev/pts/0", open_terminal))
     if spec.network == "none":
         steps.append(Step("bring lo up, open low ports and ping", "", set_up_network))
+    if mapping is None:
+        action = f"forbid writing to {', '.join(KERNEL_SWITCHES)}"
+        steps.append(Step(action, "", forbid_writing_to_kernel))
     steps.append(Step("make it the only root, and let go of the host's", "/", pivot_to_root))
     return Plan(spec, mapping, sources, steps)
 
@@ -156,10 +167,6 @@ def _choose_workdir(spec: ContainerSpec) -> str:
 def _plan_mounts(spec: ContainerSpec, sources: list[TreeSource]) -> list[_Mount]:
     mounts = [_plan_volume(volume, sources) for volume in spec.volumes]
     mounts += [_plan_tmpfs(tmpfs) for tmpfs in spec.tmpfs]
-    paths = [m.path for m in mounts]
-    for path in paths:
-        if paths.count(path) > 1:
-            raise SpecError(f"two volumes or tmpfs have the destination {path!r}")
     return sorted(mounts, key=lambda m: m.path.count("/"))  # parents before children
 
 

@@ -18,17 +18,21 @@ import signal
 import socket
 from collections.abc import Iterable
 
+from .errors import SetupError
 from .spec import Rlimit
 from .syscalls import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
+    NO_SIGNALS,
     PR_CAP_AMBIENT,
     PR_CAP_AMBIENT_CLEAR_ALL,
     PR_CAPBSET_DROP,
     PR_SET_DUMPABLE,
     capset,
     prctl,
+    set_default_action,
+    sigprocmask,
     unshare,
 )
 from .user_mapping import IdRange, UserMapping, write_user_mapping
@@ -49,12 +53,14 @@ _KEPT_CAPABILITIES = {
     "SETFCAP": 31,
 }
 _MAX_CAPABILITY = 63  # the width of the kernel's bit mask
-_LIBC_SIGNALS = {32, 33}
 
 
 def enter_inner_namespaces(sync: socket.socket) -> None:
     """Go into a user namespace below the container's; the init answers with the IDs."""
-    unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS)
+    try:
+        unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS)
+    except OSError as error:
+        raise SetupError("create namespaces", error.errno or 0) from error
     # The init's change of user made it and its forks undumpable, and that shuts /proc/PID/uid_map.
     prctl(PR_SET_DUMPABLE, 1)
     sync.send(b"unshared")
@@ -90,10 +96,18 @@ def drop_capabilities() -> None:
 
 
 def set_rlimits(rlimits: Iterable[Rlimit]) -> None:
-    """Set limits on the calling process."""
+    """Set limits on the calling process.
+
+    Raises:
+        SetupError: The kernel refused one.
+    """
     for limit in rlimits:
         number = getattr(resource, f"RLIMIT_{limit.name.upper()}")
-        resource.setrlimit(number, (limit.soft, limit.hard))
+        try:
+            resource.setrlimit(number, (limit.soft, limit.hard))
+        except (OSError, ValueError) as error:
+            step = f"set ulimit {limit.name} to {limit.soft}:{limit.hard}"
+            raise SetupError(step, hint=str(error)) from error
 
 
 def clamp_rlimits(rlimits: Iterable[Rlimit]) -> tuple[tuple[Rlimit, ...], tuple[str, ...]]:
@@ -117,32 +131,30 @@ def clamp_rlimits(rlimits: Iterable[Rlimit]) -> tuple[tuple[Rlimit, ...], tuple[
     return tuple(clamped), tuple(notes)
 
 
-def reset_signals() -> None:
-    """Ignore no signal and block none, whatever the caller had set.
-
-    execve(2) itself gives the signals that are handled their default action.
-    """
-    for number in _find_ignored():
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def _find_ignored() -> list[int]:
-    # As bytes: the codec for text in ASCII would be imported here, after pivot_root.
+def find_ignored_signals() -> tuple[int, ...]:
+    """Return the signals that the calling process ignores, and its forks with it."""
     with open("/proc/self/status", "rb") as file:
         mask = next((int(line[7:], 16) for line in file if line.startswith(b"SigIgn:")), 0)
     # glibc keeps two real-time signals for itself, and lets nobody set them.
-    return [n for n in range(1, signal.NSIG) if mask >> (n - 1) & 1 and n not in _LIBC_SIGNALS]
+    return tuple(n for n in range(1, signal.NSIG) if mask >> (n - 1) & 1 and n not in {32, 33})
 
 
-def own_pipes(fds: Iterable[int], uid: int) -> None:
+def reset_signals(ignored: Iterable[int]) -> None:
+    """Let no signal be ignored, which would outlast execve(2), or blocked."""
+    for number in ignored:
+        set_default_action(number)
+    sigprocmask(signal.SIG_SETMASK, NO_SIGNALS)
+
+
+def own_pipes(fds: Iterable[int], uid: int, gid: int) -> None:
     """Make anonymous pipes a user's, so that /dev/stdout can be opened by who writes to it.
 
-    Files and terminals keep their owners: they have names, and others rely on those.
+    The group's too: root of a user namespace has a say only where it has both IDs. Files and
+    terminals keep their owners: they have names, and others rely on those.
     """
     for fd in fds:
         if os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:"):
             try:
-                os.fchown(fd, uid, -1)
-            except PermissionError:
-                continue  # the pipe of someone else, who may reopen it where we may not
+                os.fchown(fd, uid, gid)
+            except OSError:
+                continue  # the pipe of someone else, who may reopen it where we may not; or no ID

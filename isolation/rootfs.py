@@ -167,8 +167,13 @@ def _make_fresh_directories(setup: Setup) -> None:
 
 
 def _bind_busybox(setup: Setup, path: str) -> None:
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC
+    target = os.open("bin/busybox", flags, 0o755, dir_fd=setup.root_fd)
     attributes = source_attributes(read_only=True)
-    setup.attach(TreeSource(path, recursive=False, attributes=attributes), "/bin/busybox")
+    tree = open_source(TreeSource(path, recursive=False, attributes=attributes))
+    move_mount(tree, target)
+    os.close(tree)
+    os.close(target)
 
 
 def _copy_busybox(setup: Setup, path: str) -> None:
@@ -283,18 +288,21 @@ def _stack_tmpfs() -> int:
 def _write_file(dir_fd: int, path: str, text: str) -> None:
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
     fd = os.open(path, flags, 0o644, dir_fd=dir_fd)
-    os.write(fd, text.encode("utf-8", "surrogateescape"))
+    data = text.encode("utf-8", "surrogateescape")
+    while data:  # the first write stops at a limit, the second says which
+        data = data[os.write(fd, data) :]
     os.close(fd)
 
 
 def _read_mount_points() -> list[str]:
     """Return where something is mounted on the host, as proc(5) has it in mountinfo."""
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            points = [line.split()[4] for line in file]
+        with open("/proc/self/mountinfo", "rb") as file:
+            points = [line.split(b" ")[4] for line in file]
     except OSError as error:
-        raise SetupError("read", error.errno or 0, "/proc/self/mountinfo") from error
-    return [point.encode("latin-1", "ignore").decode("unicode_escape") for point in points]
+        raise SetupError("read the mounts", error.errno or 0, "/proc/self/mountinfo") from error
+    # Space, tab, newline and backslash are written as octal escapes, all else as it is.
+    return [os.fsdecode(point.decode("unicode_escape").encode("latin-1")) for point in points]
 
 
 def try_overlay() -> None:

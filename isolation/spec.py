@@ -7,7 +7,7 @@ raises SpecError here; whatever depends on the host is found out when the contai
 
 import resource
 from collections.abc import Iterable, Mapping
-from signal import SIGTERM
+from signal import SIGCHLD, SIGKILL, SIGSTOP, SIGTERM, valid_signals
 
 from .errors import SpecError
 
@@ -19,6 +19,9 @@ ROOTFS_MODES = ("overlay", "rw")
 USER_NAMESPACES = ("private", "host")
 
 _MAX_HOSTNAME = 64  # __NEW_UTS_LEN of the kernel
+_MAX_LIMIT = 2**63 - 1  # setrlimit(2) takes 64 bits, of which Python uses one for the sign
+_MAX_GRACE = 2**31 - 1  # seconds; more than any wait of the kernel's takes on every machine
+_STOP_SIGNALS = valid_signals() - {SIGKILL, SIGSTOP, SIGCHLD}
 _RESERVED = ("/proc",)  # a volume there could fake what init and libraries believe of themselves
 
 RLIMIT_NAMES = tuple(
@@ -80,8 +83,8 @@ class Rlimit:
         hard = soft if hard is None else hard
         if name not in RLIMIT_NAMES:
             raise SpecError(f"ulimit must be one of {', '.join(RLIMIT_NAMES)}, not {name!r}")
-        if soft < -1 or hard < -1:
-            raise SpecError(f"ulimit {name} must be a number or unlimited (-1)")
+        if not (-1 <= soft <= _MAX_LIMIT and -1 <= hard <= _MAX_LIMIT):
+            raise SpecError(f"ulimit {name} must be 0 to {_MAX_LIMIT}, or unlimited (-1)")
         if hard != -1 and (soft == -1 or soft > hard):
             raise SpecError(f"ulimit {name}: soft limit {soft} is above the hard limit {hard}")
         self.name, self.soft, self.hard = name, soft, hard
@@ -167,6 +170,7 @@ class ContainerSpec:
         if rootfs_mode == "rw" and read_only:
             raise SpecError("rootfs mode 'rw' and a read-only root exclude each other")
         self.volumes, self.tmpfs = tuple(volumes), tuple(tmpfs)
+        check_distinct([v.destination for v in self.volumes] + [t.destination for t in self.tmpfs])
         self.env = {
             check_env_name(name): check_text(value, f"variable {name}")
             for name, value in (env or {}).items()
@@ -179,9 +183,12 @@ class ContainerSpec:
         self.network = check_word(network, NETWORKS, "network")
         self.userns = check_word(userns, USER_NAMESPACES, "userns")
         self.rlimits = tuple(rlimits)
-        if not grace >= 0:
-            raise SpecError(f"grace period must be 0 or more seconds, not {grace}")
+        if not 0 <= grace <= _MAX_GRACE:
+            raise SpecError(f"grace period must be 0 to {_MAX_GRACE} seconds, not {grace}")
         self.grace = grace
+        if stop_signal not in _STOP_SIGNALS:
+            hint = "; a grace period of 0 kills at once" if stop_signal == SIGKILL else ""
+            raise SpecError(f"stop signal must be one that can be handled, not {stop_signal}{hint}")
         self.stop_signal = stop_signal
         self.terminal = terminal
 
@@ -190,6 +197,10 @@ def check_text(text: str, what: str) -> str:
     """Return `text`, or raise SpecError if the kernel cannot take it as a C string."""
     if "\0" in text:
         raise SpecError(f"{what} must not contain a NUL byte: {text!r}")
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise SpecError(f"{what} must be text that UTF-8 can encode, not {text!r}") from None
     return text
 
 
@@ -216,9 +227,16 @@ def check_destination(path: str, what: str) -> str:
     return clean
 
 
+def check_distinct(destinations: list[str]) -> None:
+    """Raise SpecError if two volumes or tmpfs have the same destination."""
+    for destination in destinations:
+        if destinations.count(destination) > 1:
+            raise SpecError(f"two volumes or tmpfs have the destination {destination!r}")
+
+
 def check_hostname(name: str) -> str:
     """Return a host name, or raise SpecError if it is empty, too long, or not one line."""
-    size = len(name.encode("utf-8", "surrogateescape"))
+    size = len(check_text(name, "host name").encode("utf-8", "surrogateescape"))
     if not 1 <= size <= _MAX_HOSTNAME:
         raise SpecError(f"host name must have 1 to {_MAX_HOSTNAME} bytes, {name!r} has {size}")
     if not name.isprintable() or any(map(str.isspace, name)) or "/" in name:

@@ -59,6 +59,9 @@ FSCONFIG_CMD_CREATE = 6
 
 CLOSE_RANGE_CLOEXEC = 4
 
+ALL_SIGNALS = 2**64 - 1
+NO_SIGNALS = 0
+
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
@@ -101,6 +104,14 @@ _unshare = _libc.unshare
 _unshare.argtypes = [ctypes.c_int]
 _prctl = _libc.prctl
 _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+_prctl_text = _libc["prctl"]  # the same function, for the option that takes a string
+_prctl_text.argtypes = [ctypes.c_int, ctypes.c_char_p] + [ctypes.c_ulong] * 3
+_signal = _libc.signal
+_signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+_signal.restype = ctypes.c_void_p
+_sigprocmask = _libc.sigprocmask
+_sigprocmask.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+_Sigset = ctypes.c_uint64 * 16  # sigset_t; the kernel uses the first 64 bits
 _capset = _libc.capset
 _capset.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 
@@ -273,11 +284,13 @@ def close_range_cloexec(first: int) -> None:
     _close_range(first, _MAX_FD, CLOSE_RANGE_CLOEXEC)
 
 
-def close_all_but(fd: int, first: int = 0) -> None:
-    """Close every descriptor from `first` on, except one that is above it."""
-    if fd > first:
-        _close_range(first, fd - 1, 0)
-    _close_range(fd + 1, _MAX_FD, 0)
+def close_all_but(*fds: int, first: int = 0) -> None:
+    """Close every descriptor from `first` on, except these."""
+    for fd in sorted(fds):
+        if fd > first:
+            _close_range(first, fd - 1, 0)
+        first = max(first, fd + 1)
+    _close_range(first, _MAX_FD, 0)
 
 
 def unshare(flags: int) -> None:
@@ -292,8 +305,22 @@ def prctl(option: int, argument: int = 0, argument3: int = 0) -> int:
 
 def set_process_name(name: str) -> None:
     """Name the calling thread for ps(1) and top(1); the kernel keeps 15 bytes."""
-    buffer = ctypes.create_string_buffer(name.encode())
-    _check(_prctl(PR_SET_NAME, ctypes.addressof(buffer), 0, 0, 0))
+    _check(_prctl_text(PR_SET_NAME, name.encode(), 0, 0, 0))
+
+
+def set_default_action(number: int) -> None:
+    """Call signal(2) with SIG_DFL; Python's own handler table is not told, so only before exec."""
+    _signal(number, None)
+
+
+def sigprocmask(how: int, mask: int) -> int:
+    """Call sigprocmask(2) with a bit mask, in which bit 0 is signal 1, and return the former one.
+
+    The signal module does the same with sets of named numbers, which takes as long as a fork.
+    """
+    new, old = _Sigset(mask), _Sigset()
+    _check(_sigprocmask(how, ctypes.byref(new), ctypes.byref(old)))
+    return int(old[0])
 
 
 def capset(capabilities: int) -> None:

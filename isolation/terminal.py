@@ -10,6 +10,7 @@ Source: pts(4), ioctl_tty(2).
 import fcntl
 import os
 import struct
+from collections.abc import Sequence
 
 from .mounts import open_in_root
 from .steps import Setup
@@ -17,6 +18,9 @@ from .steps import Setup
 _TIOCSPTLCK = 0x4004_5431
 _TIOCGPTPEER = 0x5441
 _TIOCSCTTY = 0x540E
+_TIOCGWINSZ = 0x5413
+_TIOCSWINSZ = 0x5414
+_TIOCGDEV = 0x8004_5432
 
 
 def open_terminal(setup: Setup) -> None:
@@ -30,6 +34,23 @@ def open_terminal(setup: Setup) -> None:
 def make_controlling_terminal(fd: int) -> None:
     """Give the calling session leader a controlling terminal."""
     fcntl.ioctl(fd, _TIOCSCTTY, 0)
+
+
+def find_terminal(fds: Sequence[int]) -> list[int]:
+    """Return the first descriptor that is a terminal, and all others that are the same one."""
+    numbers = {}
+    for fd in fds:
+        try:
+            numbers[fd] = fcntl.ioctl(fd, _TIOCGDEV, bytes(4))
+        except OSError:
+            continue  # not a terminal, or one that has hung up
+    first = next(iter(numbers.values()), None)
+    return [fd for fd, number in numbers.items() if number == first]
+
+
+def copy_size(source: int, target: int) -> None:
+    """Give a terminal the size of another."""
+    fcntl.ioctl(target, _TIOCSWINSZ, fcntl.ioctl(source, _TIOCGWINSZ, bytes(8)))
 
 
 def take_foreground() -> None:

@@ -18,6 +18,8 @@ from .errors import SetupError
 from .syscalls import PR_GET_NO_NEW_PRIVS, prctl
 
 _MAX_RANGES = 340  # user_namespaces(7), since Linux 4.15
+_MAX_MAP = 4095  # bytes; a map is written at once, and less than a page of the smallest size
+_MAX_DIGITS = 10  # of 2**32
 _ALL_IDS = 2**32 - 1  # 2**32 - 1 itself means "no ID" to the kernel
 _RANGE_SIZE = 65536
 _ROOT_RANGE_BASE = 0x8_0000  # the first ID of those that systemd sets aside for containers
@@ -106,8 +108,8 @@ def plan_user_mapping() -> UserMapping:
     helpers = find_helpers()
     if not helpers or prctl(PR_GET_NO_NEW_PRIVS):
         return single
-    uids = _granted_after_self("/etc/subuid", uid)
-    gids = _granted_after_self("/etc/subgid", gid)
+    uids = _keep_mapped(_granted_after_self("/etc/subuid", uid), _read_id_map("uid_map"))
+    gids = _keep_mapped(_granted_after_self("/etc/subgid", gid), _read_id_map("gid_map"))
     if len(uids) == 1 or len(gids) == 1:
         return single
     return UserMapping(uids, gids, helpers=helpers)
@@ -144,7 +146,7 @@ def render_id_map(ranges: Iterable[IdRange]) -> str:
         One "inside outside length" line a range, in the given order.
 
     Raises:
-        ValueError: Two ranges overlap, or there are more than 340.
+        ValueError: Two ranges overlap, or there are more than 340, or than a page of text.
 
     Source: user_namespaces(7), "Defining user and group ID mappings".
     """
@@ -157,7 +159,10 @@ def render_id_map(ranges: Iterable[IdRange]) -> str:
             if count < 1 or first < end or first + count > _ALL_IDS:
                 raise ValueError(f"ID ranges overlap or leave the 32 bits: {ranges}")
             end = first + count
-    return "".join(f"{r.inside} {r.outside} {r.count}\n" for r in ranges)
+    text = "".join(f"{r.inside} {r.outside} {r.count}\n" for r in ranges)
+    if len(text) > _MAX_MAP:
+        raise ValueError(f"an ID map has at most {_MAX_MAP} bytes, not {len(text)}")
+    return text
 
 
 def write_user_mapping(pid: int, mapping: UserMapping) -> None:
@@ -205,7 +210,7 @@ def _run_helper(helper: str, pid: int, ranges: Iterable[IdRange]) -> None:
         os.close(write_end)
         write_end = -1
         said = os.read(read_end, 4096).decode(errors="replace").strip()
-        _, status = os.waitpid(child, 0)
+        status = _wait_for_helper(child, said)
     finally:
         os.close(read_end)
         if write_end >= 0:
@@ -216,12 +221,34 @@ def _run_helper(helper: str, pid: int, ranges: Iterable[IdRange]) -> None:
         )
 
 
+def _wait_for_helper(child: int, said: str) -> int:
+    """Return the exit status; a caller that ignores SIGCHLD never learns it, but reads errors."""
+    try:
+        return os.waitpid(child, 0)[1]
+    except ChildProcessError:
+        return 1 if said else 0
+
+
 def _granted_after_self(path: str, own: int) -> list[IdRange]:
     names = {str(os.geteuid()), _user_name()}
     ranges = [IdRange(0, own, 1)]
-    for first, count in read_subordinate_ids(path, names)[: _MAX_RANGES - 1]:
-        ranges.append(IdRange(ranges[-1].inside + ranges[-1].count, first, count))
+    for first, count in read_subordinate_ids(path, names):
+        more = [*ranges, IdRange(ranges[-1].inside + ranges[-1].count, first, count)]
+        try:
+            render_id_map(more)
+        except ValueError:
+            continue  # with this one, the kernel would refuse all of them
+        ranges = more
     return ranges
+
+
+def _keep_mapped(ranges: list[IdRange], own: list[IdRange]) -> list[IdRange]:
+    """Return the ranges that the caller's own user namespace has; it may itself be a part."""
+    return [
+        r
+        for r in ranges
+        if any(o.inside <= r.outside and r.outside + r.count <= o.inside + o.count for o in own)
+    ]
 
 
 def _user_name() -> str:
@@ -240,11 +267,15 @@ def _read_subid_file(path: str) -> list[tuple[str, int, int]]:
             for line in file:
                 name, _, numbers = line.strip().partition(":")
                 first, _, count = numbers.partition(":")
-                if first.isdecimal() and count.isdecimal() and int(count) > 0:
+                if _is_id(first) and _is_id(count) and int(count) > 0:
                     entries.append((name, int(first), int(count)))
     except OSError:
         return []
     return entries
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
 
 
 def _pick_root_range(path: str) -> list[IdRange]:
@@ -264,7 +295,7 @@ def _read_id_map(name: str) -> list[IdRange]:
         with open(f"/proc/self/{name}", encoding="ascii") as file:
             return [IdRange(*map(int, line.split())) for line in file]
     except OSError as error:
-        raise SetupError("read", error.errno or 0, f"/proc/self/{name}") from error
+        raise SetupError("read the user mapping", error.errno or 0, f"/proc/self/{name}") from error
 
 
 def _is_whole(ranges: list[IdRange]) -> bool:

@@ -9,6 +9,7 @@ Source: passwd(5), group(5); docker run(1), --user.
 
 import os
 from collections.abc import Iterator
+from errno import EPERM
 from stat import S_ISREG
 
 from .errors import SetupError
@@ -16,6 +17,7 @@ from .user_mapping import UserMapping
 
 _MAX_FILE = 4 * 2**20  # bytes; 40,000 users fit
 _MAX_ID = 2**32 - 2  # 2**32 - 1 means "no ID" to the kernel
+_MAX_DIGITS = 10
 _ROOT = 0
 
 
@@ -63,7 +65,7 @@ def look_up_user(user: str | None, home_uid: int) -> User:
     if entry is None:
         return User(uid, _ROOT, (), _home(entry))
     members = tuple(
-        int(fields[2])
+        _parse_id(fields[2])
         for fields in _read_entries("/etc/group")
         if entry[0] in fields[3].split(",") and fields[2].isdecimal()
     )
@@ -76,9 +78,13 @@ def become(user: User, mapping: UserMapping | None) -> None:
     Raises:
         SetupError: The user namespace does not have these IDs.
     """
-    if mapping is not None and not (mapping.maps_uid(user.uid) and mapping.maps_gid(user.gid)):
+    # Where root is the only user, the kernel lets nobody set supplementary groups anyway.
+    gids = (user.gid,) if mapping is None or mapping.is_single else (user.gid, *user.groups)
+    if mapping is not None and not (
+        mapping.maps_uid(user.uid) and all(map(mapping.maps_gid, gids))
+    ):
         raise SetupError(
-            f"become user {user.uid}:{user.gid}",
+            f"become user {user.uid}:{','.join(map(str, gids))}",
             hint="the container has no such ID; grant the caller a range in /etc/subuid and "
             "/etc/subgid and install newuidmap (package uidmap)",
         )
@@ -87,7 +93,7 @@ def become(user: User, mapping: UserMapping | None) -> None:
     except PermissionError:
         # The kernel forbids it where root is the only user; see user_namespaces(7), setgroups.
         if mapping is None or not mapping.is_single:
-            raise
+            raise SetupError(f"set the groups of user {user.uid}", EPERM) from None
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
 
@@ -110,7 +116,8 @@ def _home(entry: list[str] | None) -> str:
 
 
 def _parse_id(text: str) -> int:
-    if not text.isdecimal() or int(text) > _MAX_ID:
+    digits = text.lstrip("0")
+    if not text.isdecimal() or len(digits) > _MAX_DIGITS or int(text) > _MAX_ID:
         raise SetupError(f"use {text!r} as an ID", hint=f"IDs are numbers from 0 to {_MAX_ID}")
     return int(text)
 
@@ -122,9 +129,10 @@ def _read_entries(path: str) -> Iterator[list[str]]:
     except OSError:
         return
     try:
-        if not S_ISREG(os.fstat(fd).st_mode):
+        stat = os.fstat(fd)
+        if not S_ISREG(stat.st_mode):
             return
-        text = os.read(fd, _MAX_FILE)
+        text = os.read(fd, min(stat.st_size, _MAX_FILE))
     finally:
         os.close(fd)
     for line in text.decode("utf-8", "surrogateescape").split("\n"):

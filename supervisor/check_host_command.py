@@ -2,14 +2,18 @@
 
 import os
 
-from mocker.isolation import check_host
+from mocker.isolation import IsolationError, check_host
 
 _NOT_ENOUGH = 1
 
 
 def print_host_checks() -> int:
     """Print the checks; return 0 only if `mocker run` can work here."""
-    checks = check_host()
+    try:
+        checks = check_host()
+    except IsolationError as error:
+        os.write(2, f"mocker check-host: {error}\n".encode("utf-8", "backslashreplace"))
+        return error.exit_code
     width = max(len(check.name) for check in checks)
     for check in checks:
         word = "ok" if check.granted else "MISSING" if check.needed else "absent"

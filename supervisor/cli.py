@@ -4,6 +4,7 @@ The first words decide what is imported. A traceback is never shown: what can go
 on stderr and an exit status.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
 `mocker run --help` lists the options.
 """
 _WRONG_USAGE = 2
-_WRITE_FAILED = 1
+_GAVE_UP = 1
 
 
 def main() -> None:
@@ -25,14 +26,32 @@ def main() -> None:
     # Until a container runs nothing needs an orderly end: no traceback for Ctrl-C, a closed pipe.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    code = run_command(sys.argv[1:])
+    # With SIGCHLD ignored, as some callers have it, nobody could be waited for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
+        code = run_command(sys.argv[1:])
         if sys.stdout is not None:  # closed by the caller
             sys.stdout.flush()
     except OSError as error:
-        os.write(2, f"mocker: cannot write to stdout: {error.strerror}\n".encode())
-        code = code or _WRITE_FAILED
+        code = _give_up(error.errno or 0)
+    except MemoryError:
+        code = _give_up(errno.ENOMEM)
     os._exit(code)  # taking the interpreter apart would cost as much as a container
+
+
+def _give_up(number: int) -> int:
+    """Say that something failed which every part of the program relies on, such as stdout."""
+    reason = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
+    _tell(f"cannot go on: {reason}")
+    return _GAVE_UP
+
+
+def _tell(text: str) -> None:
+    # Not print(): where stderr is closed, that would write to stdout.
+    try:
+        os.write(2, f"mocker: {text}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # closed or full: nobody can be told, and the exit status still says it
 
 
 def run_command(words: Sequence[str]) -> int:
@@ -56,5 +75,5 @@ def run_command(words: Sequence[str]) -> int:
             return os.EX_OK
         case _:
             what = f"unknown command {words[0]!r}" if words else "a command is needed"
-            print(f"mocker: {what}\n{_USAGE}", end="", file=sys.stderr)
+            _tell(f"{what}; see 'mocker --help'")
             return _WRONG_USAGE

@@ -4,14 +4,20 @@ Without a terminal the command has the caller's own descriptors, so there is not
 event loop to load: one wait for signals is all.
 """
 
+import fcntl
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
 
-from mocker.isolation import Container, ContainerSpec, spawn
+from mocker.isolation import Container, ContainerSpec, ExitStatus, spawn
 
 TIMED_OUT = 124  # as timeout(1)
+ENDING_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+_STOPPING_S = 1.0  # for a command to stop; one that ignores SIGTSTP does not
+_TIOCGDEV = 0x8004_5432  # ioctl_tty(2): the number of a terminal, also of one opened as /dev/tty
 
 _SYNCHRONOUS = {
     signal.SIGBUS,
@@ -22,7 +28,6 @@ _SYNCHRONOUS = {
     signal.SIGTRAP,
 }
 _OURS = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
-_ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
 class Watch:
@@ -40,10 +45,10 @@ class Watch:
 
     def forward(self, number: int) -> None:
         """Hand a signal on to the command; the second that asks it to end kills everything."""
-        if number in _ENDING and self._asked_to_end:
+        if number in ENDING_SIGNALS and self._asked_to_end:
             self._container.kill()
             return
-        self._asked_to_end |= number in _ENDING
+        self._asked_to_end |= number in ENDING_SIGNALS
         self._container.send_signal(number)
 
     def remaining(self) -> float | None:
@@ -81,16 +86,31 @@ def run_foreground(spec: ContainerSpec, timeout: float | None, tell: Callable[[s
             tell(note)
         _let_go_of_stdio()
         watch = Watch(container, timeout)
-        while (status := container.poll()) is None:
-            number = _wait_for_signal(signals | {signal.SIGCHLD}, watch.remaining())
-            watch.keep_time()
-            if number == signal.SIGTSTP:
-                watch.forward(number)
-                suspend(os.getpid())
-                watch.forward(signal.SIGCONT)
-            elif number not in {0, signal.SIGCHLD}:
-                watch.forward(number)
+        status = attend(container, watch, signals)
     return TIMED_OUT if watch.timed_out else status.shell_code
+
+
+def attend(container: Container, watch: Watch, signals: set[int]) -> ExitStatus:
+    """Wait until a container is gone, forward signals and keep time meanwhile.
+
+    Args:
+        container: The one to wait for.
+        watch: What signals and time are for.
+        signals: Those to forward; they are blocked, and SIGCHLD is too.
+    """
+    while (status := container.poll()) is None:
+        number = _wait_for_signal(signals | {signal.SIGCHLD}, watch.remaining())
+        watch.keep_time()
+        if number == signal.SIGTSTP:
+            container.take_stop()
+            watch.forward(number)
+            # Before it has stopped, the command could read what is typed for the shell.
+            select.select([container.control_fd], [], [], _STOPPING_S)
+            suspend(os.getpid())
+            watch.forward(signal.SIGCONT)
+        elif number not in {0, signal.SIGCHLD}:
+            watch.forward(number)
+    return status
 
 
 def forwarded_signals() -> set[int]:
@@ -106,18 +126,29 @@ def forwarded_signals() -> set[int]:
 
 
 def suspend(pid: int) -> None:
-    """Stop as Ctrl-Z does, and return when it goes on.
+    """Stop as Ctrl-Z does, and return when it goes on; at once if the caller ignores Ctrl-Z.
 
     By SIGTSTP and not SIGSTOP: the kernel spares a group that no shell could ever continue.
 
     Args:
         pid: As for kill(2); 0 for the whole process group, this process in any case among it.
     """
+    if signal.getsignal(signal.SIGTSTP) == signal.SIG_IGN:
+        return
     old = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
     mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})
     os.kill(pid, signal.SIGTSTP)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     signal.signal(signal.SIGTSTP, old)
+
+
+def are_one_terminal(first: int, second: int) -> bool:
+    """Whether two descriptors are the same terminal, by whichever of its names."""
+    try:
+        numbers = [fcntl.ioctl(fd, _TIOCGDEV, bytes(4)) for fd in (first, second)]
+    except OSError:
+        return False
+    return numbers[0] == numbers[1]
 
 
 def fill_standard_descriptors() -> None:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 from mocker.isolation import IsolationError, default_rootfs, describe
 
-from .foreground import fill_standard_descriptors, run_foreground
+from .foreground import are_one_terminal, fill_standard_descriptors, run_foreground
 from .run_options import RunRequest, parse_run_arguments, render_help
 
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out the words after `mocker run` and return the exit status."""
     fill_standard_descriptors()
-    terminal = os.isatty(0) and os.isatty(1)
+    terminal = are_one_terminal(0, 1)
     try:
         request = parse_run_arguments(arguments, _choose_rootfs, terminal=terminal)
         if request is None:
@@ -27,7 +27,10 @@ def run(arguments: Sequence[str]) -> int:
 def tell(text: str) -> None:
     """Say something to the person who called, on one line of stderr."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    os.write(2, f"mocker run: {line}\n".encode("utf-8", "backslashreplace"))
+    try:
+        os.write(2, f"mocker run: {line}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # closed or full: nobody can be told, and the exit status still says it
 
 
 def _carry_out(request: RunRequest) -> int:

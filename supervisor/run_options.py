@@ -118,10 +118,14 @@ def parse_run_arguments(
         env |= _parse_env(word, "--env")
     if terminal:
         env.setdefault("TERM", os.environ.get("TERM") or "xterm")
-    rootfs = given.maybe("--rootfs") or default_rootfs()
+    rootfs = given.maybe("--rootfs")
+    if rootfs is None:
+        rootfs = default_rootfs()
+    elif not rootfs:
+        raise SpecError("--rootfs must be busybox, host or a directory, not ''")
     spec = ContainerSpec(
         given.words,
-        rootfs=rootfs if rootfs in {"busybox", "host"} else os.path.abspath(rootfs),
+        rootfs=rootfs if rootfs in {"busybox", "host"} else _make_absolute(rootfs, "--rootfs"),
         rootfs_mode=given.last("--rootfs-mode", "overlay"),
         read_only=given.has("--read-only"),
         volumes=[_parse_volume(word) for word in given.all("--volume")],
@@ -145,11 +149,18 @@ def parse_run_arguments(
     )
 
 
+def _make_absolute(path: str, option: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError as error:  # the current directory was removed
+        raise SpecError(f"cannot find {option} {path!r} from here: {error.strerror}") from None
+
+
 def _parse_volume(word: str) -> Volume:
     source, *rest = word.split(":")
     if not source or not 1 <= len(rest) <= 2 or (rest[1:] and rest[1] not in {"ro", "rw"}):
         raise SpecError(f"--volume must be SRC:DST or SRC:DST:ro, not {word!r}")
-    return Volume(os.path.abspath(source), rest[0], read_only=rest[1:] == ["ro"])
+    return Volume(_make_absolute(source, "--volume"), rest[0], read_only=rest[1:] == ["ro"])
 
 
 def _parse_tmpfs(word: str) -> Tmpfs:

@@ -1,0 +1,634 @@
+/* The physical floor of a start: the system calls of one container of mocker's, in C.
+ *
+ *     container_floor once  BUSYBOX UID_MAP GID_MAP [NEWUIDMAP NEWGIDMAP]
+ *     container_floor warm  ...      a container for each line of stdin, one after the other;
+ *                                    prints the milliseconds of each, until nothing of it is left
+ *     container_floor alive ... N    keeps N containers alive, then kills and reaps them; prints the
+ *                                    milliseconds of the first and of the second
+ *
+ * UID_MAP and GID_MAP are lines of "inside outside length", as the kernel takes them. With the two
+ * helpers they are written by those, as for an ordinary user with a range in /etc/subuid.
+ *
+ * start_latency.py compiles this and compares mocker with it. It does what isolation/launch.py (the
+ * parent), isolation/init.py (the init and the command) and the plan of `mocker run true` do, in
+ * that order and with the same arguments, checks of what is open included. Left out is only what
+ * Python's objects do for themselves, such as getsockname(2) after socketpair(2). A step that is
+ * added there, moved or removed, is here too.
+ */
+
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* Named here and called by number, because the C library has them only from 2.36 on. */
+enum {
+    open_tree_clone = 1,
+    move_mount_empty_paths = 0x4 | 0x40,
+    mount_attr_closed = 0x1 | 0x2 | 0x4, /* read-only, no set-user-ID programs, no devices */
+    fsconfig_set_string = 1,
+    fsconfig_cmd_create = 6,
+    resolve_no_magiclinks = 0x02,
+    resolve_in_root = 0x10,
+    close_range_cloexec = 4,
+    clone_pidfd = 0x1000,
+    clone_newcgroup = 0x02000000,
+    setup_failed = 125,
+    max_applets = 1024,
+    max_map_words = 1024,
+    max_path = 4096,
+};
+
+#define CLOSED (MS_NOSUID | MS_NODEV | MS_NOEXEC)
+#define NAMESPACES                                                                                \
+    (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET |     \
+     clone_newcgroup)
+
+struct container {
+    pid_t pid;
+    int pidfd;
+    int control;
+};
+
+static const char *busybox;
+static const char *uid_map, *gid_map;
+static const char *uid_helper, *gid_helper;
+static char *applets[max_applets];
+static size_t applet_count;
+static char inner_uid_map[max_path], inner_gid_map[max_path];
+static unsigned last_gid;
+static int deny_setgroups;
+static sigset_t all_signals;
+
+static char *container_env[] = {
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME=/root",
+    "TERM=dumb",
+    "HOSTNAME=containerhostname",
+    NULL,
+};
+
+static const char passwd_file[] =
+    "root:x:0:0:root:/root:/bin/sh\n"
+    "daemon:x:1:1:daemon:/usr/sbin:/bin/false\n"
+    "bin:x:2:2:bin:/bin:/bin/false\n"
+    "sys:x:3:3:sys:/dev:/bin/false\n"
+    "mail:x:8:8:mail:/var/mail:/bin/false\n"
+    "www-data:x:33:33:www-data:/var/www:/bin/false\n"
+    "nobody:x:65534:65534:nobody:/home:/bin/false\n";
+static const char group_file[] =
+    "root:x:0:\ndaemon:x:1:\nbin:x:2:\nsys:x:3:\nadm:x:4:\ntty:x:5:\ndisk:x:6:\nmail:x:8:\n"
+    "users:x:100:\nwww-data:x:33:\nnogroup:x:65534:\n";
+static const char hosts_file[] =
+    "127.0.0.1\tlocalhost\n"
+    "::1\tlocalhost ip6-localhost ip6-loopback\n"
+    "127.0.1.1\tcontainerhostname\n";
+
+static void die(const char *what) {
+    fprintf(stderr, "container_floor: cannot %s: %s\n", what, strerror(errno));
+    _exit(setup_failed);
+}
+
+static long check(long result, const char *what) {
+    if (result < 0)
+        die(what);
+    return result;
+}
+
+static double now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
+}
+
+static pid_t clone_process(uint64_t flags, uint64_t exit_signal, int *pidfd) {
+    struct {
+        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+        uint64_t set_tid, set_tid_size, cgroup;
+    } args = {
+        .flags = flags | clone_pidfd,
+        .pidfd = (uint64_t)(uintptr_t)pidfd,
+        .exit_signal = exit_signal,
+    };
+    return check(syscall(SYS_clone3, &args, sizeof args), "clone");
+}
+
+static void list_applets(void) {
+    int ends[2];
+    static char names[2 << 16];
+    size_t size = 0;
+    ssize_t got;
+    pid_t pid;
+    int status;
+    char *argv[] = {"busybox", "--list", NULL}, *env[] = {NULL};
+    posix_spawn_file_actions_t actions;
+    check(pipe2(ends, O_CLOEXEC), "make a pipe");
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    if ((errno = posix_spawn(&pid, busybox, &actions, NULL, argv, env)) != 0)
+        die("execute busybox --list");
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    while ((got = read(ends[0], names + size, sizeof names - 1 - size)) > 0)
+        size += got;
+    close(ends[0]);
+    waitpid(pid, &status, 0);
+    for (char *name = strtok(names, "\n"); name; name = strtok(NULL, "\n"))
+        if (strcmp(name, "busybox") != 0 && !strchr(name, '/') && applet_count < max_applets)
+            applets[applet_count++] = name;
+}
+
+static void read_whole(const char *path) {
+    char buffer[4096];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    while (read(fd, buffer, sizeof buffer) > 0)
+        ;
+    close(fd);
+}
+
+static void look_around(void) {
+    static const char *const files[] = {"/proc/self/uid_map", "/proc/self/gid_map", "/etc/subuid",
+                                        "/etc/subgid", "/proc/self/stat"};
+    char head[64];
+    struct stat stat_buffer;
+    DIR *threads;
+    int fd;
+    for (size_t i = 0; i < COUNT(files); i++)
+        read_whole(files[i]);
+    check(access(busybox, X_OK), "execute busybox");
+    fd = check(open(busybox, O_RDONLY | O_CLOEXEC), "open busybox");
+    check(read(fd, head, sizeof head), "read busybox");
+    close(fd);
+    check(stat(busybox, &stat_buffer), "stat busybox");
+    threads = opendir("/proc/self/task");
+    while (threads && readdir(threads))
+        ;
+    closedir(threads);
+    for (fd = 0; fd < 3; fd++)
+        check(fstat(fd, &stat_buffer), "stat a standard descriptor");
+}
+
+static void write_text(const char *path, const char *text) {
+    int fd = check(open(path, O_WRONLY | O_CLOEXEC), path);
+    check(write(fd, text, strlen(text)), path);
+    close(fd);
+}
+
+static void write_map(pid_t pid, const char *name, const char *text) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    write_text(path, text);
+}
+
+static void run_helper(const char *helper, pid_t pid, const char *map) {
+    char *argv[max_map_words], *env[] = {NULL}, words[max_path], number[16];
+    int ends[2], status;
+    size_t count = 0;
+    pid_t child;
+    posix_spawn_file_actions_t actions;
+    snprintf(number, sizeof number, "%d", pid);
+    snprintf(words, sizeof words, "%s", map);
+    argv[count++] = (char *)helper;
+    argv[count++] = number;
+    for (char *word = strtok(words, " \n"); word && count < COUNT(argv) - 1;
+         word = strtok(NULL, " \n"))
+        argv[count++] = word;
+    argv[count] = NULL;
+    check(pipe2(ends, O_CLOEXEC), "make a pipe");
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    if ((errno = posix_spawn(&child, helper, &actions, NULL, argv, env)) != 0)
+        die(helper);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    while (read(ends[0], words, sizeof words) > 0)
+        ;
+    close(ends[0]);
+    check(waitpid(child, &status, 0), helper);
+    if (status) {
+        errno = EPERM;
+        die(helper);
+    }
+}
+
+static void map_users(pid_t pid) {
+    if (uid_helper) {
+        run_helper(uid_helper, pid, uid_map);
+        run_helper(gid_helper, pid, gid_map);
+        return;
+    }
+    if (deny_setgroups)
+        write_map(pid, "setgroups", "deny");
+    write_map(pid, "uid_map", uid_map);
+    write_map(pid, "gid_map", gid_map);
+}
+
+/* The command's user namespace has the IDs of the container's, each as itself. */
+static void render_inner_map(const char *map, char *inner, unsigned *last) {
+    unsigned inside, outside, length;
+    int used;
+    while (sscanf(map, "%u %u %u%n", &inside, &outside, &length, &used) == 3) {
+        inner += sprintf(inner, "%u %u %u\n", inside, inside, length);
+        *last = inside + length - 1;
+        map += used;
+    }
+}
+
+static int open_in_root(int root, const char *path, uint64_t flags) {
+    uint64_t how[3] = {flags | O_CLOEXEC, 0, resolve_in_root | resolve_no_magiclinks};
+    return syscall(SYS_openat2, root, path, how, sizeof how);
+}
+
+/* What is missing is found out by trying, as make_directory and make_file in mounts.py do. */
+static int make_point(int root, const char *path, int directory) {
+    uint64_t flags = O_PATH | (directory ? O_DIRECTORY : 0);
+    char parent[64];
+    const char *name = strrchr(path, '/') + 1;
+    int fd = open_in_root(root, path, flags), parent_fd;
+    if (fd >= 0)
+        return fd;
+    snprintf(parent, sizeof parent, "%.*s", (int)(name - path - 1), path);
+    parent_fd = check(open_in_root(root, parent, O_PATH | O_DIRECTORY), parent);
+    if (directory) {
+        check(mkdirat(parent_fd, name, 0755), path);
+    } else {
+        fd = openat(parent_fd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
+        close(check(fd, path));
+    }
+    close(parent_fd);
+    return check(open_in_root(root, path, flags), path);
+}
+
+static void mount_new(int root, const char *path, const char *type, unsigned long flags,
+                      const char *data) {
+    char target[32];
+    int fd = make_point(root, path, 1);
+    snprintf(target, sizeof target, "/proc/self/fd/%d", fd);
+    check(mount("none", target, type, flags, data), path);
+    close(fd);
+}
+
+static void move_onto(int tree, int target) {
+    check(syscall(SYS_move_mount, tree, "", target, "", move_mount_empty_paths), "move a mount");
+}
+
+static int clone_tree(const char *path) {
+    return check(syscall(SYS_open_tree, AT_FDCWD, path, open_tree_clone | O_CLOEXEC), path);
+}
+
+static int mount_root(void) {
+    int context = check(syscall(SYS_fsopen, "tmpfs", 1), "open tmpfs");
+    int tmpfs, old;
+    check(syscall(SYS_fsconfig, context, fsconfig_set_string, "mode", "0755", 0), "set the mode");
+    check(syscall(SYS_fsconfig, context, fsconfig_cmd_create, NULL, NULL, 0), "make tmpfs");
+    tmpfs = check(syscall(SYS_fsmount, context, 1, 0), "mount tmpfs");
+    close(context);
+    old = check(open("/", O_PATH | O_CLOEXEC), "open /");
+    move_onto(tmpfs, old);
+    close(old);
+    return tmpfs;
+}
+
+static void make_directories(int root) {
+    static const struct {
+        const char *name;
+        mode_t mode;
+    } directories[] = {
+        {"bin", 0755},  {"dev", 0755},  {"etc", 0755}, {"home", 0755},
+        {"proc", 0555}, {"root", 0700}, {"run", 0755}, {"sys", 0555},
+        {"tmp", 01777}, {"usr", 0755},  {"var", 0755}, {"var/tmp", 01777},
+    };
+    static const char *const links[][2] = {
+        {"sbin", "bin"}, {"usr/bin", "../bin"}, {"usr/sbin", "../bin"}, {"var/run", "../run"}};
+    for (size_t i = 0; i < COUNT(directories); i++)
+        check(mkdirat(root, directories[i].name, directories[i].mode), directories[i].name);
+    for (size_t i = 0; i < COUNT(links); i++)
+        check(symlinkat(links[i][1], root, links[i][0]), links[i][0]);
+}
+
+static void bind_busybox(int root) {
+    uint64_t attributes[4] = {mount_attr_closed, 0, 0, 0};
+    struct stat stat_buffer;
+    int tree = clone_tree(busybox), target, bin;
+    check(syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, attributes, sizeof attributes),
+          "make busybox read-only");
+    fstat(tree, &stat_buffer);
+    target = make_point(root, "/bin/busybox", 0);
+    fstat(target, &stat_buffer);
+    move_onto(tree, target);
+    close(target);
+    close(tree);
+    bin = check(openat(root, "bin", O_PATH | O_CLOEXEC), "open /bin");
+    for (size_t i = 0; i < applet_count; i++)
+        check(symlinkat("busybox", bin, applets[i]), applets[i]);
+    close(bin);
+}
+
+static void write_files(int root) {
+    static const struct {
+        const char *name, *text;
+    } files[] = {
+        {"etc/passwd", passwd_file},
+        {"etc/group", group_file},
+        {"etc/hosts", hosts_file},
+        {"etc/hostname", "containerhostname\n"},
+        {"etc/resolv.conf", ""},
+    };
+    for (size_t i = 0; i < COUNT(files); i++) {
+        int fd = openat(root, files[i].name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+        check(fd, files[i].name);
+        if (*files[i].text)
+            check(write(fd, files[i].text, strlen(files[i].text)), files[i].name);
+        close(fd);
+    }
+}
+
+static void make_devices(int root) {
+    static const char *const nodes[] = {"null", "zero", "full", "random", "urandom", "tty"};
+    static const char *const links[][2] = {{"fd", "/proc/self/fd"},
+                                           {"stdin", "/proc/self/fd/0"},
+                                           {"stdout", "/proc/self/fd/1"},
+                                           {"stderr", "/proc/self/fd/2"},
+                                           {"ptmx", "pts/ptmx"}};
+    char path[32];
+    int dev = make_point(root, "/dev", 1);
+    for (size_t i = 0; i < COUNT(nodes); i++) {
+        int node = check(openat(dev, nodes[i], O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0644),
+                         nodes[i]);
+        snprintf(path, sizeof path, "/dev/%s", nodes[i]);
+        int tree = clone_tree(path);
+        move_onto(tree, node);
+        close(tree);
+        close(node);
+    }
+    close(dev);
+    dev = make_point(root, "/dev", 1);
+    for (size_t i = 0; i < COUNT(links); i++)
+        check(symlinkat(links[i][1], dev, links[i][0]), links[i][0]);
+    close(dev);
+}
+
+static void write_sysctl(int root, const char *path, const char *text) {
+    int fd = check(open_in_root(root, path, O_WRONLY), path);
+    check(write(fd, text, strlen(text)), path);
+    close(fd);
+}
+
+static void set_up_network(int root) {
+    struct ifreq request = {.ifr_name = "lo"};
+    char range[32];
+    int control = check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket");
+    check(ioctl(control, SIOCGIFFLAGS, &request), "read the flags of lo");
+    request.ifr_flags |= IFF_UP;
+    check(ioctl(control, SIOCSIFFLAGS, &request), "bring lo up");
+    close(control);
+    write_sysctl(root, "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+    snprintf(range, sizeof range, "0 %u", last_gid);
+    write_sysctl(root, "/proc/sys/net/ipv4/ping_group_range", range);
+}
+
+static void pivot(int root) {
+    struct stat above, here;
+    check(fchdir(root), "go to the new root");
+    check(syscall(SYS_pivot_root, ".", "."), "pivot");
+    check(umount2(".", MNT_DETACH), "let go of the old root");
+    check(chdir("/"), "go to /");
+    stat("/..", &above);
+    fstat(root, &here);
+}
+
+static void build(void) {
+    int root;
+    check(sethostname("containerhostname", strlen("containerhostname")), "set the host name");
+    root = mount_root();
+    make_directories(root);
+    bind_busybox(root);
+    write_files(root);
+    mount_new(root, "/proc", "proc", CLOSED, NULL);
+    mount_new(root, "/sys", "sysfs", CLOSED | MS_RDONLY, NULL);
+    mount_new(root, "/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k");
+    make_devices(root);
+    mount_new(root, "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+              last_gid >= 5 ? "newinstance,ptmxmode=0666,mode=0620,gid=5"
+                            : "newinstance,ptmxmode=0666,mode=0620");
+    mount_new(root, "/dev/shm", "tmpfs", CLOSED, "mode=1777,size=67108864");
+    mount_new(root, "/dev/mqueue", "mqueue", CLOSED, NULL);
+    set_up_network(root);
+    pivot(root);
+}
+
+static void become_root(void) {
+    if (setgroups(0, NULL) < 0 && errno != EPERM)
+        die("give up the caller's groups");
+    check(setresgid(0, 0, 0), "become group 0");
+    check(setresuid(0, 0, 0), "become user 0");
+}
+
+static void be_command(char *const argv[], int sync) {
+    int high[3];
+    char answer;
+    check(setpgid(0, 0), "make a process group");
+    for (int fd = 0; fd < 3; fd++)
+        high[fd] = check(fcntl(fd, F_DUPFD_CLOEXEC, 3), "move a descriptor");
+    for (int fd = 0; fd < 3; fd++)
+        check(dup2(high[fd], fd), "place a descriptor");
+    check(syscall(SYS_close_range, 3, ~0U, close_range_cloexec), "close the rest on exec");
+    check(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS), "make the inner namespaces");
+    check(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "become dumpable");
+    check(send(sync, "unshared", 8, 0), "ask for the inner IDs");
+    check(recv(sync, &answer, 1, 0), "get the inner IDs");
+    become_root();
+    check(chdir("/"), "go to /");
+    for (int number = 1; number < 65; number++)
+        if (number != SIGKILL && number != SIGSTOP && number != 32 && number != 33)
+            signal(number, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    environ = container_env;
+    execvp(argv[0], argv);
+    die("execute the command");
+}
+
+static void be_init(char *const argv[], int control) {
+    char message[64];
+    struct pollfd parent = {.fd = control, .events = POLLHUP};
+    struct stat stat_buffer;
+    siginfo_t info;
+    int sync[2], pidfd, fd, status = setup_failed;
+    pid_t command;
+    if (check(recv(control, message, sizeof message, 0), "wait for the parent") == 0)
+        _exit(setup_failed);
+    become_root();
+    check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "die with the parent");
+    poll(&parent, 1, 0);
+    umask(0);
+    build();
+    umask(022);
+    fd = check(open("/etc/passwd", O_RDONLY | O_NONBLOCK | O_CLOEXEC), "open /etc/passwd");
+    fstat(fd, &stat_buffer);
+    check(read(fd, message, sizeof message), "read /etc/passwd");
+    close(fd);
+    setsid();
+    prctl(PR_SET_NAME, "floor-init", 0, 0, 0);
+    check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sync), "make a socket pair");
+    command = clone_process(0, SIGCHLD, &pidfd);
+    if (command == 0)
+        be_command(argv, sync[1]);
+    close(sync[1]);
+    check(recv(sync[0], message, sizeof message, 0), "wait for the command");
+    if (deny_setgroups)
+        write_map(command, "setgroups", "deny");
+    write_map(command, "uid_map", inner_uid_map);
+    write_map(command, "gid_map", inner_gid_map);
+    check(send(sync[0], "m", 1, 0), "let the command go on");
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    check(syscall(SYS_close_range, 0, control - 1, 0), "close descriptors");
+    check(syscall(SYS_close_range, control + 1, ~0U, 0), "close descriptors");
+    while (sigwaitinfo(&all_signals, &info) != SIGCHLD)
+        ;
+    while (waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG) == 0 && info.si_pid != 0)
+        if (info.si_pid == command)
+            status = info.si_status;
+    snprintf(message, sizeof message, "exited %d", status);
+    send(control, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT);
+    kill(-1, SIGTERM);
+    _exit(status);
+}
+
+/* Returns when the command is executed, as isolation.spawn does. */
+static struct container start(char *const argv[]) {
+    struct container container;
+    struct pollfd gone = {.events = POLLIN};
+    sigset_t old;
+    int control[2], report[2];
+    char path[64], buffer[64];
+    look_around();
+    check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), "make a socket pair");
+    check(pipe2(report, O_CLOEXEC), "make a pipe");
+    sigprocmask(SIG_BLOCK, &all_signals, &old);
+    container.pid = clone_process(NAMESPACES, SIGCHLD, &container.pidfd);
+    if (container.pid == 0)
+        be_init(argv, control[1]); /* which closes the report with all else */
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    close(control[1]);
+    close(report[1]);
+    container.control = control[0];
+    map_users(container.pid);
+    for (int fd = 0; fd < 3; fd++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        check(readlink(path, buffer, sizeof buffer), path);
+    }
+    check(send(container.control, "go", 2, 0), "let the init go on");
+    while (read(report[0], buffer, sizeof buffer) > 0)
+        ;
+    close(report[0]);
+    gone.fd = container.pidfd;
+    poll(&gone, 1, 0);
+    return container;
+}
+
+static int wait_gone(struct container *container) {
+    struct pollfd gone = {.fd = container->pidfd, .events = POLLIN};
+    char message[64];
+    siginfo_t info = {0};
+    check(poll(&gone, 1, -1), "wait for the init");
+    while (recv(container->control, message, sizeof message, MSG_DONTWAIT) > 0)
+        ;
+    check(waitid(P_PIDFD, container->pidfd, &info, WEXITED), "reap the init");
+    close(container->pidfd);
+    close(container->control);
+    return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+}
+
+static void run_once(void) {
+    char *argv[] = {"true", NULL};
+    struct container container = start(argv);
+    if (wait_gone(&container) != 0)
+        _exit(setup_failed);
+}
+
+static void run_warm(void) {
+    char line[64];
+    while (fgets(line, sizeof line, stdin)) {
+        double begin = now_ms();
+        run_once();
+        printf("%.4f\n", now_ms() - begin);
+        fflush(stdout);
+    }
+}
+
+static void keep_alive(int count) {
+    char *argv[] = {"sleep", "3600", NULL};
+    struct container *containers = calloc(count, sizeof *containers);
+    struct pollfd gone = {.events = POLLIN};
+    double begin = now_ms(), alive;
+    for (int i = 0; i < count; i++) {
+        containers[i] = start(argv);
+        gone.fd = containers[i].pidfd;
+        if (poll(&gone, 1, 0) != 0)
+            _exit(setup_failed);
+    }
+    alive = now_ms();
+    for (int i = 0; i < count; i++)
+        syscall(SYS_pidfd_send_signal, containers[i].pidfd, SIGKILL, NULL, 0);
+    for (int i = 0; i < count; i++)
+        wait_gone(&containers[i]);
+    printf("%.4f %.4f\n", alive - begin, now_ms() - alive);
+    free(containers);
+}
+
+int main(int argc, char **argv) {
+    unsigned last_uid;
+    if (argc < 5) {
+        fputs("usage: container_floor once|warm|alive BUSYBOX UID_MAP GID_MAP "
+              "[NEWUIDMAP NEWGIDMAP] [N]\n",
+              stderr);
+        return 2;
+    }
+    busybox = argv[2];
+    uid_map = argv[3];
+    gid_map = argv[4];
+    if (argc > 6) {
+        uid_helper = argv[5];
+        gid_helper = argv[6];
+    }
+    deny_setgroups = geteuid() != 0 && !uid_helper;
+    render_inner_map(uid_map, inner_uid_map, &last_uid);
+    render_inner_map(gid_map, inner_gid_map, &last_gid);
+    sigfillset(&all_signals);
+    list_applets();
+    if (strcmp(argv[1], "alive") == 0)
+        keep_alive(atoi(argv[argc - 1]));
+    else if (strcmp(argv[1], "warm") == 0)
+        run_warm();
+    else
+        run_once();
+    return 0;
+}

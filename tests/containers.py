@@ -1,0 +1,67 @@
+"""Run containers from a test and see what they say."""
+
+import os
+import select
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, TextIO, TypeVar
+
+from mocker.isolation import Container, ContainerSpec, ExitStatus, spawn
+from tests.requirements import requires_busybox, requires_user_namespaces
+
+Spawn = Callable[..., Container]
+Test = TypeVar("Test", bound=Callable[..., object])
+
+
+def in_container(test: Test) -> Test:
+    """Mark a test that runs a container with the fresh root."""
+    return requires_user_namespaces(requires_busybox(test))
+
+
+class Outcome(NamedTuple):
+    """How a container's command ended, and what it wrote."""
+
+    status: ExitStatus
+    stdout: str
+    stderr: str
+
+
+def script(text: str, *arguments: str, **fields: object) -> ContainerSpec:
+    """Return the spec of a shell script; the fields are those of ContainerSpec."""
+    return ContainerSpec(["sh", "-c", text, "sh", *arguments], **fields)  # type: ignore[arg-type]
+
+
+def run_captured(spec: ContainerSpec, stdin: str = "", spawn: Spawn = spawn) -> Outcome:
+    """Run a container to its end."""
+    files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+    try:
+        os.pwrite(files[0], stdin.encode(), 0)
+        with spawn(spec, stdin=files[0], stdout=files[1], stderr=files[2]) as container:
+            status = container.wait()
+        texts = [os.pread(fd, os.fstat(fd).st_size, 0).decode() for fd in files[1:]]
+    finally:
+        for fd in files:
+            os.close(fd)
+    return Outcome(status, *texts)
+
+
+@contextmanager
+def open_container(spec: ContainerSpec, spawn: Spawn = spawn) -> Iterator[tuple[Container, TextIO]]:
+    """Start a container for the length of a block, with what it writes to stdout as a file."""
+    read_end, write_end = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    with os.fdopen(read_end, encoding="utf-8") as output:
+        try:
+            container = spawn(spec, stdin=null, stdout=write_end, stderr=null)
+        finally:
+            os.close(write_end)
+            os.close(null)
+        with container:
+            yield container, output
+
+
+def wait_readable(fd: int, timeout: float) -> bool:
+    """Wait until a descriptor is readable, such as the pidfd of a process that ends."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))

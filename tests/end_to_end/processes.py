@@ -1,0 +1,93 @@
+"""A `mocker run` that goes on while a test looks at it, and the processes that belong to it."""
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+MOCKER = Path(sys.executable).with_name("mocker")
+
+# Seconds. Long enough for a busy machine, and shorter than a test's time limit.
+PATIENCE = 10.0
+POLL_INTERVAL = 0.01
+
+
+@contextmanager
+def open_run(*arguments: str, wrapper: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    """Start `mocker run` with pipes on all three descriptors; kill it on the way out.
+
+    It is alone in its process group, as a shell starts it, so that it can be stopped.
+    """
+    with subprocess.Popen(
+        [*wrapper, MOCKER, "run", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    """Wait for the next line that the command prints."""
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip("\n")
+
+
+def find_descendants(pid: int) -> list[int]:
+    """Return all processes below one, as the host sees them: the init first, then the command."""
+    listings = Path(f"/proc/{pid}/task").glob("*/children")
+    children = []
+    for listing in listings:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
+            children += [int(child) for child in listing.read_text().split()]
+    return children + [below for child in children for below in find_descendants(child)]
+
+
+def read_uid(pid: int) -> int:
+    """Return the user ID of a process, as the host sees it."""
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+@contextmanager
+def watch(pids: Sequence[int]) -> Iterator[Callable[[], list[int]]]:
+    """Provide a function that waits for processes to end and returns those that don't.
+
+    By pidfd, because a number may be used again, and because it does not matter who reaps.
+    """
+    pidfds = {}
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it has ended already
+            pidfds[os.pidfd_open(pid)] = pid
+
+    def wait_ended() -> list[int]:
+        alive = dict(pidfds)
+        deadline = time.monotonic() + PATIENCE
+        while alive and (remaining := deadline - time.monotonic()) > 0:
+            for pidfd in select.select(list(alive), [], [], remaining)[0]:
+                del alive[pidfd]
+        return sorted(alive.values())
+
+    try:
+        yield wait_ended
+    finally:
+        for pidfd in pidfds:
+            os.close(pidfd)
+
+
+def wait_until(is_so: Callable[[], bool]) -> bool:
+    """Wait until something is so; return False if it does not become so."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_INTERVAL)
+    return True

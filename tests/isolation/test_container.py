@@ -1,0 +1,362 @@
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mocker.isolation import (
+    CommandError,
+    Container,
+    ContainerSpec,
+    ExitStatus,
+    IsolationError,
+    Rlimit,
+    SetupError,
+    Volume,
+    run,
+    spawn,
+)
+from tests.containers import in_container, open_container, run_captured, script, wait_readable
+from tests.in_namespaces import run_in_child
+from tests.leaks import read_children, read_descriptors
+from tests.requirements import requires_busybox, requires_user_namespaces
+
+pytestmark = [requires_busybox, requires_user_namespaces]
+
+LOOP = "while :; do sleep 0.01; done"
+SLEEP = ContainerSpec(["sleep", "1000"])
+STUBBORN = f"trap '' TERM; echo ready; {LOOP}"
+
+
+def descend(pid: int) -> Iterator[int]:
+    """Yield a process and all below it."""
+    yield pid
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in listing.read_text().split():
+            yield from descend(int(child))
+
+
+def test_nothing_in_a_container_survives_its_block() -> None:
+    text = (
+        "sleep 1000 & (sleep 1000 & sleep 1000) & setsid sleep 1000 & sleep 0.1; echo ready; wait"
+    )
+
+    with open_container(script(text)) as (container, output):
+        output.readline()
+        pidfds = [os.pidfd_open(pid) for pid in descend(container.pid)]
+
+    alive = [pidfd for pidfd in pidfds if not wait_readable(pidfd, 5)]
+    for pidfd in pidfds:
+        os.close(pidfd)
+    assert len(pidfds) >= 6
+    assert alive == []
+
+
+def test_container_ends_with_its_block_when_that_fails() -> None:
+    with pytest.raises(KeyError), open_container(SLEEP) as (container, _):
+        raise KeyError
+
+    assert container.poll() == ExitStatus(signal=signal.SIGKILL)
+
+
+def test_wait_gives_up_after_its_timeout() -> None:
+    with open_container(SLEEP) as (container, _):
+        start = time.monotonic()
+        with pytest.raises(
+            TimeoutError, match=f"container {container.pid} is still there after 0.1"
+        ):
+            container.wait(0.1)
+
+        assert time.monotonic() - start >= 0.1
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_wait_without_time_does_not_wait(timeout: float) -> None:
+    with open_container(SLEEP) as (container, _), pytest.raises(TimeoutError):
+        container.wait(timeout)
+
+
+@pytest.mark.parametrize("timeout", [10.0**7, 10.0**12])
+def test_wait_may_take_years(timeout: float) -> None:
+    with open_container(script("exit 3")) as (container, _):
+        assert container.wait(timeout) == ExitStatus(code=3)
+
+
+def test_poll_knows_the_end_once_it_is_there() -> None:
+    with open_container(script("read x </dev/stdin; exit 3")) as (container, _):
+        assert wait_readable(container.fileno(), 10)
+
+        assert container.poll() == ExitStatus(code=3)
+
+
+def test_poll_of_a_running_container_is_none() -> None:
+    with open_container(SLEEP) as (container, _):
+        assert container.poll() is None
+
+
+def test_status_stays_what_it_is() -> None:
+    with open_container(script("exit 3")) as (container, _):
+        statuses = [container.wait(), container.wait(0), container.poll(), container.stop()]
+    statuses += [container.wait(), container.poll(), container.stop()]
+
+    assert statuses == [ExitStatus(code=3)] * 7
+
+
+def test_end_can_be_waited_for_with_a_descriptor() -> None:
+    with open_container(script("exit 0")) as (container, _):
+        readable, _, _ = select.select([container], [], [], 10)
+
+        assert readable == [container]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD])
+def test_signal_that_cannot_be_handed_on_is_refused(number: int) -> None:
+    with open_container(SLEEP) as (container, _):
+        with pytest.raises(ValueError, match=rf"signal {int(number)} can't be handed on"):
+            container.send_signal(number)
+
+        assert container.poll() is None
+
+
+def test_kill_ends_everything_at_once() -> None:
+    with open_container(script(STUBBORN)) as (container, output):
+        output.readline()
+        container.kill()
+
+        assert container.wait() == ExitStatus(signal=signal.SIGKILL)
+
+
+def test_container_whose_init_is_killed_from_outside_was_killed() -> None:
+    with open_container(SLEEP) as (container, _):
+        os.kill(container.pid, signal.SIGKILL)
+
+        assert container.wait() == ExitStatus(signal=signal.SIGKILL)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_signal_to_what_is_gone_does_nothing(closed: bool) -> None:
+    with open_container(script("exit 3")) as (container, _):
+        container.wait()
+        if closed:
+            container.close()
+
+        container.send_signal(signal.SIGTERM)
+        container.kill()
+
+        assert container.stop() == ExitStatus(code=3)
+
+
+def test_container_can_be_closed_twice() -> None:
+    with open_container(SLEEP) as (container, _):
+        container.close()
+        container.close()
+
+    assert container.wait() == ExitStatus(signal=signal.SIGKILL)
+
+
+def test_stop_sends_the_stop_signal_and_waits() -> None:
+    text = f"trap 'echo stopping; exit 5' INT; echo ready; {LOOP}"
+
+    with open_container(script(text, stop_signal=signal.SIGINT)) as (container, output):
+        output.readline()
+        status = container.stop()
+
+        assert (output.read(), status) == ("stopping\n", ExitStatus(code=5))
+
+
+@pytest.mark.parametrize(("grace", "argument"), [(0.2, None), (1000, 0.2)])
+def test_stop_kills_what_is_left_after_the_grace_period(
+    grace: float, argument: float | None
+) -> None:
+    with open_container(script(STUBBORN, grace=grace)) as (container, output):
+        output.readline()
+        start = time.monotonic()
+        status = container.stop(argument)
+
+        assert time.monotonic() - start >= 0.2
+        assert status == ExitStatus(signal=signal.SIGKILL)
+
+
+def test_stop_of_the_command_by_a_signal_is_told_once() -> None:
+    with open_container(script("kill -STOP $$; echo on; exit 3")) as (container, output):
+        assert wait_readable(container.control_fd, 10)
+        stops = [container.take_stop(), container.take_stop()]
+        container.send_signal(signal.SIGCONT)
+
+        assert stops == [signal.SIGSTOP, 0]
+        assert (output.readline(), container.wait()) == ("on\n", ExitStatus(code=3))
+
+
+def test_terminal_stop_signal_stops_the_whole_group() -> None:
+    with open_container(script(f"echo ready; {LOOP}")) as (container, output):
+        output.readline()
+        container.send_signal(signal.SIGTSTP)
+
+        assert wait_readable(container.control_fd, 10)
+        assert container.take_stop() == signal.SIGTSTP
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["nosuch"], 127, "cannot execute 'nosuch': .*; it is in no directory of the container's"),
+        (["/bin/nosuch"], 127, "cannot execute '/bin/nosuch': No such file"),
+        (["/etc/passwd"], 126, "cannot execute '/etc/passwd': Permission denied"),
+        (["/etc"], 126, "cannot execute '/etc': Permission denied"),
+    ],
+)
+def test_command_that_cannot_be_executed_is_an_error_of_spawn(
+    argv: list[str], code: int, message: str
+) -> None:
+    with pytest.raises(CommandError, match=message) as info:
+        spawn(ContainerSpec(argv))
+
+    assert info.value.exit_code == code
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+def test_descriptor_that_is_not_open_is_refused(name: str) -> None:
+    with pytest.raises(SetupError, match=r"hand on descriptor 9999: .*\(EBADF\)"):
+        spawn(SLEEP, **{name: 9999})
+
+
+def test_descriptors_of_the_caller_are_the_commands_own() -> None:
+    read_end, write_end = os.pipe()
+    pipe = os.fstat(write_end).st_ino
+    null = os.open(os.devnull, os.O_RDWR)
+
+    status = run(
+        script("readlink /proc/self/fd/1 >&2; readlink /proc/self/fd/0 >&2"),
+        stdin=null,
+        stdout=null,
+        stderr=write_end,
+    )
+
+    os.close(write_end)
+    text = os.read(read_end, 1000).decode()
+    os.close(read_end)
+    os.close(null)
+    assert status.success
+    assert text.split() == ["/dev/null", "/dev/null"]
+    assert pipe
+
+
+def test_run_waits_for_the_end() -> None:
+    assert run(script("exit 3")) == ExitStatus(code=3)
+
+
+def test_run_stops_what_takes_too_long() -> None:
+    with pytest.raises(TimeoutError, match="still there after 0.1 s"):
+        run(ContainerSpec(["sleep", "1000"]), timeout=0.1)
+
+
+def test_limit_that_was_lowered_is_noted() -> None:
+    def act() -> tuple[tuple[str, ...], str]:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 4096))
+        spec = script("ulimit -Hc", rlimits=[Rlimit("core", 0, 8192)])
+        with open_container(spec) as (container, output):
+            return container.notes, output.read()
+
+    notes, output = run_in_child(act)
+
+    assert len(notes) == 1
+    assert "ulimit core is 0:4096, not 0:8192" in notes[0]
+    assert int(output) * 512 == 4096
+
+
+@pytest.mark.parametrize("text", ["exit 7", "kill -KILL $$"])
+def test_caller_that_ignores_sigchld_learns_the_status(text: str) -> None:
+    def act() -> str:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        return repr(run(script(text)))
+
+    expected = ExitStatus(code=7) if text == "exit 7" else ExitStatus(signal=signal.SIGKILL)
+    assert run_in_child(act) == repr(expected)
+
+
+def test_caller_that_reaps_everything_itself_learns_the_status() -> None:
+    def act() -> str:
+        with open_container(script("exit 7")) as (container, _):
+            os.waitpid(container.pid, 0)
+            return repr(container.wait())
+
+    assert run_in_child(act) == "ExitStatus(code=7)"
+
+
+def test_caller_that_blocks_and_ignores_signals_does_not_pass_that_on() -> None:
+    def act() -> str:
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        return run_captured(
+            ContainerSpec(["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"])
+        ).stdout
+
+    assert set(run_in_child(act).split()[1::2]) == {"0000000000000000"}
+
+
+def test_signal_mask_of_the_caller_is_as_before() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    run(script("true"))
+
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_container_has_a_terminal_of_its_own() -> None:
+    with open_container(script("tty </dev/tty >/dev/tty", terminal=True)) as (container, _):
+        assert wait_readable(container.terminal_fd, 10)
+
+        assert os.read(container.terminal_fd, 1000) == b"/dev/pts/0\r\n"
+
+    assert container.terminal_fd == -1
+
+
+@pytest.mark.slow
+def test_two_hundred_containers_leave_no_descriptor_and_no_child(tmp_path: Path) -> None:
+    run(script("true"))
+    before = read_descriptors(), read_children()
+
+    for number in range(200):
+        run_captured(script("exit 0") if number % 2 else script("sleep 1000 &", grace=0))
+
+    assert (read_descriptors(), read_children()) == before
+
+
+REFUSED = [
+    ContainerSpec(["nosuch"]),
+    ContainerSpec(["true"], user="nosuch"),
+    ContainerSpec(["true"], volumes=[Volume("/no/such", "/data")]),
+    ContainerSpec(["true"], volumes=[Volume("/usr", "/etc/passwd")]),
+    ContainerSpec(["true"], rootfs="/etc/passwd"),
+    ContainerSpec(["true"], workdir="/etc/passwd/x"),
+    ContainerSpec(["nosuch"], terminal=True),
+    ContainerSpec(["true"], terminal=True, user="nosuch"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", REFUSED)
+def test_container_that_is_refused_leaves_no_descriptor_and_no_child(spec: ContainerSpec) -> None:
+    before = read_descriptors(), read_children()
+
+    for _ in range(10):
+        with pytest.raises(IsolationError):
+            spawn(spec)
+
+    assert (read_descriptors(), read_children()) == before
+
+
+@in_container
+def test_two_containers_live_side_by_side() -> None:
+    with (
+        open_container(script("hostname; read x", hostname="one")) as (first, one),
+        open_container(script("hostname; read x", hostname="two")) as (second, two),
+    ):
+        assert (one.readline(), two.readline()) == ("one\n", "two\n")
+        assert isinstance(first, Container)
+        assert first.pid != second.pid

@@ -1,0 +1,51 @@
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mocker.isolation import ExitStatus
+
+statuses = st.one_of(
+    st.builds(ExitStatus, code=st.integers(0, 255)),
+    st.builds(ExitStatus, signal=st.integers(1, 64)),
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "shell_code", "success"),
+    [
+        (ExitStatus(code=0), "exit code 0", 0, True),
+        (ExitStatus(code=1), "exit code 1", 1, False),
+        (ExitStatus(code=255), "exit code 255", 255, False),
+        (ExitStatus(signal=signal.SIGKILL), "SIGKILL", 137, False),
+        (ExitStatus(signal=signal.SIGTERM), "SIGTERM", 143, False),
+        (ExitStatus(signal=40), "signal 40", 168, False),
+    ],
+)
+def test_status_is_told_as_a_shell_does(
+    status: ExitStatus, text: str, shell_code: int, success: bool
+) -> None:
+    assert (str(status), status.shell_code, status.success) == (text, shell_code, success)
+
+
+@pytest.mark.parametrize("fields", [{}, {"code": 0, "signal": 9}])
+def test_status_is_either_a_code_or_a_signal(fields: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="either a code or a signal"):
+        ExitStatus(**fields)
+
+
+@given(status=statuses)
+def test_representation_makes_an_equal_status(status: ExitStatus) -> None:
+    again = eval(repr(status), {"ExitStatus": ExitStatus})  # noqa: S307
+
+    assert again == status
+    assert hash(again) == hash(status)
+
+
+def test_code_and_signal_of_the_same_number_differ() -> None:
+    assert ExitStatus(code=9) != ExitStatus(signal=9)
+
+
+def test_status_equals_nothing_else() -> None:
+    assert ExitStatus(code=0) != 0

@@ -1,0 +1,298 @@
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mocker.isolation import (
+    ContainerSpec,
+    Rlimit,
+    SetupError,
+    SpecError,
+    Tmpfs,
+    Volume,
+    describe,
+)
+from mocker.isolation.plan import make_plan
+from mocker.isolation.spec import RLIMIT_NAMES
+from tests.containers import in_container, run_captured, script
+from tests.leaks import read_children, read_descriptors
+from tests.requirements import requires_busybox, requires_root, requires_user
+
+SOURCES = ("/usr", "/etc/passwd", "/dev/null", "/")
+
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=10)
+names = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
+destinations = st.lists(names, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
+free_destinations = destinations.filter(lambda path: path.split("/")[1] != "proc")
+volumes = st.builds(Volume, st.sampled_from(SOURCES), free_destinations, read_only=st.booleans())
+tmpfs = st.builds(
+    Tmpfs, free_destinations, st.none() | st.integers(1, 2**40), st.integers(0, 0o7777)
+)
+rlimits = st.builds(Rlimit, st.sampled_from(RLIMIT_NAMES), st.integers(0, 2**40))
+fields = st.fixed_dictionaries(
+    {"argv": st.lists(words, min_size=1, max_size=4).filter(lambda argv: argv[0] != "")},
+    optional={
+        "rootfs": st.sampled_from(["busybox", "host", "/", "/usr"]),
+        "rootfs_mode": st.sampled_from(["overlay", "rw"]),
+        "read_only": st.booleans(),
+        "volumes": st.lists(volumes, max_size=4),
+        "tmpfs": st.lists(tmpfs, max_size=4),
+        "env": st.dictionaries(names, words, max_size=3),
+        "workdir": st.none() | destinations,
+        "user": st.none() | names | st.builds("{}:{}".format, names, names),
+        "hostname": names,
+        "network": st.sampled_from(["none", "host"]),
+        "rlimits": st.lists(rlimits, max_size=3),
+        "grace": st.floats(0, 100),
+        "stop_signal": st.sampled_from([1, 2, 15]),
+        "terminal": st.booleans(),
+    },
+)
+
+
+@pytest.fixture
+def file() -> Iterator[Path]:
+    """An empty file that everybody may read."""
+    with tempfile.NamedTemporaryFile(prefix="plan-") as file:
+        yield Path(file.name)
+
+
+def actions(**fields: object) -> list[str]:
+    """Return the steps of a container, as they are described."""
+    argv = {"argv": ["true"], "rootfs": "host"}
+    return list(describe(ContainerSpec(**{**argv, **fields})))  # type: ignore[arg-type]
+
+
+def position(lines: list[str], text: str) -> int:
+    (index,) = (number for number, line in enumerate(lines) if text in line)
+    return index
+
+
+def state() -> tuple[object, ...]:
+    """Return what a plan that did something would have changed."""
+    mask = os.umask(0)
+    os.umask(mask)
+    here = Path.cwd()
+    mounts = Path("/proc/self/mountinfo").read_text()
+    files = sorted(here.iterdir())
+    return mounts, read_descriptors(), read_children(), socket.gethostname(), mask, here, files
+
+
+@requires_busybox
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(fields=fields)
+def test_every_container_can_be_described_and_nothing_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object]
+) -> None:
+    try:
+        spec = ContainerSpec(**fields)  # type: ignore[arg-type]
+    except SpecError:
+        return
+    monkeypatch.chdir(tmp_path)
+    before = state()
+
+    lines = describe(spec)
+
+    assert state() == before
+    assert all(line.strip() for line in lines)
+    assert lines[0].startswith("create namespaces: ")
+    assert lines[-1].startswith("execute ")
+
+
+@requires_busybox
+@given(fields=fields)
+def test_hosts_root_is_let_go_of_last_of_all(fields: dict[str, object]) -> None:
+    try:
+        spec = ContainerSpec(**fields)  # type: ignore[arg-type]
+    except SpecError:
+        return
+
+    steps = make_plan(spec).steps
+
+    assert [step.path for step in steps if "the only root" in step.action] == ["/"]
+    assert "the only root" in steps[-1].action
+
+
+@requires_busybox
+@given(fields=fields)
+def test_every_step_is_described_in_the_order_in_which_it_is_done(
+    fields: dict[str, object],
+) -> None:
+    try:
+        spec = ContainerSpec(**fields)  # type: ignore[arg-type]
+    except SpecError:
+        return
+
+    lines, steps = describe(spec), [str(step) for step in make_plan(spec).steps]
+
+    start = lines.index(steps[0])
+    assert list(lines[start : start + len(steps)]) == steps
+
+
+def test_description_names_what_was_asked_for(tmp_path: Path) -> None:
+    lines = actions(
+        argv=["echo", "a b"],
+        hostname="web",
+        volumes=[Volume(str(tmp_path), "/data"), Volume("/usr", "/ro", read_only=True)],
+        tmpfs=[Tmpfs("/scratch", 4096)],
+        workdir="/srv",
+        user="ann:users",
+        rlimits=[Rlimit("core", 0)],
+        terminal=True,
+    )
+
+    for line in (
+        "set the host name to web",
+        f"bind {tmp_path} on /data",
+        "bind /usr read-only on /ro",
+        "mount tmpfs on /scratch",
+        "make the directory on /srv",
+        "open a terminal on /dev/pts/0",
+        "set the limit core to 0:0",
+        "become user ann:users in /srv",
+        "execute 'echo' 'a b'",
+    ):
+        assert line in lines
+
+
+def test_parents_are_mounted_before_what_lies_below_them() -> None:
+    lines = actions(
+        volumes=[Volume("/usr", "/a/b/c"), Volume("/usr", "/x/y")],
+        tmpfs=[Tmpfs("/a"), Tmpfs("/a/b"), Tmpfs("/x")],
+    )
+
+    order = [line.rpartition(" on ")[2] for line in lines]
+    assert order.index("/a") < order.index("/a/b") < order.index("/a/b/c")
+    assert order.index("/x") < order.index("/x/y")
+
+
+def test_mount_points_are_made_before_the_root_forbids_writing() -> None:
+    lines = actions(
+        read_only=True,
+        volumes=[Volume("/etc/passwd", "/a/file")],
+        tmpfs=[Tmpfs("/b")],
+        workdir="/c",
+    )
+
+    forbidden = position(lines, "forbid writing on /")
+    for made in (
+        "make the file on /a/file",
+        "make the directory on /b",
+        "make the directory on /c",
+    ):
+        assert position(lines, made) < forbidden
+    for mounted in ("bind /etc/passwd on /a/file", "mount tmpfs on /b", "mount proc on /proc"):
+        assert position(lines, mounted) > forbidden
+
+
+@pytest.mark.parametrize(
+    ("fields", "present", "absent"),
+    [
+        ({}, "bring lo up", "forbid writing"),
+        ({"network": "host"}, "bind the host's /sys read-only", "bring lo up"),
+        ({"read_only": True}, "forbid writing", "open a terminal"),
+    ],
+)
+def test_step_is_there_just_if_it_is_needed(
+    fields: dict[str, object], present: str, absent: str
+) -> None:
+    text = "\n".join(actions(**fields))
+
+    assert present in text
+    assert absent not in text
+
+
+@requires_root
+def test_mounts_are_kept_from_the_host_where_no_user_namespace_does() -> None:
+    lines = actions(userns="host")
+
+    assert position(lines, "make the host's mounts slaves") < position(lines, "mount proc")
+    assert not any(line.startswith("map users") for line in lines)
+
+
+@requires_user
+def test_only_root_may_share_the_users_of_the_host() -> None:
+    with pytest.raises(SetupError, match="user namespace; only root may do that"):
+        actions(userns="host")
+
+
+def test_missing_source_of_a_volume_is_named() -> None:
+    with pytest.raises(SetupError, match=r"volume source on /no/such/dir: .*\(ENOENT\)"):
+        actions(volumes=[Volume("/no/such/dir", "/data")])
+
+
+@pytest.mark.parametrize(("rootfs", "workdir"), [("host", None), ("/usr", "/"), ("host", "/srv")])
+def test_command_starts_where_the_caller_is_if_that_is_in_view(
+    monkeypatch: pytest.MonkeyPatch, rootfs: str, workdir: str | None
+) -> None:
+    monkeypatch.chdir("/etc")
+    asked = workdir if rootfs == "host" else None
+
+    spec = ContainerSpec(["true"], rootfs=rootfs, workdir=asked)
+
+    assert make_plan(spec).workdir == (workdir or "/etc")
+
+
+def test_command_of_a_caller_whose_directory_is_gone_starts_at_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+
+    plan = make_plan(ContainerSpec(["true"], rootfs="host"))
+
+    monkeypatch.undo()
+    assert plan.workdir == "/"
+
+
+@in_container
+def test_step_that_fails_is_named_as_it_was_described(file: Path) -> None:
+    spec = script("true", volumes=[Volume("/usr", "/etc/hostname")])
+    described = [line for line in describe(spec) if line.endswith("on /etc/hostname")]
+
+    with pytest.raises(SetupError) as info:
+        run_captured(spec)
+
+    assert str(info.value) == f"cannot {described[0]}: Not a directory (ENOTDIR)"
+
+
+@in_container
+@pytest.mark.parametrize("read_only", [True, False])
+def test_volume_file_and_tmpfs_are_where_they_should_be(file: Path, read_only: bool) -> None:
+    file.write_text("from outside")
+    volumes = [Volume(str(file), "/deep/er/file", read_only=read_only)]
+    text = "cat /deep/er/file; echo changed >/deep/er/file; touch /deep/tmp/x; df -k /deep/tmp"
+
+    outcome = run_captured(
+        script(text, volumes=volumes, tmpfs=[Tmpfs("/deep/tmp", 2**20)], read_only=True)
+    )
+
+    assert outcome.stdout.startswith("from outside")
+    assert outcome.stdout.splitlines()[-1].split()[1] == "1024"
+    assert file.read_text() == ("from outside" if read_only else "changed\n")
+
+
+@in_container
+def test_volume_in_a_tmpfs_and_tmpfs_in_a_volume(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    volumes = [Volume(str(tmp_path), "/top"), Volume("/usr", "/top/inner/usr", read_only=True)]
+
+    outcome = run_captured(
+        script("ls /top /top/inner", volumes=volumes, tmpfs=[Tmpfs("/top/inner")])
+    )
+
+    assert outcome.stdout.split() == ["/top:", "inner", "/top/inner:", "usr"]
+    assert list((tmp_path / "inner").iterdir()) == []
+
+
+@in_container
+@pytest.mark.parametrize("mode", [0o1777, 0o700, 0o4755])
+def test_tmpfs_has_its_mode(mode: int) -> None:
+    outcome = run_captured(script("stat -c %a /scratch", tmpfs=[Tmpfs("/scratch", mode=mode)]))
+
+    assert outcome.stdout == f"{mode:o}\n"

@@ -1,0 +1,380 @@
+import ctypes
+import os
+import signal
+from errno import EINVAL, ENODEV, ENOENT, ENOTDIR, EPERM, EROFS, EXDEV
+from pathlib import Path
+
+import pytest
+
+from mocker.isolation import syscalls
+from mocker.isolation.syscalls import (
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    MNT_DETACH,
+    MOUNT_ATTR_RDONLY,
+    MS_RDONLY,
+    OPEN_TREE_CLONE,
+    PR_GET_NO_NEW_PRIVS,
+    PR_SET_NO_NEW_PRIVS,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    capset,
+    clone3,
+    close_all_but,
+    close_range_cloexec,
+    mount,
+    mount_setattr,
+    move_mount,
+    new_mount,
+    open_tree,
+    openat2,
+    overwrite_memory,
+    pivot_root,
+    prctl,
+    set_process_name,
+    umount2,
+    unshare,
+)
+from tests.in_namespaces import InNewNamespaces, run_in_child
+from tests.leaks import read_descriptors
+from tests.requirements import requires_user_namespaces
+
+RESOLVE_NO_XDEV = 0x01
+
+
+def read_status(key: str) -> str:
+    """Return a line of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith(f"{key}:"))
+
+
+def test_clone_goes_on_as_a_child_that_a_descriptor_stands_for() -> None:
+    pid, pidfd = clone3(0, signal.SIGCHLD)
+    if pid == 0:
+        os._exit(42)
+
+    result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+
+    inherited = os.get_inheritable(pidfd)
+    os.close(pidfd)
+    assert result is not None
+    assert (result.si_pid, result.si_status, inherited) == (pid, 42, False)
+
+
+def test_clone_into_the_parents_place_makes_a_sibling() -> None:
+    def act() -> int:
+        pid, pidfd = clone3(syscalls.CLONE_PARENT, 0)
+        if pid == 0:
+            signal.pause()
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        return pid if parent == os.getppid() else -parent
+
+    sibling = run_in_child(act)
+
+    assert os.waitpid(sibling, 0) == (sibling, signal.SIGKILL)
+
+
+@requires_user_namespaces
+def test_clone_makes_namespaces() -> None:
+    pid, pidfd = clone3(CLONE_NEWUSER | CLONE_NEWUTS, signal.SIGCHLD)
+    if pid == 0:
+        signal.pause()
+
+    own, new = (Path(f"/proc/{who}/ns/uts").readlink() for who in ("self", pid))
+
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(pidfd)
+    assert own != new
+
+
+def test_clone_that_the_kernel_refuses_is_an_error() -> None:
+    with pytest.raises(OSError, match="Invalid argument"):
+        clone3(0x1_0000_0000_0000, signal.SIGCHLD)
+
+
+@requires_user_namespaces
+def test_file_system_is_mounted_with_its_flags_and_taken_off(
+    in_new_namespaces: InNewNamespaces,
+) -> None:
+    def act() -> tuple[bool, bool]:
+        mount("none", "/mnt", "tmpfs", MS_RDONLY, "mode=0700")
+        there = os.statvfs("/mnt").f_flag & os.ST_RDONLY and os.path.ismount("/mnt")
+        umount2("/mnt", MNT_DETACH)
+        return bool(there), os.path.ismount("/mnt")
+
+    assert in_new_namespaces(act) == (True, False)
+
+
+@requires_user_namespaces
+@pytest.mark.parametrize(
+    ("target", "fstype", "data", "errno"),
+    [
+        ("/no/such/place", "tmpfs", "", ENOENT),
+        ("/dev/null", "tmpfs", "", ENOTDIR),
+        ("/mnt", "no-such-type", "", ENODEV),
+        ("/mnt", "tmpfs", "no-such-option", EINVAL),
+    ],
+)
+def test_mount_that_the_kernel_refuses_has_its_errno(
+    in_new_namespaces: InNewNamespaces, target: str, fstype: str, data: str, errno: int
+) -> None:
+    def act() -> int:
+        try:
+            mount("none", target, fstype, 0, data)
+        except OSError as error:
+            return error.errno or 0
+        return 0
+
+    assert in_new_namespaces(act) == errno
+
+
+@requires_user_namespaces
+def test_path_of_any_bytes_can_be_mounted_on(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> bool:
+        mount("none", "/mnt", "tmpfs")
+        place = os.fsdecode(b"/mnt/\xff a\n")
+        Path(place).mkdir()
+        mount("none", place, "tmpfs")
+        return os.path.ismount(place)
+
+    assert in_new_namespaces(act)
+
+
+def test_unmounting_what_is_no_mount_point_is_an_error() -> None:
+    with pytest.raises(OSError, match=f"{os.strerror(EINVAL)}|{os.strerror(EPERM)}"):
+        umount2("/proc/self", 0)
+
+
+@requires_user_namespaces
+def test_root_is_replaced(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> list[str]:
+        mount("none", "/mnt", "tmpfs")
+        Path("/mnt/here").touch()
+        os.chdir("/mnt")
+        pivot_root(".", ".")
+        umount2(".", MNT_DETACH)
+        return [path.name for path in Path("/").iterdir()]
+
+    assert in_new_namespaces(act) == ["here"]
+
+
+@requires_user_namespaces
+def test_root_that_is_no_mount_point_is_refused(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> None:
+        mount("none", "/mnt", "tmpfs")
+        Path("/mnt/dir").mkdir()
+        os.chdir("/mnt/dir")
+        pivot_root(".", ".")
+
+    with pytest.raises(OSError, match=os.strerror(EINVAL)):
+        in_new_namespaces(act)
+
+
+@requires_user_namespaces
+def test_tree_is_cloned_and_attached_by_descriptors(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> tuple[bool, bool]:
+        mount("none", "/mnt", "tmpfs")
+        Path("/mnt/from").mkdir()
+        Path("/mnt/from/file").touch()
+        Path("/mnt/to").mkdir()
+        mnt = os.open("/mnt", os.O_PATH)
+        tree = open_tree("from", OPEN_TREE_CLONE, mnt)
+        closed = not os.get_inheritable(tree)
+        move_mount(tree, os.open("/mnt/to", os.O_PATH))
+        return Path("/mnt/to/file").exists(), closed
+
+    assert in_new_namespaces(act) == (True, True)
+
+
+@requires_user_namespaces
+def test_file_system_is_made_before_it_has_a_place(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> tuple[bool, bool, int]:
+        tree = new_mount("tmpfs", {"mode": "0751", "size": "64k"})
+        unattached = not os.path.ismount("/mnt")
+        move_mount(tree, os.open("/mnt", os.O_PATH))
+        return unattached, os.path.ismount("/mnt"), Path("/mnt").stat().st_mode & 0o7777
+
+    assert in_new_namespaces(act) == (True, True, 0o751)
+
+
+@requires_user_namespaces
+@pytest.mark.parametrize(
+    ("fstype", "options", "errno"), [("no-such-type", {}, ENODEV), ("tmpfs", {"x": "y"}, EINVAL)]
+)
+def test_file_system_that_the_kernel_refuses_leaves_no_descriptor(
+    in_new_namespaces: InNewNamespaces, fstype: str, options: dict[str, str], errno: int
+) -> None:
+    def act() -> tuple[int, bool]:
+        before = read_descriptors()
+        try:
+            new_mount(fstype, options)
+        except OSError as error:
+            return error.errno or 0, read_descriptors() == before
+        return 0, False
+
+    assert in_new_namespaces(act) == (errno, True)
+
+
+@requires_user_namespaces
+def test_mount_becomes_read_only(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> None:
+        mount("none", "/mnt", "tmpfs")
+        mnt = os.open("/mnt", os.O_PATH)
+        mount_setattr(mnt, MOUNT_ATTR_RDONLY, recursive=False)
+        Path("/mnt/new").touch()
+
+    with pytest.raises(OSError, match=os.strerror(EROFS)):
+        in_new_namespaces(act)
+
+
+def test_attributes_of_what_is_no_mount_cannot_be_set(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_PATH)
+    try:
+        with pytest.raises(OSError, match=f"{os.strerror(EINVAL)}|{os.strerror(EPERM)}"):
+            mount_setattr(directory, MOUNT_ATTR_RDONLY, recursive=False)
+    finally:
+        os.close(directory)
+
+
+def test_file_is_opened_below_a_root(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("inside")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    root = os.open(tmp_path, os.O_PATH)
+
+    fd = openat2(root, "/../link", os.O_RDONLY, RESOLVE_IN_ROOT)
+
+    text, inherited = os.read(fd, 100), os.get_inheritable(fd)
+    os.close(fd)
+    os.close(root)
+    assert (text, inherited) == (b"inside", False)
+
+
+@pytest.mark.parametrize(
+    ("path", "resolve", "errno"),
+    [
+        ("/proc/self/stat", RESOLVE_IN_ROOT | RESOLVE_NO_XDEV, EXDEV),
+        ("/proc/self/root", RESOLVE_NO_MAGICLINKS, 40),
+        ("/no/such/file", 0, ENOENT),
+    ],
+)
+def test_file_that_may_not_be_reached_is_refused(path: str, resolve: int, errno: int) -> None:
+    root = os.open("/", os.O_PATH)
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno)):
+            openat2(root, path, os.O_RDONLY, resolve)
+    finally:
+        os.close(root)
+
+
+def test_descriptors_from_a_number_on_are_closed_on_exec() -> None:
+    def act() -> list[tuple[int, bool]]:
+        for number in (100, 101, 102):
+            os.dup2(0, number)
+        close_range_cloexec(101)
+        return [(number, os.get_inheritable(number)) for number in (100, 101, 102)]
+
+    assert run_in_child(act) == [(100, True), (101, False), (102, False)]
+
+
+@pytest.mark.parametrize(
+    ("kept", "first", "left"),
+    [
+        ((101,), 100, [101]),
+        ((100,), 100, [100]),
+        ((103,), 100, [103]),
+        ((101, 103), 100, [101, 103]),
+        ((103, 101), 100, [101, 103]),
+        ((102, 103), 102, [100, 101, 102, 103]),
+        ((102,), 101, [100, 102]),
+    ],
+)
+def test_all_descriptors_but_those_to_keep_are_closed(
+    kept: tuple[int, ...], first: int, left: list[int]
+) -> None:
+    def act() -> list[int]:
+        for number in (100, 101, 102, 103):
+            os.dup2(0, number)
+        close_all_but(*kept, first=first)
+        return [number for number in range(100, 104) if is_open(number)]
+
+    assert run_in_child(act) == left
+
+
+def is_open(fd: int) -> bool:
+    return Path(f"/proc/self/fd/{fd}").exists()
+
+
+@requires_user_namespaces
+def test_process_leaves_its_namespaces() -> None:
+    def act() -> bool:
+        before = Path("/proc/self/ns/uts").readlink()
+        unshare(CLONE_NEWUSER | CLONE_NEWUTS)
+        return before != Path("/proc/self/ns/uts").readlink()
+
+    assert run_in_child(act)
+
+
+def test_namespaces_that_do_not_exist_cannot_be_entered() -> None:
+    with pytest.raises(OSError, match=os.strerror(EINVAL)):
+        unshare(1)
+
+
+def test_option_of_the_process_is_set_and_read() -> None:
+    def act() -> tuple[int, int]:
+        before = prctl(PR_GET_NO_NEW_PRIVS)
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        return before, prctl(PR_GET_NO_NEW_PRIVS)
+
+    assert run_in_child(act) == (0, 1)
+
+
+def test_option_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(OSError, match=os.strerror(EINVAL)):
+        prctl(999_999)
+
+
+def test_process_has_the_first_fifteen_bytes_of_its_name() -> None:
+    def act() -> str:
+        set_process_name("a-name-that-is-long")
+        return read_status("Name")
+
+    assert run_in_child(act) == "a-name-that-is-"
+
+
+@requires_user_namespaces
+def test_capabilities_are_those_of_the_mask(in_new_namespaces: InNewNamespaces) -> None:
+    mask = 1 << 0 | 1 << 33
+
+    def act() -> tuple[str, ...]:
+        capset(mask)
+        return tuple(read_status(key) for key in ("CapPrm", "CapEff", "CapInh"))
+
+    assert in_new_namespaces(act) == (f"{mask:016x}", f"{mask:016x}", f"{0:016x}")
+
+
+@requires_user_namespaces
+def test_capability_that_was_given_up_does_not_come_back(
+    in_new_namespaces: InNewNamespaces,
+) -> None:
+    def act() -> None:
+        capset(0)
+        capset(1)
+
+    with pytest.raises(PermissionError):
+        in_new_namespaces(act)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"new", b"new\0\0\0\0\0"), (b"", bytes(8)), (b"far too long", b"far too ")],
+)
+def test_memory_is_filled_with_the_content_and_zeros(content: bytes, expected: bytes) -> None:
+    buffer = ctypes.create_string_buffer(b"previous|behind")
+    start = ctypes.addressof(buffer)
+
+    overwrite_memory(start, start + 8, content)
+
+    assert buffer.raw == expected + b"|behind\0"
