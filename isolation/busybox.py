@@ -124,7 +124,7 @@ def _list_applets(path: str) -> tuple[str, ...]:
         with open(read_end, "rb") as file:
             names = file.read().decode("ascii", "replace").split()
         try:
-            _, status = os.waitpid(pid, 0)
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         except ChildProcessError:
             status = 0  # a caller that ignores SIGCHLD never learns it
         if status or not names:

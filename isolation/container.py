@@ -17,6 +17,7 @@ from .handshake import (
     parse_stopped,
     receive_failure,
     receive_message,
+    receive_ready,
     receive_terminal,
 )
 from .hints import explain
@@ -38,6 +39,8 @@ class Container:
         spec: What was asked for.
         notes: A sentence for each thing that is not quite as it was asked for.
         terminal_fd: The other side of its terminal, see `ContainerSpec.terminal`; -1 without one.
+
+    Source: pidfd_open(2), waitid(2), pid_namespaces(7).
     """
 
     __slots__ = ("_control", "_pidfd", "_report", "_status", "notes", "pid", "spec", "terminal_fd")
@@ -67,7 +70,7 @@ class Container:
                 self.terminal_fd = receive_terminal(self._control)
         except SetupError as refusal:
             error = refusal
-        if error is None and self._died_unfinished():
+        if error is None and not receive_ready(self._control):
             error = SetupError("build the container", hint="its init was killed on the way")
         if error is not None:
             self.close()
@@ -187,12 +190,6 @@ class Container:
         except ProcessLookupError:
             pass  # it is gone, which is what a signal can at most achieve
 
-    def _died_unfinished(self) -> bool:
-        if not _wait_readable(self._pidfd, 0):
-            return False
-        self.take_stop()
-        return self._status is None
-
 
 def spawn(spec: ContainerSpec, *, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> Container:
     """Make a container, and return when its command is executed.
@@ -206,13 +203,19 @@ def spawn(spec: ContainerSpec, *, stdin: int = 0, stdout: int = 1, stderr: int =
     Raises:
         SetupError: A step was refused; nothing is left of the container.
         CommandError: The command could not be executed; nothing is left of the container.
+
+    Source: clone(2), user_namespaces(7), pivot_root(2); each step's own is in the module of it.
     """
     try:
         launched = launch(make_plan(spec), (stdin, stdout, stderr))
     except SetupError as error:
         raise explain(error) from None
     container = Container(spec, launched)
-    container.wait_started()
+    try:
+        container.wait_started()
+    except BaseException:
+        container.close()
+        raise
     return container
 
 

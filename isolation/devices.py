@@ -7,6 +7,7 @@ Source: the OCI runtime specification, "Default Devices" and "Default Filesystem
 """
 
 import os
+from stat import S_ISDIR
 
 from .mounts import (
     TreeSource,
@@ -23,11 +24,27 @@ from .syscalls import (
     MS_NOSUID,
     MS_RDONLY,
     OPEN_TREE_CLONE,
+    mount,
     move_mount,
     open_tree,
 )
 
 KERNEL_PATHS = ("/proc", "/sys", "/dev")
+KERNEL_SECRETS = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/sys/firmware",
+    "/sys/kernel/debug",
+)
 KERNEL_SWITCHES = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 _NODES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -80,6 +97,22 @@ def forbid_writing_to_kernel(setup: Setup) -> None:
         tree = open_source(TreeSource(place, recursive=False, attributes=attributes))
         move_mount(tree, target)
         os.close(tree)
+        os.close(target)
+
+
+def hide_kernel_secrets(setup: Setup) -> None:
+    """Lay /dev/null or an empty directory over what tells of the host; for such root as above."""
+    for path in KERNEL_SECRETS:
+        try:
+            target = open_in_root(setup.root_fd, path, os.O_PATH)
+        except FileNotFoundError:
+            continue
+        if S_ISDIR(os.fstat(target).st_mode):
+            mount("none", f"/proc/self/fd/{target}", "tmpfs", _CLOSED | MS_RDONLY, "size=0")
+        else:
+            tree = open_tree("/dev/null", OPEN_TREE_CLONE)
+            move_mount(tree, target)
+            os.close(tree)
         os.close(target)
 
 

@@ -35,6 +35,8 @@ class SetupError(IsolationError):
         errno: The kernel's answer; 0 where it was not the kernel that refused.
         path: Where, as the container sees it; empty if the step has no path.
         hint: What the reader can do; empty if nothing is known.
+
+    Source: errno(3).
     """
 
     def __init__(self, step: str, errno: int = 0, path: str = "", hint: str = "") -> None:

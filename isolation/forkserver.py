@@ -21,13 +21,15 @@ import gc
 import os
 import signal
 import socket
+from _thread import allocate_lock
 from collections.abc import Sequence
 from types import ModuleType, TracebackType
 
 from .container import Container
 from .errors import ForkServerError, IsolationError, SetupError
+from .handshake import receive_with_fds
 from .hints import explain
-from .launch import Launch, check_one_thread, launch
+from .launch import Launch, above_stdio, check_one_thread, check_open, launch
 from .plan import make_plan
 from .spec import ContainerSpec, Rlimit, Tmpfs, Volume
 from .syscalls import PR_SET_PDEATHSIG, close_all_but, prctl, set_process_name
@@ -45,14 +47,19 @@ class ForkServer:
 
     Raises:
         SetupError: The calling process already has several threads.
+
+    Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
     """
 
-    __slots__ = ("_socket", "pid")
+    __slots__ = ("_lock", "_socket", "pid")
 
     def __init__(self) -> None:
         check_one_thread()
         _load_json()  # once for all requests, and before the fork
-        ours, theirs = socket.socketpair()
+        # The program may have closed 0, 1 or 2, which the server opens anew.
+        ours, theirs = (
+            socket.socket(fileno=above_stdio(end.detach())) for end in socket.socketpair()
+        )
         # Collected once and then left alone, so that few pages of the children are copied.
         gc.collect()
         gc.freeze()
@@ -64,6 +71,7 @@ class ForkServer:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         self._socket = ours
+        self._lock = allocate_lock()  # answers come in the order of the requests
 
     def spawn(
         self, spec: ContainerSpec, *, stdin: int = 0, stdout: int = 1, stderr: int = 2
@@ -75,7 +83,11 @@ class ForkServer:
             SetupError, CommandError: As `isolation.spawn`; the server is unharmed.
         """
         container = self.start(spec, stdin=stdin, stdout=stdout, stderr=stderr)
-        container.wait_started()
+        try:
+            container.wait_started()
+        except BaseException:
+            container.close()
+            raise
         return container
 
     def start(
@@ -85,13 +97,18 @@ class ForkServer:
 
         Raises:
             ForkServerError: The server is gone.
-            SetupError: It was refused before the init could begin.
+            SetupError: A descriptor is not open, or it was refused before the init could begin.
         """
+        check_open([stdin, stdout, stderr])
         try:
-            _send(self._socket, _render_spec(spec), [stdin, stdout, stderr])
-            text, fds = _receive(self._socket)
+            with self._lock:
+                _send(self._socket, _render_spec(spec), [stdin, stdout, stderr])
+                text, fds = _receive(self._socket)
         except (OSError, EOFError) as error:
             raise ForkServerError(f"cannot ask fork server {self.pid}: it is gone") from error
+        except BaseException:
+            self._socket.close()  # interrupted half-way: the next answer would be this one's
+            raise
         answer = _load_json().loads(text)
         if "error" in answer:
             raise explain(SetupError(*answer["error"]))
@@ -102,6 +119,10 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server and reap it; containers go on."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # a fork of the program may have it open too
+        except OSError:
+            pass  # it is gone already
         self._socket.close()
         try:
             os.waitpid(self.pid, 0)
@@ -144,7 +165,7 @@ def _answer(requests: socket.socket, text: bytes, stdio: list[int]) -> None:
     except SetupError as error:
         fields = [error.step, error.errno, error.path, error.hint]
         _send(requests, _load_json().dumps({"error": fields}).encode())
-    except IsolationError as error:
+    except (IsolationError, OSError) as error:
         _send(requests, _load_json().dumps({"error": [f"use the spec: {error}"]}).encode())
     else:
         fds = [launched.pidfd, launched.control.fileno(), launched.report]
@@ -189,7 +210,7 @@ def _send(peer: socket.socket, text: bytes, fds: Sequence[int] = ()) -> None:
 
 
 def _receive(peer: socket.socket) -> tuple[bytes, list[int]]:
-    head, fds, _, _ = socket.recv_fds(peer, _LENGTH, _MAX_FDS)
+    head, fds = receive_with_fds(peer, _LENGTH, _MAX_FDS)
     size = int.from_bytes(_receive_rest(peer, head, _LENGTH), "big")
     return _receive_rest(peer, b"", size), fds
 

@@ -9,7 +9,8 @@
         │  ◀── control: TERMINAL+fd ───│ (only with a terminal)        │
         │                              │  fork                         │
         │                              ├──────────────────────────────▶│ user, limits, …
-        │  ◀───────────── report: end of file ─────────────────────────┤ execve succeeded
+        │  ◀── control: READY ─────────│                               │
+      │  ◀───────────── report: end of file ─────────────────────────┤ execve succeeded
         │  ◀───────────── report: a failure ───────────────────────────┤ or any step failed
         │                              │◀──────────────────────────────┘
         │  ◀── control: EXITED, … ─────│
@@ -34,6 +35,7 @@ _QUIETLY = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 _GO = b"go"
 _TREES = b"trees"
 _TERMINAL = b"terminal"
+_READY = "ready"
 
 _FD = struct.Struct("i")
 _MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
@@ -49,7 +51,10 @@ def send_go(control: socket.socket, trees: list[int]) -> None:
 
 def send_refusal(control: socket.socket, error: SetupError) -> None:
     """Tell the init that the parent could not do its part, which it then reports as a failure."""
-    control.send(_render_failure(error))
+    try:
+        control.send(_render_failure(error), _QUIETLY)
+    except OSError:
+        pass  # it was killed, which its silent report says
 
 
 def receive_go(control: socket.socket) -> list[int]:
@@ -82,6 +87,16 @@ def receive_failure(report: int) -> IsolationError | None:
     while chunk := os.read(report, _MAX_MESSAGE):
         chunks.append(chunk)
     return _parse_failure(b"".join(chunks)) if chunks else None
+
+
+def send_ready(control: socket.socket) -> None:
+    """Tell the parent that the init has done its part, before it lets go of the report."""
+    _send_quietly(control, _READY)
+
+
+def receive_ready(control: socket.socket) -> bool:
+    """Tell whether the report ended because the command is executed, not because the init died."""
+    return receive_message(control) == _READY.encode()
 
 
 def send_exit(control: socket.socket, status: ExitStatus) -> None:

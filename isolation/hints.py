@@ -8,7 +8,19 @@ Source: user_namespaces(7); the kernel's Documentation/admin-guide/sysctl/user.r
 
 import os
 import sys
-from errno import EACCES, EAGAIN, EFBIG, EMFILE, ENOENT, ENOMEM, ENOSPC, ENOSYS, EPERM, EUSERS
+from errno import (
+    EACCES,
+    EAGAIN,
+    EFBIG,
+    EINVAL,
+    EMFILE,
+    ENOENT,
+    ENOMEM,
+    ENOSPC,
+    ENOSYS,
+    EPERM,
+    EUSERS,
+)
 
 from .errors import IsolationError, SetupError
 
@@ -36,18 +48,27 @@ def explain(error: IsolationError) -> IsolationError:
 def _find_hint(error: SetupError) -> str:
     if error.step == "create namespaces" and error.errno not in _SHORTAGES:
         return _explain_clone(error.errno)
+    if error.errno == EINVAL and error.step.startswith("overlay "):
+        return (
+            "mounts lie below it, or the kernel takes no overlay of its file system; "
+            "use --rootfs-mode rw with a copy"
+        )
     if error.errno in {EPERM, EACCES}:
-        if error.path.startswith("/proc/") and "user mapping" in error.step:
-            return explain_apparmor() or _explain_mapping()
-        if error.step in {"mount proc", "mount sysfs"}:
-            return explain_apparmor() or (
-                f"the host's {error.path} is partly covered, as in a container; start the outer "
-                "one with --security-opt systempaths=unconfined"
-            )
-        return explain_apparmor()
+        return _explain_denial(error)
     if error.errno == ENOENT and error.path.startswith("/proc/self/"):
         return "mount proc on /proc"
     return _SHORTAGES.get(error.errno, "")
+
+
+def _explain_denial(error: SetupError) -> str:
+    if error.path.startswith("/proc/") and "user mapping" in error.step:
+        return explain_apparmor() or _explain_mapping()
+    if error.step in {"mount proc", "mount sysfs"}:
+        return explain_apparmor() or (
+            f"the host's {error.path} is partly covered, as in a container; start the outer "
+            "one with --security-opt systempaths=unconfined"
+        )
+    return explain_apparmor()
 
 
 def explain_apparmor() -> str:

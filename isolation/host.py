@@ -45,6 +45,8 @@ def check_host() -> tuple[HostCheck, ...]:
 
     Raises:
         SetupError: The calling process has several threads.
+
+    Source: user_namespaces(7), subuid(5), cgroups(7), seccomp(2).
     """
     check_one_thread()
     checks = [_check("kernel", _check_kernel)]

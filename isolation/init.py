@@ -28,6 +28,7 @@ from .handshake import (
     receive_go,
     send_exit,
     send_failure,
+    send_ready,
     send_stopped,
     send_terminal,
 )
@@ -48,7 +49,9 @@ from .syscalls import (
     PR_SET_PDEATHSIG,
     clone3,
     close_all_but,
+    join_session_keyring,
     prctl,
+    set_default_action,
     set_process_name,
 )
 from .terminal import copy_size, find_terminal, make_controlling_terminal, take_foreground
@@ -58,6 +61,7 @@ _SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _TO_THE_GROUP = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCONT}
 _SETUP_FAILED = 125
 _UMASK = 0o022
+_LAST_STANDARD_FD = 2
 _ROOT = User(0, 0, (), "/")
 _TITLE = "mocker-init"
 
@@ -74,6 +78,7 @@ def run_init(plan: Plan, control: socket.socket, report: int, stdio: Sequence[in
     gc.disable()  # a collection would touch, and so copy, every object that the parent made
     code = _SETUP_FAILED
     try:
+        _occupy_standard_descriptors()
         code = _run(plan, control, report, stdio).shell_code
     except EOFError:
         pass  # the parent is gone: nobody is left to tell
@@ -91,6 +96,7 @@ def run_init(plan: Plan, control: socket.socket, report: int, stdio: Sequence[in
 
 def _run(plan: Plan, control: socket.socket, report: int, stdio: Sequence[int]) -> ExitStatus:
     spec, mapping = plan.spec, plan.mapping
+    set_default_action(signal.SIGCHLD)  # ignored, as some callers have it, nobody is waited for
     setup = Setup(mapping, plan.sources, receive_go(control))
     if mapping is not None:
         become(_ROOT, mapping)
@@ -104,6 +110,7 @@ def _run(plan: Plan, control: socket.socket, report: int, stdio: Sequence[int]) 
     set_process_name(_TITLE)
     overwrite_strings(plan.strings, _TITLE)
     ours, theirs = socket.socketpair()
+    prctl(PR_SET_DUMPABLE, 0)
     command, _ = clone3(0, signal.SIGCHLD)
     if command == 0:
         _become_command(plan, user, env, stdio, report, theirs)
@@ -111,12 +118,19 @@ def _run(plan: Plan, control: socket.socket, report: int, stdio: Sequence[int]) 
     if mapping is not None:
         map_inner_namespaces(ours, command, mapping)
     ours.close()
-    prctl(PR_SET_DUMPABLE, 0)
+    send_ready(control)
     close_all_but(control.fileno(), setup.slave_fd)
     status = _wait_for_command(command, control)
     send_exit(control, status)
     _end_what_is_left(spec.grace)
     return status
+
+
+def _occupy_standard_descriptors() -> None:
+    """Let nothing of the init's have a number that the command's own will get."""
+    while (fd := os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) <= _LAST_STANDARD_FD:
+        pass
+    os.close(fd)
 
 
 def _become_command(
@@ -132,17 +146,20 @@ def _become_command(
     try:
         os.setpgid(0, 0)
         place_stdio(stdio)
-        if spec.terminal:
-            take_foreground()
         if mapping is not None:
             enter_inner_namespaces(sync)
         else:
             drop_capabilities()
+        if spec.terminal:
+            take_foreground()
         become(user, mapping)
+        join_session_keyring()
         change_directory(plan.workdir, needed=spec.workdir is not None)
         set_rlimits(plan.rlimits)
-        reset_signals(plan.ignored_signals)
+        reset_signals(plan.changed_signals)
         execute(spec.argv, env)
+    except EOFError:
+        pass  # the init has failed, and says why itself
     except IsolationError as error:
         send_failure(report, error)
     except OSError as error:

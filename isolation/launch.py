@@ -9,7 +9,7 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from errno import EINVAL
 
 from .errors import SetupError
@@ -63,8 +63,7 @@ def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch
         SetupError: The kernel refused before the init could begin.
     """
     check_one_thread()
-    for fd in stdio:
-        _check_open(fd)
+    check_open(stdio)
     control, remote, report, remote_report = _open_channels()
     flags = sum(namespace_flags(plan.spec).values()) | (CLONE_PARENT if sibling else 0)
     # A signal that arrives between clone and the init's own mask would run the caller's handlers.
@@ -78,13 +77,14 @@ def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch
     except OSError as error:
         control.close()
         os.close(report)
+        sigprocmask(signal.SIG_SETMASK, mask)
         raise SetupError("create namespaces", error.errno or 0) from error
     finally:
-        sigprocmask(signal.SIG_SETMASK, mask)
         remote.close()
         os.close(remote_report)
     launched = Launch(pid, pidfd, control, report, plan.notes)
     try:
+        sigprocmask(signal.SIG_SETMASK, mask)  # here, a signal's handler may raise
         _hand_over(launched, plan, stdio)
     except BaseException:
         launched.close()  # the init sees that its socket is closed, and ends
@@ -161,11 +161,17 @@ def _open_mapped_trees(pid: int, plan: Plan, mapping: UserMapping) -> list[int]:
     return trees
 
 
-def _check_open(fd: int) -> None:
-    try:
-        os.fstat(fd)
-    except OSError as error:
-        raise SetupError(f"hand on descriptor {fd}", error.errno or 0) from error
+def check_open(fds: Iterable[int]) -> None:
+    """Refuse to hand on what is not open.
+
+    Raises:
+        SetupError: One of the descriptors is not.
+    """
+    for fd in fds:
+        try:
+            os.fstat(fd)
+        except OSError as error:
+            raise SetupError(f"hand on descriptor {fd}", error.errno or 0) from error
 
 
 def _open_channels() -> tuple[socket.socket, socket.socket, int, int]:
@@ -175,7 +181,7 @@ def _open_channels() -> tuple[socket.socket, socket.socket, int, int]:
         fds += os.pipe2(os.O_CLOEXEC)
         fds += (end.detach() for end in socket.socketpair(type=socket.SOCK_SEQPACKET))
         for index, fd in enumerate(fds):
-            fds[index] = _above_stdio(fd)
+            fds[index] = above_stdio(fd)
     except OSError as error:
         for fd in fds:
             os.close(fd)
@@ -184,7 +190,7 @@ def _open_channels() -> tuple[socket.socket, socket.socket, int, int]:
     return socket.socket(fileno=control), socket.socket(fileno=remote), report, remote_report
 
 
-def _above_stdio(fd: int) -> int:
+def above_stdio(fd: int) -> int:
     """Return a descriptor out of the command's way, should the caller have closed its own."""
     if fd >= _FIRST_FREE_FD:
         return fd

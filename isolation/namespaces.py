@@ -36,6 +36,7 @@ _ALWAYS = {
     "cgroup": CLONE_NEWCGROUP,
 }
 _SIOCSIFFLAGS = 0x8914
+_LAST_GROUP = 2**31 - 1  # the last that ping_group_range takes, icmp(7)
 _IFF_UP = 0x1
 _IFREQ = struct.Struct("16sH30x")  # struct ifreq with flags; 32 or 40 bytes are read
 
@@ -72,7 +73,9 @@ def set_up_network(setup: Setup) -> None:
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP))
-    last_gid = max(r.inside + r.count for r in setup.mapping.gids) - 1 if setup.mapping else 0
+    last_gid = _LAST_GROUP
+    if setup.mapping is not None:
+        last_gid = min(last_gid, max(r.inside + r.count for r in setup.mapping.gids) - 1)
     for name, value in (
         ("ip_unprivileged_port_start", "0"),
         ("ping_group_range", f"0 {last_gid}"),

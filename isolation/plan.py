@@ -17,8 +17,10 @@ from stat import S_ISDIR
 from .busybox import find_busybox
 from .devices import (
     KERNEL_PATHS,
+    KERNEL_SECRETS,
     KERNEL_SWITCHES,
     forbid_writing_to_kernel,
+    hide_kernel_secrets,
     plan_kernel_filesystems,
 )
 from .errors import SetupError
@@ -30,7 +32,7 @@ from .namespaces import (
     set_mounts_slave,
     set_up_network,
 )
-from .privileges import clamp_rlimits, find_ignored_signals
+from .privileges import clamp_rlimits, find_changed_signals
 from .process_title import find_strings
 from .rootfs import plan_rootfs
 from .spec import ContainerSpec, Tmpfs, Volume
@@ -51,14 +53,14 @@ class Plan:
         rlimits: Limits for the command, those that the caller can give.
         notes: A sentence for each thing that is not quite as asked for.
         workdir: Where the command starts, if that is there: see `ContainerSpec.workdir`.
-        ignored_signals: What the caller ignores and the command must not.
+        changed_signals: What the caller ignores or handles, and the command must not.
         home_uid: Whose entry of the container's /etc/passwd names root's home directory.
         strings: Where the process's command line is in memory, for `process_title`.
     """
 
     __slots__ = (
+        "changed_signals",
         "home_uid",
-        "ignored_signals",
         "mapping",
         "notes",
         "rlimits",
@@ -83,7 +85,7 @@ class Plan:
         # With the host's files in view, the container's root is at home where the caller is.
         self.home_uid = os.geteuid() if spec.rootfs == "host" else 0
         self.strings = find_strings()
-        self.ignored_signals = find_ignored_signals()
+        self.changed_signals = find_changed_signals()
 
 
 class _Mount:
@@ -101,6 +103,14 @@ def make_plan(spec: ContainerSpec) -> Plan:
     Raises:
         SetupError: Something that the container needs is not there.
     """
+    try:
+        return _make_plan(spec)
+    except OSError as error:
+        path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        raise SetupError("look at the host", error.errno or 0, path) from error
+
+
+def _make_plan(spec: ContainerSpec) -> Plan:
     if spec.userns == "host" and os.geteuid() != 0:
         raise SetupError("share the host's user namespace", hint="only root may do that")
     mapping = plan_user_mapping() if spec.userns == "private" else None
@@ -112,14 +122,15 @@ def make_plan(spec: ContainerSpec) -> Plan:
     if mapping is None:
         steps.append(Step("make the host's mounts slaves", "/", set_mounts_slave))
     steps += root_steps
-    if spec.workdir is not None:
-        steps.append(_point_step(spec.workdir, directory=True))
+    workdir = [] if spec.workdir is None else [_point_step(spec.workdir, directory=True)]
     if spec.read_only:
+        steps += workdir
         steps += [_point_step(path, directory=True) for path in KERNEL_PATHS]
         steps += [_point_step(m.path, directory=m.directory) for m in mounts]
         steps.append(Step("forbid writing", "/", _set_read_only))
     steps += plan_kernel_filesystems(spec)
     steps += [m.step for m in mounts]
+    steps += workdir
     if spec.terminal:
         steps.append(Step("open a terminal", "/dev/pts/0", open_terminal))
     if spec.network == "none":
@@ -127,6 +138,7 @@ def make_plan(spec: ContainerSpec) -> Plan:
     if mapping is None:
         action = f"forbid writing to {', '.join(KERNEL_SWITCHES)}"
         steps.append(Step(action, "", forbid_writing_to_kernel))
+        steps.append(Step(f"hide {', '.join(KERNEL_SECRETS)}", "", hide_kernel_secrets))
     steps.append(Step("make it the only root, and let go of the host's", "/", pivot_to_root))
     return Plan(spec, mapping, sources, steps)
 

@@ -131,17 +131,22 @@ def clamp_rlimits(rlimits: Iterable[Rlimit]) -> tuple[tuple[Rlimit, ...], tuple[
     return tuple(clamped), tuple(notes)
 
 
-def find_ignored_signals() -> tuple[int, ...]:
-    """Return the signals that the calling process ignores, and its forks with it."""
+def find_changed_signals() -> tuple[int, ...]:
+    """Return the signals that the calling process ignores or handles, and its forks with it."""
     with open("/proc/self/status", "rb") as file:
-        mask = next((int(line[7:], 16) for line in file if line.startswith(b"SigIgn:")), 0)
+        masks = [int(line[7:], 16) for line in file if line.startswith((b"SigIgn:", b"SigCgt:"))]
+    changed = masks[0] | masks[1]
     # glibc keeps two real-time signals for itself, and lets nobody set them.
-    return tuple(n for n in range(1, signal.NSIG) if mask >> (n - 1) & 1 and n not in {32, 33})
+    return tuple(n for n in range(1, signal.NSIG) if changed >> (n - 1) & 1 and n not in {32, 33})
 
 
-def reset_signals(ignored: Iterable[int]) -> None:
-    """Let no signal be ignored, which would outlast execve(2), or blocked."""
-    for number in ignored:
+def reset_signals(changed: Iterable[int]) -> None:
+    """Give signals their default action, and block none.
+
+    Those that are ignored would stay so in the command; one that is handled, and arrives before
+    execve(2), would be swallowed by the handler.
+    """
+    for number in changed:
         set_default_action(number)
     sigprocmask(signal.SIG_SETMASK, NO_SIGNALS)
 

@@ -17,6 +17,7 @@ Source: mount_namespaces(7), the kernel's Documentation/filesystems/overlayfs.rs
 """
 
 import os
+from errno import EROFS
 from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 
 from .busybox import Busybox
@@ -35,6 +36,7 @@ from .mounts import (
 from .spec import ContainerSpec
 from .steps import Setup, Step
 from .syscalls import (
+    MOUNT_ATTR_NODEV,
     MS_NODEV,
     MS_NOSUID,
     OPEN_TREE_CLONE,
@@ -110,11 +112,11 @@ def _plan_directory(spec: ContainerSpec, sources: list[TreeSource]) -> list[Step
         raise SetupError("use as rootfs", 0, spec.rootfs, "it is not a directory")
     writable = spec.rootfs_mode == "rw"
     index, files = len(sources), render_network_files(spec)
-    sources.append(TreeSource(spec.rootfs, recursive=writable, attributes=0))
+    sources.append(TreeSource(spec.rootfs, recursive=writable, attributes=MOUNT_ATTR_NODEV))
     if writable:
         place = Step(f"bind {spec.rootfs}", "/", _bind_root, index)
     else:
-        place = Step(f"overlay {spec.rootfs}", "/", _overlay, index, "/")
+        place = Step(f"overlay {spec.rootfs}", "/", _overlay_root, index)
     return [
         Step("mount tmpfs for what is not the directory's", "", _mount_base),
         place,
@@ -141,11 +143,15 @@ def _plan_host(spec: ContainerSpec, sources: list[TreeSource]) -> list[Step]:
 
 
 def _plan_host_entry(path: str, sources: list[TreeSource], *, mounts_below: bool) -> list[Step]:
-    mode = os.lstat(path).st_mode
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return []  # a dead mount, such as of a file server that is gone, has nothing to show
     if S_ISLNK(mode):
         return [Step(f"link to {os.readlink(path)}", path, _make_link, path)]
     if S_ISDIR(mode) and not mounts_below:
-        sources.append(TreeSource(path, recursive=False, attributes=0, must_map=False))
+        attributes = MOUNT_ATTR_NODEV
+        sources.append(TreeSource(path, recursive=False, attributes=attributes, must_map=False))
         action = "overlay the host's, or bind it read-only where the kernel refuses,"
         return [Step(action, path, _overlay_or_bind, len(sources) - 1, path)]
     if S_ISDIR(mode) or S_ISREG(mode):
@@ -222,11 +228,25 @@ def _bind_root(setup: Setup, index: int) -> None:
     setup.root_fd = open_in_root(setup.base_fd, "/root", os.O_PATH)
 
 
-def _overlay(setup: Setup, index: int, path: str) -> None:
-    """Mount source number `index` as the lower layer of an overlay; "/" makes it the root.
+def _overlay_root(setup: Setup, index: int) -> None:
+    _attach_lower(setup, index)
+    _mount_overlay(setup, index, make_directory(setup.base_fd, "/root"))
+    setup.root_fd = open_in_root(setup.base_fd, "/root", os.O_PATH)
 
-    The paths of the layers are relative, so that no directory's name needs to be escaped.
-    """
+
+def _overlay_or_bind(setup: Setup, index: int, path: str) -> None:
+    _attach_lower(setup, index)
+    try:
+        _mount_overlay(setup, index, make_directory(setup.root_fd, path))
+    except OSError:
+        # Not every file system can be a lower layer. Nothing lasts in this way either.
+        lower = f"/proc/self/fd/{setup.base_fd}/lower/{index}"
+        attributes = source_attributes(read_only=True)
+        setup.attach(TreeSource(lower, recursive=False, attributes=attributes), path)
+
+
+def _attach_lower(setup: Setup, index: int) -> None:
+    """Attach source number `index` where it can be a lower layer, and make its upper one."""
     base = setup.base_fd
     attach(setup.open_tree(index), base, f"/lower/{index}")
     below = os.stat(f"lower/{index}", dir_fd=base)
@@ -235,46 +255,44 @@ def _overlay(setup: Setup, index: int, path: str) -> None:
     if _OVERFLOW_ID not in {below.st_uid, below.st_gid}:
         os.chown(f"upper/{index}", below.st_uid, below.st_gid, dir_fd=base)
     os.mkdir(f"work/{index}", 0o755, dir_fd=base)
-    os.fchdir(base)
-    is_root = path == "/"
-    target = make_directory(base, "/root") if is_root else make_directory(setup.root_fd, path)
+
+
+def _mount_overlay(setup: Setup, index: int, target: int) -> None:
+    """Mount the layers of source number `index` on a descriptor, which is closed.
+
+    The paths of the layers are relative, so that no directory's name needs to be escaped.
+    """
+    os.fchdir(setup.base_fd)
     layers = f"lowerdir=lower/{index},upperdir=upper/{index},workdir=work/{index},userxattr"
-    mount("overlay", f"/proc/self/fd/{target}", "overlay", 0, layers)
+    mount("overlay", f"/proc/self/fd/{target}", "overlay", MS_NODEV, layers)
     os.close(target)
-    if is_root:
-        setup.root_fd = open_in_root(base, "/root", os.O_PATH)
-
-
-def _overlay_or_bind(setup: Setup, index: int, path: str) -> None:
-    try:
-        _overlay(setup, index, path)
-    except OSError:
-        # Not every file system can be a lower layer. Nothing lasts in this way either.
-        tree = open_source(
-            TreeSource(
-                f"/proc/self/fd/{setup.base_fd}/lower/{index}",
-                recursive=False,
-                attributes=source_attributes(read_only=True),
-            )
-        )
-        attach(tree, setup.root_fd, path)
-        os.close(tree)
 
 
 def _bind_files(setup: Setup, files: dict[str, str], create: bool) -> None:
     for name, text in files.items():
-        path = f"/etc/{name}"
-        try:
-            target = open_in_root(setup.root_fd, path, os.O_PATH)
-        except OSError:
-            if not create:
-                continue
-            target = make_file(setup.root_fd, path)
+        target = _open_file(setup.root_fd, f"/etc/{name}", create=create)
+        if target < 0:
+            continue
         _write_file(setup.base_fd, f"files/{name}", text)
         tree = open_tree(f"files/{name}", OPEN_TREE_CLONE, setup.base_fd)
         move_mount(tree, target)
         os.close(tree)
         os.close(target)
+
+
+def _open_file(root_fd: int, path: str, *, create: bool) -> int:
+    """Return a descriptor of a file that is there, or can be made; else -1."""
+    try:
+        return open_in_root(root_fd, path, os.O_PATH)
+    except OSError:
+        if not create:
+            return -1
+    try:
+        return make_file(root_fd, path)
+    except OSError as error:
+        if error.errno == EROFS:
+            return -1
+        raise
 
 
 def _stack_tmpfs() -> int:

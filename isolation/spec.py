@@ -36,6 +36,8 @@ class Volume:
         source: Absolute path on the host.
         destination: Absolute path in the container; made if it is missing.
         read_only: Whether writing is forbidden, submounts included.
+
+    Source: mount(2) "Creating a bind mount", docker run(1) --volume.
     """
 
     __slots__ = ("destination", "read_only", "source")
@@ -55,6 +57,8 @@ class Tmpfs:
         destination: Absolute path in the container; made if it is missing.
         size: Bytes; None for the kernel's default, half of the memory.
         mode: Permission bits of its root directory.
+
+    Source: tmpfs(5), docker run(1) --tmpfs.
     """
 
     __slots__ = ("destination", "mode", "size")
@@ -116,6 +120,8 @@ class ContainerSpec:
 
     Raises:
         SpecError: A value that no host could carry out.
+
+    Source: namespaces(7), and docker run(1) for what the fields are called and what they start as.
     """
 
     __slots__ = (

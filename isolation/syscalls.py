@@ -16,6 +16,7 @@ number 424 on, Linux gives a call the same number on every architecture (alpha a
 import ctypes
 import os
 from collections.abc import Mapping
+from errno import ENOSYS, EPERM
 
 CLONE_PIDFD = 0x1000
 CLONE_PARENT = 0x8000
@@ -66,8 +67,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 PR_CAPBSET_DROP = 24
-PR_GET_NO_NEW_PRIVS = 39
 PR_SET_NO_NEW_PRIVS = 38
+PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
@@ -82,6 +83,10 @@ _OPENAT2 = 437
 _MOUNT_SETATTR = 442
 
 _MAX_FD = 0xFFFF_FFFF
+
+# Older than the calls with one number for all.
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "s390x": 280, "ppc64le": 271}
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 
 _CAPABILITY_VERSION_3 = 0x2008_0522
 
@@ -105,7 +110,13 @@ _unshare.argtypes = [ctypes.c_int]
 _prctl = _libc.prctl
 _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 _prctl_text = _libc["prctl"]  # the same function, for the option that takes a string
-_prctl_text.argtypes = [ctypes.c_int, ctypes.c_char_p] + [ctypes.c_ulong] * 3
+_prctl_text.argtypes = [
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_ulong,
+    ctypes.c_ulong,
+]
 _signal = _libc.signal
 _signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
 _signal.restype = ctypes.c_void_p
@@ -301,6 +312,19 @@ def unshare(flags: int) -> None:
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> int:
     """Call prctl(2) for the options that take numbers."""
     return _check(_prctl(option, argument, argument3, 0, 0))
+
+
+def join_session_keyring() -> None:
+    """Start with an empty session keyring, see keyrings(7); nothing happens without keyctl(2)."""
+    number = _KEYCTL.get(os.uname().machine)
+    if number is None:
+        return
+    try:
+        _check(_syscall(number, ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None))
+    except OSError as error:
+        # A kernel without keyrings, or a filter that forbids them, gives none away either.
+        if error.errno not in {ENOSYS, EPERM}:
+            raise
 
 
 def set_process_name(name: str) -> None:

@@ -224,7 +224,7 @@ def _run_helper(helper: str, pid: int, ranges: Iterable[IdRange]) -> None:
 def _wait_for_helper(child: int, said: str) -> int:
     """Return the exit status; a caller that ignores SIGCHLD never learns it, but reads errors."""
     try:
-        return os.waitpid(child, 0)[1]
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except ChildProcessError:
         return 1 if said else 0
 

@@ -24,7 +24,8 @@ _GAVE_UP = 1
 def main() -> None:
     """Be the `mocker` command; ends the process."""
     # Until a container runs nothing needs an orderly end: no traceback for Ctrl-C, a closed pipe.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     # With SIGCHLD ignored, as some callers have it, nobody could be waited for.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -36,6 +37,9 @@ def main() -> None:
         code = _give_up(error.errno or 0)
     except MemoryError:
         code = _give_up(errno.ENOMEM)
+    except Exception as error:  # noqa: BLE001
+        _tell(f"cannot go on: {error!r}; this is a defect of mocker's, please report it")
+        code = _GAVE_UP
     os._exit(code)  # taking the interpreter apart would cost as much as a container
 
 

@@ -19,10 +19,12 @@ from typing import NamedTuple
 import pytest
 
 from mocker.isolation.syscalls import prctl
+from mocker.supervisor import check_host_command, cli, run_command
 from tests.leaks import PATIENCE, POLL_INTERVAL, describe_process, read_children
 
 MOCKER = Path(sys.executable).with_name("mocker")
 PR_SET_CHILD_SUBREAPER = 36
+IMPORTED_EARLY = (check_host_command, run_command)  # as `be_mocker` would be too late to
 TEST_IS_WRONG = 99  # exit code of a call whose preparation raised
 
 Act = Callable[[], object]
@@ -54,6 +56,13 @@ def run_prepared(
         os.execve(MOCKER, [MOCKER, *arguments], os.environ if env is None else env)  # noqa: S606
 
     return call(act, stdin=stdin)
+
+
+def be_mocker(*arguments: str) -> None:
+    """Go on as mocker, without executing it: its files may be out of sight here."""
+    sys.argv = ["mocker", *arguments]
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8")  # pytest put its own there
+    cli.main()
 
 
 def call(act: Act, *, stdin: bytes = b"", timeout: float = 15) -> Outcome:

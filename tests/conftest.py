@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.in_namespaces import InNewNamespaces, run_in_new_namespaces
 from tests.leaks import find_leaks, observe
@@ -16,7 +16,13 @@ Mocker = Callable[..., subprocess.CompletedProcess[str]]
 
 # A busy machine makes no test wrong, the checkout need not be writable, and CI, where nobody looks
 # for the example that failed last time, tries the same ones each time.
-settings.register_profile("mocker", deadline=None, database=None, derandomize=MUST_RUN)
+settings.register_profile(
+    "mocker",
+    deadline=None,
+    database=None,
+    derandomize=MUST_RUN,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 settings.load_profile("mocker")
 
 

@@ -8,13 +8,15 @@ Source: seccomp(2), linux/filter.h, linux/seccomp.h, user_namespaces(7).
 
 import ctypes
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mocker.isolation.syscalls import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
     MS_REC,
+    PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
     mount,
     prctl,
@@ -27,6 +29,7 @@ PR_SET_SECCOMP = 22
 SECCOMP_MODE_FILTER = 2
 SECCOMP_RET_ALLOW = 0x7FFF_0000
 SECCOMP_RET_ERRNO = 0x0005_0000
+SECCOMP_RET_KILL_PROCESS = 0x8000_0000
 SECCOMP_DATA_NR = 0
 SECCOMP_DATA_ARG0 = 16  # its lower half, on a little-endian machine
 BPF_LD_W_ABS = 0x20
@@ -36,11 +39,32 @@ BPF_RET_K = 0x06
 
 # Numbers from 424 on are the same on every machine.
 NUMBERS = {
-    "x86_64": {"clone": 56, "mount": 165, "sethostname": 170, "setgroups": 116, "unshare": 272},
-    "aarch64": {"clone": 220, "mount": 40, "sethostname": 161, "setgroups": 159, "unshare": 97},
-}[os.uname().machine] | {"clone3": 435, "move_mount": 429, "fsopen": 430}
+    "x86_64": {
+        "clone": 56,
+        "mount": 165,
+        "pivot_root": 155,
+        "recvmsg": 47,
+        "sendto": 44,
+        "setgroups": 116,
+        "sethostname": 170,
+        "setsid": 112,
+        "unshare": 272,
+    },
+    "aarch64": {
+        "clone": 220,
+        "mount": 40,
+        "pivot_root": 41,
+        "recvmsg": 212,
+        "sendto": 206,
+        "setgroups": 159,
+        "sethostname": 161,
+        "setsid": 157,
+        "unshare": 97,
+    },
+}[os.uname().machine] | {"clone3": 435, "move_mount": 429}
 
 SUBORDINATE_BASE = 0x4000_0000
+USUAL_PLACES = ("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin")
 APPARMOR_SWITCH = "apparmor_restrict_unprivileged_userns"
 
 
@@ -62,14 +86,18 @@ class _Program(ctypes.Structure):
 
 
 class Refusal:
-    """A system call that fails, always or where its first argument has one of some flags."""
+    """A system call that fails, or kills who makes it.
 
-    def __init__(self, name: str, errno: int, *, flags: int = 0) -> None:
-        self.number, self.errno, self.flags = NUMBERS[name], errno, flags
+    Always, or where its first argument has one of some flags.
+    """
+
+    def __init__(self, name: str, errno: int = 0, *, flags: int = 0, kill: bool = False) -> None:
+        self.number, self.flags = NUMBERS[name], flags
+        self.answer = SECCOMP_RET_KILL_PROCESS if kill else SECCOMP_RET_ERRNO | errno
 
     def compile(self) -> list[tuple[int, int, int, int]]:
         """Return instructions that begin and end with the call's number in the accumulator."""
-        answer = (BPF_RET_K, 0, 0, SECCOMP_RET_ERRNO | self.errno)
+        answer = (BPF_RET_K, 0, 0, self.answer)
         if not self.flags:
             return [(BPF_JEQ_K, 0, 1, self.number), answer]
         return [
@@ -132,16 +160,26 @@ def bind(source: str | Path, target: str | Path) -> None:
     mount(str(source), str(target), "", MS_BIND)
 
 
-def become_user(uid: int, directory: Path) -> None:
-    """Become a user who exists in this mount namespace alone, with 65,536 subordinate IDs.
+def hide_busybox(stand_in: str | Path) -> None:
+    """Show something else wherever there is a busybox, to the calling process only."""
+    enter_private_mounts()
+    directories = {*os.environ.get("PATH", "").split(":"), *USUAL_PLACES}
+    found = {shutil.which("busybox", path=directory) for directory in directories}
+    for path in {Path(path).resolve() for path in found if path}:
+        bind(stand_in, path)
+
+
+def become_user(uid: int, directory: Path, refusals: Sequence[Refusal] = ()) -> None:
+    """Become a user of this mount namespace alone, with 65,536 subordinate IDs, under a filter.
 
     Args:
         uid: The new user's.
         directory: For the files that stand in for those of /etc.
+        refusals: What the filter refuses. It does not keep newuidmap(1) from gaining privileges.
     """
-    user = f"user{uid}:x:{uid}:{uid}::/:/bin/sh\n"
+    entry = f"user{uid}:x:{uid}:{uid}::/:/bin/sh\n"
     files = {
-        "passwd": Path("/etc/passwd").read_text() + user,
+        "passwd": Path("/etc/passwd").read_text() + entry,
         "subuid": f"{uid}:{SUBORDINATE_BASE}:65536\n",
         "subgid": f"{uid}:{SUBORDINATE_BASE}:65536\n",
     }
@@ -149,5 +187,8 @@ def become_user(uid: int, directory: Path) -> None:
         (directory / name).write_text(text)
         bind(directory / name, f"/etc/{name}")
     os.setgroups(())
+    if refusals:
+        refuse_system_calls(refusals)
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
+    prctl(PR_SET_DUMPABLE, 1)  # lost with root's ID, and newuidmap(1) looks at who owns /proc/PID

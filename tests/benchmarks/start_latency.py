@@ -76,7 +76,8 @@ ALIVE_ROUNDS = 3
 MEMORY_SAMPLES = 100  # containers looked at
 DESCRIPTORS_EACH = 2  # a container's pidfd and control socket
 SPARE_DESCRIPTORS = 100
-PATIENCE = 60  # seconds for what is no measurement: to compile, to ask a daemon
+MAX_MILLISECONDS = 60_000  # for either part; on a busy machine fewer rounds have to do
+PATIENCE = 100  # seconds for a program that should end by itself
 
 TRUE = ContainerSpec(["true"], rootfs="busybox")
 SLEEP = ContainerSpec(["sleep", "3600"], rootfs="busybox")
@@ -202,17 +203,25 @@ def measure(
 def take_turns(
     contestants: Mapping[str, Callable[[], Measure]], results: Results, *, warm_up: int, count: int
 ) -> None:
-    """Prepare who can run here, and run them round by round."""
-    measures: list[tuple[str, Measure]] = []
+    """Prepare who can run here, and run them round by round; who can't any more drops out."""
+    measures: dict[str, Measure] = {}
     for name, prepare in contestants.items():
         try:
-            measures.append((name, prepare()))
+            measures[name] = prepare()
         except ObstacleError as obstacle:
             results.obstacles[name] = str(obstacle)
+    begin = time.perf_counter()
     for turn in range(warm_up + count):
-        random.shuffle(measures)
-        for name, run in measures:
-            milliseconds = run()
+        if turn > warm_up and since(begin) > MAX_MILLISECONDS:
+            return
+        for name in random.sample(list(measures), len(measures)):
+            try:
+                milliseconds = measures[name]()
+            except ObstacleError as obstacle:
+                results.obstacles[name] = str(obstacle)
+                results.times.pop(name, None)
+                del measures[name]
+                continue
             if turn >= warm_up:
                 results.times.setdefault(name, []).append(milliseconds)
 
@@ -436,17 +445,16 @@ def render_table(results: Results, options: argparse.Namespace) -> str:
     who = "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
     system = f"Linux {platform.release()}, {os.cpu_count()} processors"
     lines = [
-        f"Python {platform.python_version()}, {system}, as {who}",
-        f"{options.count} runs each, taking turns; {options.alive} alive, {ALIVE_ROUNDS} times",
+        f"Python {platform.python_version()}, {system}, as {who}; {options.alive} kept alive",
         "",
-        f"{'milliseconds':40}{'median':>10}{'lowest':>10}",
+        f"{'milliseconds':40}{'median':>10}{'lowest':>10}{'runs':>8}",
     ]
     for name in NAMES:
-        median = results.median(name)
-        if median is None:
-            lines.append(f"{name:44}{results.obstacles[name]}")
+        if times := results.times.get(name):
+            median = results.median(name)
+            lines.append(f"{name:40}{median:10.2f}{min(times):10.2f}{len(times):8}")
         else:
-            lines.append(f"{name:40}{median:10.2f}{min(results.times[name]):10.2f}")
+            lines.append(f"{name:44}{results.obstacles[name]}")
     lines += ["", f"{'times as long':56}{'is':>8}{'at most':>10}"]
     for name, other, limit in RATIOS:
         lines.append(render_ratio(f"{name} / {other}", results.ratio(name, other), limit))

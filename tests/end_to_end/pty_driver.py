@@ -61,7 +61,8 @@ class OuterTerminal:
         self.resize(rows, columns)
         self._found = termios.tcgetattr(self._slave)
         self.shell = subprocess.Popen(
-            ["setsid", "--ctty", *shell],
+            # Who starts the tests in the background has made them ignore SIGINT and SIGQUIT.
+            ["setsid", "--ctty", "env", "--default-signal", *shell],
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
@@ -142,7 +143,8 @@ class OuterTerminal:
         while (found := wanted.search(self._unread, start)) is None:
             start = max(0, len(self._unread) - _OVERLAP)
             self._wait(deadline, pattern)
-            self._read()
+            if self._read():
+                deadline = time.monotonic() + PATIENCE
         before, shown = self._unread[: found.start()].decode(), found[0].decode()
         del found  # a match holds on to what it was found in
         del self._unread[: len(before.encode()) + len(shown.encode())]
@@ -156,11 +158,13 @@ class OuterTerminal:
         ready, writable, _ = select.select([self._master], writers, [], remaining)
         assert ready or writable, f"no {what!r} in {bytes(self._unread[-2000:])!r}"
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Take in what is shown by now; return False if there is nothing new."""
         try:
             self._unread += os.read(self._master, self.chunk)
         except BlockingIOError:
-            return
+            return False
+        return True
 
 
 @contextmanager

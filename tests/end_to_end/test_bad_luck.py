@@ -20,6 +20,7 @@ from tests.callers import (
     MOCKER,
     Outcome,
     adopted_orphans,
+    be_mocker,
     call,
     describe_tree,
     do_nothing,
@@ -73,6 +74,17 @@ def test_no_descriptor_left_is_said() -> None:
         assert ": Too many open files (EMFILE); the limit on open files is reached; " in sentence
 
 
+@pytest.mark.slow
+def test_no_descriptor_left_is_said_by_the_check_of_the_host() -> None:
+    outcomes = [run_prepared(limit("NOFILE", n), "check-host") for n in range(6, 20, 2)]
+
+    assert outcomes[-1].code == 0
+    assert outcomes[0].code in {1, 125}
+    for outcome in outcomes:
+        assert outcome.code == 0 or ": Too many open files (EMFILE)" in str(outcome)
+        assert outcome.stderr.count("\n") <= 1
+
+
 @pytest.mark.parametrize("size", [0, 1, 100])
 def test_file_that_may_not_grow_is_said(size: int) -> None:
     outcome = run_prepared(limit("FSIZE", size), "run", "true")
@@ -86,7 +98,7 @@ def test_file_that_may_not_grow_is_said(size: int) -> None:
 def test_no_memory_left_is_said() -> None:
     outcomes = [
         call(partial(run_short_of_memory, pages * mmap.PAGESIZE, rootfs))
-        for pages in range(0, 200, 10)
+        for pages in range(0, 200, 25)
         for rootfs in ("busybox", "host")
     ]
 
@@ -100,13 +112,10 @@ def test_no_memory_left_is_said() -> None:
 
 
 def run_short_of_memory(more: int, rootfs: str) -> None:
-    """Be `mocker run` with its modules loaded, and that many bytes beside what it has."""
-    from mocker.supervisor import run_command  # noqa: F401, PLC0415
-
-    sys.argv = ["mocker", "run", "--rootfs", rootfs, "true"]
+    """Be `mocker run` with that many bytes beside what its modules take."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit("AS", pages * mmap.PAGESIZE + more)()
-    cli.main()
+    be_mocker("run", "--rootfs", rootfs, "true")
 
 
 def enter_full_disk(top: Path) -> None:

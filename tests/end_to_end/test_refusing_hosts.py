@@ -5,7 +5,6 @@ Each refusal is the kernel's own, in a namespace or under a filter that the test
 
 import os
 import shutil
-from collections.abc import Callable
 from errno import EACCES, ENOSYS, EPERM
 from functools import partial
 from pathlib import Path
@@ -13,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation.syscalls import CLONE_NEWUSER, MS_REC, mount, unshare
-from tests.callers import Outcome, read_refusal, run_prepared
+from tests.callers import Outcome, be_mocker, call, read_refusal, run_prepared
 from tests.refusals import (
     APPARMOR_SWITCH,
     MS_BIND,
+    SUBORDINATE_BASE,
     Refusal,
     become_user,
     bind,
@@ -138,54 +138,200 @@ def test_check_of_a_host_without_user_namespaces_says_so() -> None:
 
 
 def show_switch(name: str, value: str) -> None:
-    """Show a file below /proc/sys/kernel as another kernel would have it."""
+    """Show a file in /proc/sys/kernel that another kernel has."""
     mount("none", SWITCHES, "tmpfs")
     Path(SWITCHES, name).write_text(f"{value}\n")
 
 
-def enter_ubuntu(refusals: list[Refusal], directory: Path) -> None:
+def enter_ubuntu(refusals: list[Refusal]) -> None:
     """Be an ordinary user on Ubuntu 24.04: a user namespace is granted, and no right in it."""
     enter_private_mounts()
     show_switch(APPARMOR_SWITCH, "1")
-    if os.geteuid() != 0:
-        refuse_system_calls(refusals)
-        return
-    directory.chmod(0o755)
     refuse_system_calls(refusals)
-    become_user(A_USER, directory)
 
 
-@pytest.fixture
-def open_directory(tmp_path: Path) -> Path:
-    """A directory where any user may look."""
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    return tmp_path
+MOUNT_REFUSED = [Refusal("mount", EACCES), Refusal("move_mount", EACCES)]
+HOST_NAME_REFUSED = [Refusal("sethostname", EPERM), *MOUNT_REFUSED]
+GROUPS_REFUSED = [Refusal("setgroups", EPERM), *HOST_NAME_REFUSED]
 
 
 @pytest.mark.parametrize(
     ("refusals", "sentence"),
     [
+        (MOUNT_REFUSED, "cannot mount tmpfs on /: Permission denied (EACCES); AppArmor "),
         (
-            [("mount", EACCES), ("move_mount", EACCES)],
-            "cannot mount tmpfs on /: Permission denied (EACCES); AppArmor ",
-        ),
-        (
-            [("sethostname", EPERM), ("mount", EACCES), ("move_mount", EACCES)],
+            HOST_NAME_REFUSED,
             "cannot set the host name to containerhostname: Operation not permitted (EPERM); ",
         ),
-        ([("clone3", EACCES)], "cannot create namespaces: Permission denied (EACCES); "),
     ],
-    ids=["mount", "host name", "clone"],
 )
-def test_restriction_of_apparmor_is_named(
-    tmp_path: Path, refusals: list[tuple[str, int]], sentence: str
-) -> None:
-    prepare = partial(enter_ubuntu, [Refusal(*refusal) for refusal in refusals], tmp_path)
+@requires_user
+def test_restriction_of_apparmor_is_named(refusals: list[Refusal], sentence: str) -> None:
+    outcome = run_prepared(partial(enter_ubuntu, refusals), "run", "true")
 
-    outcome = run_prepared(prepare, "run", "--rootfs", "busybox", "true")
+    text = read_refusal(outcome, 125)
+    assert text.startswith(sentence)
+    assert "with a profile for " in text
+    assert text.endswith(APPARMOR)
+
+
+@requires_user
+def test_check_of_a_host_with_the_restriction_of_apparmor_says_so() -> None:
+    outcome = run_prepared(partial(enter_ubuntu, HOST_NAME_REFUSED), "check-host")
+
+    checks = read_checks(outcome)
+    assert outcome.code == 1
+    assert checks["a container"].startswith("MISSING ")
+    assert checks["a container"].endswith(APPARMOR)
+    assert checks["overlay in a user namespace"].endswith(APPARMOR)
+
+
+def be_user_of_ubuntu(directory: Path, refusals: list[Refusal], *words: str) -> None:
+    """Be mocker as an ordinary user with subordinate IDs, whom AppArmor restricts."""
+    enter_private_mounts()
+    show_switch(APPARMOR_SWITCH, "1")
+    become_user(A_USER, directory, refusals)
+    be_mocker(*words)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "sentence"),
+    [
+        (MOUNT_REFUSED, "cannot mount tmpfs on /: Permission denied (EACCES); "),
+        (GROUPS_REFUSED, "cannot set the groups of user 0: Operation not permitted (EPERM); "),
+    ],
+)
+@requires_root
+@requires_commands("newuidmap")
+def test_restriction_of_apparmor_is_named_to_a_user_with_subordinate_ids(
+    tmp_path: Path, refusals: list[Refusal], sentence: str
+) -> None:
+    outcome = call(partial(be_user_of_ubuntu, tmp_path, refusals, "run", "true"))
 
     text = read_refusal(outcome, 125)
     assert text.startswith(sentence)
     assert text.endswith(APPARMOR)
-    assert "'userns,'" in text
+
+
+@requires_root
+@requires_commands("newuidmap")
+def test_check_of_a_host_names_the_restriction_of_apparmor_to_a_user_with_subordinate_ids(
+    tmp_path: Path,
+) -> None:
+    outcome = call(partial(be_user_of_ubuntu, tmp_path, GROUPS_REFUSED, "check-host"))
+
+    checks = read_checks(outcome)
+    assert outcome.code == 1
+    assert checks["a container"].endswith(APPARMOR)
+
+
+def be_user_without_helper(directory: Path, *words: str) -> None:
+    """Be mocker as an ordinary user whose newuidmap refuses everything."""
+    enter_private_mounts()
+    bind(shutil.which("false") or "", shutil.which("newuidmap") or "")
+    become_user(A_USER, directory)
+    be_mocker(*words)
+
+
+@requires_root
+@requires_commands("newuidmap", "false")
+def test_refusal_of_newuidmap_is_said(tmp_path: Path) -> None:
+    outcome = call(partial(be_user_without_helper, tmp_path, "run", "true"))
+
+    sentence = f"cannot map 0 {A_USER} 1 1 {SUBORDINATE_BASE} 65536 with "
+    assert read_refusal(outcome, 125).startswith(sentence)
+
+
+@requires_root
+@requires_commands("newuidmap", "false")
+def test_check_of_a_host_survives_a_refusal_of_newuidmap(tmp_path: Path) -> None:
+    outcome = call(partial(be_user_without_helper, tmp_path, "check-host"))
+
+    checks = read_checks(outcome)
+    assert outcome.code == 1
+    assert checks["a container"].startswith("MISSING cannot map ")
+
+
+def enter_debian() -> None:
+    """Be an ordinary user on a Debian whose administrator forbade user namespaces to them."""
+    enter_private_mounts()
+    show_switch("unprivileged_userns_clone", "0")
+    refuse_user_namespaces(EPERM, EPERM)
+
+
+@requires_user
+def test_switch_of_debian_is_named() -> None:
+    outcome = run_prepared(enter_debian, "run", "--rootfs", "host", "true")
+
+    reason = "Operation not permitted (EPERM)"
+    assert read_refusal(outcome, 125) == f"cannot create namespaces: {reason}; {DEBIAN}"
+
+
+def cover(path: str) -> None:
+    """Be root where something is mounted over a part of the kernel's own file system."""
+    enter_private_mounts(as_root=True)
+    mount("none", path, "tmpfs")
+
+
+@pytest.mark.parametrize("rootfs", ["busybox", "host"])
+@pytest.mark.parametrize(
+    ("covered", "what", "where"),
+    [("/proc/sys", "mount proc", "/proc"), ("/sys/kernel", "mount sysfs", "/sys")],
+)
+def test_covered_file_system_of_the_kernel_is_named(
+    rootfs: str, covered: str, what: str, where: str
+) -> None:
+    outcome = run_prepared(partial(cover, covered), "run", "--rootfs", rootfs, "true")
+
+    reason = f"Operation not permitted (EPERM); {COVERED.replace('PATH', where)}"
+    assert read_refusal(outcome, 125) == f"cannot {what} on {where}: {reason}"
+
+
+def test_check_of_a_host_with_a_covered_proc_says_so() -> None:
+    outcome = run_prepared(partial(cover, "/proc/sys"), "check-host")
+
+    check_refused(outcome, "a container", hint=COVERED.replace("PATH", "/proc"))
+
+
+@pytest.mark.parametrize("rootfs", ["busybox", "host"])
+def test_missing_proc_is_said(rootfs: str) -> None:
+    outcome = run_prepared(partial(cover, "/proc"), "run", "--rootfs", rootfs, "true")
+
+    sentence = read_refusal(outcome, 125)
+    assert sentence.endswith(": No such file or directory (ENOENT); mount proc on /proc")
+
+
+def test_missing_proc_is_said_by_the_check_of_the_host() -> None:
+    outcome = run_prepared(partial(cover, "/proc"), "check-host")
+
+    assert (outcome.code, outcome.stdout) == (125, "")
+    assert outcome.stderr.startswith("mocker check-host: cannot ")
+    assert outcome.stderr.endswith(" (ENOENT); mount proc on /proc\n")
+
+
+def test_missing_devices_are_said() -> None:
+    outcome = run_prepared(partial(cover, "/dev"), "run", "true")
+
+    sentence = "cannot bind the host's null, zero, full, random, urandom, tty on /dev: "
+    assert read_refusal(outcome, 125) == f"{sentence}No such file or directory (ENOENT)"
+
+
+def enter_chroot(top: Path) -> None:
+    """Go where the root directory is not that of the mount namespace, but has all that it has."""
+    enter_private_mounts(as_root=True)
+    mount("/", str(top), "", MS_BIND | MS_REC)
+    os.chroot(top)
+
+
+def test_chroot_is_named(tmp_path: Path) -> None:
+    outcome = run_prepared(partial(enter_chroot, tmp_path), "run", "true")
+
+    reason = "Operation not permitted (EPERM)"
+    assert read_refusal(outcome, 125) == f"cannot create namespaces: {reason}; {NO_ID}"
+
+
+def test_caller_without_an_id_of_its_own_is_told(tmp_path: Path) -> None:
+    outcome = run_prepared(partial(unshare, CLONE_NEWUSER), "run", "true")
+
+    reason = "Operation not permitted (EPERM)"
+    assert read_refusal(outcome, 125) == f"cannot create namespaces: {reason}; {NO_ID}"

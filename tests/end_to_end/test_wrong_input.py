@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.callers import describe_tree, read_refusal, run, run_prepared
-from tests.refusals import bind, enter_private_mounts
+from tests.refusals import hide_busybox
 from tests.requirements import requires_busybox, requires_root, requires_user
 
 pytestmark = pytest.mark.end_to_end
 
 BUSYBOX = shutil.which("busybox") or ""
-USUAL_PLACES = ("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin")
 NEEDED = ("etc", "dev", "proc", "sys", "tmp", "data")
 FAR_UP = "../" * 20
 
@@ -427,15 +426,6 @@ def test_command_must_be_there_and_executable(
         outcome = run("run", "--rootfs", str(rootfs), "--rootfs-mode", mode, *words)
 
     assert read_refusal(outcome, code).startswith(sentence)
-
-
-def hide_busybox(stand_in: str | Path) -> None:
-    """Show something else wherever there is a busybox, to the calling process only."""
-    enter_private_mounts()
-    directories = {*os.environ.get("PATH", "").split(":"), *USUAL_PLACES}
-    found = {shutil.which("busybox", path=directory) for directory in directories}
-    for path in {Path(path).resolve() for path in found if path}:
-        bind(stand_in, path)
 
 
 @pytest.fixture(params=["absent", "not executable", "not static", "no program"])

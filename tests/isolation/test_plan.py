@@ -5,54 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
 from mocker.isolation import (
     ContainerSpec,
     Rlimit,
     SetupError,
-    SpecError,
     Tmpfs,
     Volume,
     describe,
 )
 from mocker.isolation.plan import make_plan
-from mocker.isolation.spec import RLIMIT_NAMES
 from tests.containers import in_container, run_captured, script
 from tests.leaks import read_children, read_descriptors
 from tests.requirements import requires_busybox, requires_root, requires_user
-
-SOURCES = ("/usr", "/etc/passwd", "/dev/null", "/")
-
-words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=10)
-names = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
-destinations = st.lists(names, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
-free_destinations = destinations.filter(lambda path: path.split("/")[1] != "proc")
-volumes = st.builds(Volume, st.sampled_from(SOURCES), free_destinations, read_only=st.booleans())
-tmpfs = st.builds(
-    Tmpfs, free_destinations, st.none() | st.integers(1, 2**40), st.integers(0, 0o7777)
-)
-rlimits = st.builds(Rlimit, st.sampled_from(RLIMIT_NAMES), st.integers(0, 2**40))
-fields = st.fixed_dictionaries(
-    {"argv": st.lists(words, min_size=1, max_size=4).filter(lambda argv: argv[0] != "")},
-    optional={
-        "rootfs": st.sampled_from(["busybox", "host", "/", "/usr"]),
-        "rootfs_mode": st.sampled_from(["overlay", "rw"]),
-        "read_only": st.booleans(),
-        "volumes": st.lists(volumes, max_size=4),
-        "tmpfs": st.lists(tmpfs, max_size=4),
-        "env": st.dictionaries(names, words, max_size=3),
-        "workdir": st.none() | destinations,
-        "user": st.none() | names | st.builds("{}:{}".format, names, names),
-        "hostname": names,
-        "network": st.sampled_from(["none", "host"]),
-        "rlimits": st.lists(rlimits, max_size=3),
-        "grace": st.floats(0, 100),
-        "stop_signal": st.sampled_from([1, 2, 15]),
-        "terminal": st.booleans(),
-    },
-)
+from tests.specs import specs
 
 
 @pytest.fixture
@@ -84,15 +51,10 @@ def state() -> tuple[object, ...]:
 
 
 @requires_busybox
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(fields=fields)
+@given(spec=specs())
 def test_every_container_can_be_described_and_nothing_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: ContainerSpec
 ) -> None:
-    try:
-        spec = ContainerSpec(**fields)  # type: ignore[arg-type]
-    except SpecError:
-        return
     monkeypatch.chdir(tmp_path)
     before = state()
 
@@ -105,13 +67,8 @@ def test_every_container_can_be_described_and_nothing_is_done(
 
 
 @requires_busybox
-@given(fields=fields)
-def test_hosts_root_is_let_go_of_last_of_all(fields: dict[str, object]) -> None:
-    try:
-        spec = ContainerSpec(**fields)  # type: ignore[arg-type]
-    except SpecError:
-        return
-
+@given(spec=specs())
+def test_hosts_root_is_let_go_of_last_of_all(spec: ContainerSpec) -> None:
     steps = make_plan(spec).steps
 
     assert [step.path for step in steps if "the only root" in step.action] == ["/"]
@@ -119,15 +76,10 @@ def test_hosts_root_is_let_go_of_last_of_all(fields: dict[str, object]) -> None:
 
 
 @requires_busybox
-@given(fields=fields)
+@given(spec=specs())
 def test_every_step_is_described_in_the_order_in_which_it_is_done(
-    fields: dict[str, object],
+    spec: ContainerSpec,
 ) -> None:
-    try:
-        spec = ContainerSpec(**fields)  # type: ignore[arg-type]
-    except SpecError:
-        return
-
     lines, steps = describe(spec), [str(step) for step in make_plan(spec).steps]
 
     start = lines.index(steps[0])

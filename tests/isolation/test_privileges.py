@@ -12,7 +12,7 @@ from mocker.isolation.command import execute
 from mocker.isolation.privileges import (
     clamp_rlimits,
     drop_capabilities,
-    find_ignored_signals,
+    find_changed_signals,
     own_pipes,
     reset_signals,
     set_rlimits,
@@ -153,7 +153,7 @@ def test_command_starts_with_no_signal_ignored_or_blocked() -> None:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        reset_signals(find_ignored_signals())
+        reset_signals(find_changed_signals())
         execute(("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"), {"PATH": "/usr/bin:/bin"})
 
     output = capture_child(act)
@@ -161,16 +161,17 @@ def test_command_starts_with_no_signal_ignored_or_blocked() -> None:
     assert [int(word, 16) for word in output.text.split()[1::2]] == [0, 0]
 
 
-def test_ignored_signals_are_found() -> None:
+def test_signals_that_are_ignored_or_handled_are_found() -> None:
     def act() -> tuple[tuple[int, ...], tuple[int, ...]]:
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_DFL)
-        none = find_ignored_signals()
+        none = find_changed_signals()
         for ignored in (1, 13, 64):
             signal.signal(ignored, signal.SIG_IGN)
-        return none, find_ignored_signals()
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        return none, find_changed_signals()
 
-    assert run_in_child(act) == ((), (1, 13, 64))
+    assert run_in_child(act) == ((), (1, 10, 13, 64))
 
 
 @requires_user_namespaces

@@ -15,7 +15,6 @@ from mocker.isolation.syscalls import (
     MS_RDONLY,
     OPEN_TREE_CLONE,
     PR_GET_NO_NEW_PRIVS,
-    PR_SET_NO_NEW_PRIVS,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
     capset,
@@ -39,6 +38,7 @@ from tests.in_namespaces import InNewNamespaces, run_in_child
 from tests.leaks import read_descriptors
 from tests.requirements import requires_user_namespaces
 
+PR_SET_NO_NEW_PRIVS = 38
 RESOLVE_NO_XDEV = 0x01
 
 

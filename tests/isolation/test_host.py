@@ -1,0 +1,203 @@
+import os
+import threading
+from collections.abc import Callable
+from errno import EACCES, ENOSYS, EPERM
+from pathlib import Path
+
+import pytest
+
+from mocker.isolation import HostCheck, SetupError, check_host
+from mocker.isolation.syscalls import PR_SET_NO_NEW_PRIVS, mount, prctl
+from tests.in_namespaces import run_in_child
+from tests.leaks import read_children, read_descriptors
+from tests.refusals import (
+    Refusal,
+    enter_private_mounts,
+    hide_busybox,
+    refuse_system_calls,
+    refuse_user_namespaces,
+)
+from tests.requirements import (
+    requires_busybox,
+    requires_subordinate_ids,
+    requires_user,
+    requires_user_namespaces,
+)
+
+pytestmark = [requires_busybox, requires_user_namespaces]
+
+CGROUPS = Path("/sys/fs/cgroup")
+NAMESPACES = [
+    f"{name} namespace" for name in ("mount", "pid", "uts", "ipc", "cgroup", "user", "network")
+]
+NAMES = [
+    "kernel",
+    *NAMESPACES,
+    "subordinate IDs",
+    "overlay in a user namespace",
+    "cgroup v2 delegation",
+    "seccomp",
+    "busybox",
+    "a container",
+]
+NEEDED = {"kernel", *NAMESPACES, "a container"}
+
+Found = tuple[bool, bool, str]
+
+
+def check(prepare: Callable[[], object] = lambda: None) -> dict[str, Found]:
+    """Check a host from a process that did `prepare` first: name to (granted, needed, detail)."""
+
+    def act() -> dict[str, Found]:
+        prepare()
+        return {check.name: (check.granted, check.needed, check.detail) for check in check_host()}
+
+    return run_in_child(act)
+
+
+def test_everything_that_a_container_needs_is_tried() -> None:
+    found = check()
+
+    assert list(found) == NAMES
+    assert {name for name, (_, needed, _) in found.items() if needed} == NEEDED
+    assert all(found[name][0] for name in NEEDED)
+
+
+def test_what_was_found_is_told() -> None:
+    found = check()
+
+    details = {name: detail for name, (_, _, detail) in found.items()}
+    assert details["kernel"] == f"Linux {os.uname().release}"
+    assert {details[name] for name in NAMESPACES} == {"can be made"}
+    assert details["overlay in a user namespace"] == "can be mounted"
+    assert details["seccomp"] in {"available", "a filter is in force already"}
+    assert Path(details["busybox"]).name == "busybox"
+    assert details["a container"] == "runs"
+
+
+def test_check_leaves_nothing_behind() -> None:
+    def act() -> tuple[set[str], set[str], list[str]]:
+        before = set(read_descriptors())
+        check_host()
+        return before, set(read_descriptors()), read_children()
+
+    before, after, children = run_in_child(act)
+
+    assert (after, children) == (before, [])
+
+
+def test_process_with_two_threads_is_refused() -> None:
+    def act() -> str:
+        done = threading.Event()
+        thread = threading.Thread(target=done.wait)
+        thread.start()
+        with pytest.raises(SetupError) as caught:
+            check_host()
+        done.set()
+        thread.join()
+        return str(caught.value)
+
+    assert run_in_child(act).startswith("cannot clone from a process with 2 threads; ")
+
+
+def test_refused_namespaces_are_told_with_what_to_do() -> None:
+    found = check(lambda: refuse_user_namespaces(EPERM, ENOSYS))
+
+    missing = {name: detail for name, (granted, _, detail) in found.items() if not granted}
+    assert {*NAMESPACES, "a container"} <= set(missing)
+    for name in (*NAMESPACES, "a container", "overlay in a user namespace"):
+        assert missing[name].startswith("cannot create namespaces: Function not implemented (ENO")
+        assert "; a seccomp filter forbids it; " in missing[name]
+    assert found["seccomp"] == (True, False, "a filter is in force already")
+
+
+def test_container_can_do_without_overlay() -> None:
+    found = check(lambda: refuse_system_calls([Refusal("mount", EACCES)]))
+
+    granted, needed, detail = found["overlay in a user namespace"]
+    assert (granted, needed) == (False, False)
+    assert detail.startswith("cannot mount overlay: Permission denied (EACCES)")
+
+
+@requires_user
+@requires_subordinate_ids
+def test_subordinate_ids_are_the_length_of_all_ranges_and_the_callers_own() -> None:
+    granted, _, detail = check()["subordinate IDs"]
+
+    assert granted
+    assert detail.endswith(f" user IDs, root is {os.getuid()} outside")
+    assert int(detail.split()[0]) > 65536
+
+
+@requires_user
+@requires_subordinate_ids
+def test_container_can_do_without_subordinate_ids() -> None:
+    found = check(lambda: prctl(PR_SET_NO_NEW_PRIVS, 1))
+
+    granted, needed, detail = found["subordinate IDs"]
+    assert (granted, needed) == (False, False)
+    assert detail.startswith("cannot map more than the caller's own ID; grant a range with usermod")
+    assert found["a container"][0]
+
+
+def test_container_can_do_without_busybox() -> None:
+    found = check(lambda: hide_busybox(os.devnull))
+
+    granted, needed, detail = found["busybox"]
+    assert (granted, needed) == (False, False)
+    assert detail.startswith("cannot find a static busybox; install busybox-static")
+    assert found["a container"] == (True, True, f"runs; using --rootfs host: {detail}")
+
+
+def show_cgroup(controllers: str, mode: int = 0o755) -> None:
+    """Show a cgroup v2 hierarchy whose part for the calling process has these controllers."""
+    enter_private_mounts()
+    mount("none", str(CGROUPS), "tmpfs")
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    path = next((line[4:] for line in lines if line.startswith("0::/")), "")
+    directory = CGROUPS / path
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "cgroup.controllers").write_text(f"{controllers}\n")
+    directory.chmod(mode)
+
+
+def test_cgroup_with_all_controllers_is_delegated() -> None:
+    granted, _, detail = check(lambda: show_cgroup("cpu io memory pids"))["cgroup v2 delegation"]
+
+    assert granted
+    assert detail.startswith(str(CGROUPS))
+    assert detail.endswith(" has cpu io memory pids")
+
+
+def test_cgroup_that_lacks_controllers_is_told() -> None:
+    granted, needed, detail = check(lambda: show_cgroup("cpu io"))["cgroup v2 delegation"]
+
+    assert (granted, needed) == (False, False)
+    assert "; no controller memory, pids; start mocker with systemd-run " in detail
+
+
+@requires_user
+def test_cgroup_that_is_not_the_callers_is_told() -> None:
+    prepare = lambda: show_cgroup("cpu memory pids", 0o555)  # noqa: E731
+
+    granted, _, detail = check(prepare)["cgroup v2 delegation"]
+
+    assert not granted
+    assert "; not the caller's; start mocker with systemd-run " in detail
+
+
+def test_missing_cgroup_hierarchy_is_told() -> None:
+    def prepare() -> None:
+        enter_private_mounts()
+        mount("none", str(CGROUPS), "tmpfs")
+
+    granted, _, detail = check(prepare)["cgroup v2 delegation"]
+
+    assert not granted
+    assert detail.endswith("; the cgroup v2 hierarchy is not mounted on /sys/fs/cgroup")
+
+
+def test_check_is_a_value_with_a_name() -> None:
+    found = HostCheck("x", "is there", granted=True, needed=False)
+
+    assert (found.name, found.detail, found.granted, found.needed) == ("x", "is there", True, False)

@@ -1,0 +1,47 @@
+"""Descriptions of containers for hypothesis: any that is valid, of sources that every host has."""
+
+from hypothesis import strategies as st
+
+from mocker.isolation import ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
+from mocker.isolation.spec import RLIMIT_NAMES
+
+SOURCES = ("/usr", "/etc/passwd", "/dev/null", "/")
+
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=10)
+names = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
+destinations = st.lists(names, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
+free_destinations = destinations.filter(lambda path: path.split("/")[1] != "proc")
+volumes = st.builds(Volume, st.sampled_from(SOURCES), free_destinations, read_only=st.booleans())
+tmpfs = st.builds(
+    Tmpfs, free_destinations, st.none() | st.integers(1, 2**40), st.integers(0, 0o7777)
+)
+rlimits = st.builds(Rlimit, st.sampled_from(RLIMIT_NAMES), st.integers(0, 2**40))
+fields = st.fixed_dictionaries(
+    {"argv": st.lists(words, min_size=1, max_size=4).filter(lambda argv: argv[0] != "")},
+    optional={
+        "rootfs": st.sampled_from(["busybox", "host", "/", "/usr"]),
+        "rootfs_mode": st.sampled_from(["overlay", "rw"]),
+        "read_only": st.booleans(),
+        "volumes": st.lists(volumes, max_size=4),
+        "tmpfs": st.lists(tmpfs, max_size=4),
+        "env": st.dictionaries(names, words, max_size=3),
+        "workdir": st.none() | destinations,
+        "user": st.none() | names | st.builds("{}:{}".format, names, names),
+        "hostname": names,
+        "network": st.sampled_from(["none", "host"]),
+        "rlimits": st.lists(rlimits, max_size=3),
+        "grace": st.floats(0, 100),
+        "stop_signal": st.sampled_from([1, 2, 15]),
+        "terminal": st.booleans(),
+    },
+)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> ContainerSpec:
+    """Return any valid spec; those that contradict themselves are left out."""
+    while True:
+        try:
+            return ContainerSpec(**draw(fields))  # type: ignore[arg-type]
+        except SpecError:
+            continue
