@@ -28,6 +28,10 @@ users:x:100:
 www-data:x:33:
 nogroup:x:65534:
 """
+_LOOPBACK_HOSTS = """\
+127.0.0.1	localhost
+::1	localhost ip6-localhost ip6-loopback
+"""
 
 
 def render_user_files() -> dict[str, str]:
@@ -38,19 +42,24 @@ def render_user_files() -> dict[str, str]:
 def render_network_files(spec: ContainerSpec) -> dict[str, str]:
     """Return hosts, hostname and resolv.conf, by name.
 
-    Without a network there is no name server to ask. With the host's network, resolv.conf is the
-    host's, read when this is called.
+    Without a network there is no name server to ask. With the host's network, resolv.conf and hosts
+    have what the host's have when this is called.
     """
-    resolver = ""
+    resolver, hosts = "", _LOOPBACK_HOSTS
     if spec.network == "host":
-        try:
-            with open("/etc/resolv.conf", encoding="utf-8", errors="surrogateescape") as file:
-                resolver = file.read()
-        except OSError:
-            resolver = ""  # a host without a resolver is a host without a resolver inside too
-    hosts = (
-        "127.0.0.1\tlocalhost\n"
-        "::1\tlocalhost ip6-localhost ip6-loopback\n"
-        f"127.0.1.1\t{spec.hostname}\n"
-    )
-    return {"hosts": hosts, "hostname": f"{spec.hostname}\n", "resolv.conf": resolver}
+        resolver, hosts = _read("/etc/resolv.conf"), _read("/etc/hosts") or hosts
+        hosts = hosts if hosts.endswith("\n") else f"{hosts}\n"
+    return {
+        "hosts": f"{hosts}127.0.1.1\t{spec.hostname}\n",
+        "hostname": f"{spec.hostname}\n",
+        "resolv.conf": resolver,
+    }
+
+
+def _read(path: str) -> str:
+    """Return what a file of the host has; nothing inside either, if the host has none."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""

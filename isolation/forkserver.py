@@ -45,6 +45,9 @@ class ForkServer:
 
     Containers that it made live on when it ends.
 
+    Attributes:
+        pid: Of the server's process.
+
     Raises:
         SetupError: The calling process already has several threads.
 

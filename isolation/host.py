@@ -18,7 +18,7 @@ from .namespaces import namespace_flags
 from .rootfs import try_overlay
 from .spec import ContainerSpec
 from .syscalls import CLONE_NEWNS, CLONE_NEWUSER, clone3
-from .user_mapping import find_helpers, plan_user_mapping, write_user_mapping
+from .user_mapping import find_helpers, find_ungranted_ids, plan_user_mapping, write_user_mapping
 
 _OLDEST_KERNEL = (5, 15)
 _LIMITS = ("memory", "cpu", "pids")
@@ -124,10 +124,11 @@ def _check_subordinate_ids() -> str:
     mapping = plan_user_mapping()
     if mapping.is_single:
         missing = "" if find_helpers() else "install newuidmap (package uidmap), and "
+        first = find_ungranted_ids()
+        ids = f"{first}-{first + 65535}"
         raise SetupError(
             "map more than the caller's own ID",
-            hint=f"{missing}grant a range with usermod --add-subuids 100000-165535 "
-            "--add-subgids 100000-165535 USER",
+            hint=f"{missing}grant a range: usermod --add-subuids {ids} --add-subgids {ids} USER",
         )
     count = sum(r.count for r in mapping.uids)
     return f"{count} user IDs, root is {mapping.root_uid} outside"

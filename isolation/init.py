@@ -199,11 +199,11 @@ def _lead_session(
         own_pipes(stdio, user.uid, user.gid)
     if setup.slave_fd < 0:
         return stdio
-    make_controlling_terminal(setup.slave_fd)
-    os.fchown(setup.slave_fd, user.uid, -1)
     callers = find_terminal(stdio)
     if callers:
-        copy_size(callers[0], setup.slave_fd)
+        copy_size(callers[0], setup.slave_fd)  # before anybody is told of a change
+    make_controlling_terminal(setup.slave_fd)
+    os.fchown(setup.slave_fd, user.uid, -1)
     send_terminal(control, setup.master_fd)
     return [setup.slave_fd if fd in callers else fd for fd in stdio]
 

@@ -145,7 +145,7 @@ def _open_mapped_trees(pid: int, plan: Plan, mapping: UserMapping) -> list[int]:
             try:
                 trees.append(open_source(source, userns))
             except OSError as error:
-                hint = "its file system can't; --userns host does without"
+                hint = "its file system, or one below, can't; --userns host does without"
                 raise SetupError(
                     f"map owners to {mapping.root_uid} and up",
                     error.errno or 0,

@@ -12,7 +12,7 @@ Source: pivot_root(2), mount_namespaces(7), the OCI runtime specification.
 
 import os
 from collections.abc import Sequence
-from stat import S_ISDIR
+from stat import S_ISBLK, S_ISCHR, S_ISDIR
 
 from .busybox import find_busybox
 from .devices import (
@@ -184,9 +184,14 @@ def _plan_mounts(spec: ContainerSpec, sources: list[TreeSource]) -> list[_Mount]
 
 def _plan_volume(volume: Volume, sources: list[TreeSource]) -> _Mount:
     try:
-        directory = S_ISDIR(os.stat(volume.source).st_mode)
+        mode = os.stat(volume.source).st_mode
     except OSError as error:
         raise SetupError("open the volume source", error.errno or 0, volume.source) from error
+    if S_ISCHR(mode) or S_ISBLK(mode):
+        raise SetupError(
+            "show the device", 0, volume.source, "a container has no device of the host"
+        )
+    directory = S_ISDIR(mode)
     attributes = source_attributes(read_only=volume.read_only)
     action = f"bind {volume.source}{' read-only' if volume.read_only else ''}"
     step = Step(action, volume.destination, Setup.attach, len(sources), volume.destination)

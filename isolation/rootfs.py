@@ -17,7 +17,7 @@ Source: mount_namespaces(7), the kernel's Documentation/filesystems/overlayfs.rs
 """
 
 import os
-from errno import EROFS
+from errno import EACCES, EOVERFLOW, EPERM, EROFS
 from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 
 from .busybox import Busybox
@@ -157,7 +157,7 @@ def _plan_host_entry(path: str, sources: list[TreeSource], *, mounts_below: bool
     if S_ISDIR(mode) or S_ISREG(mode):
         attributes = source_attributes(read_only=True)
         source = TreeSource(path, recursive=S_ISDIR(mode), attributes=attributes)
-        return [Step("bind the host's read-only", path, Setup.attach, source, path)]
+        return [Step("bind the host's read-only", path, _bind_host_entry, source, path)]
     return []  # a socket or a device in the host's root directory is nobody's program
 
 
@@ -245,6 +245,15 @@ def _overlay_or_bind(setup: Setup, index: int, path: str) -> None:
         setup.attach(TreeSource(lower, recursive=False, attributes=attributes), path)
 
 
+def _bind_host_entry(setup: Setup, source: TreeSource, path: str) -> None:
+    try:
+        tree = open_source(source)
+    except FileNotFoundError:
+        return  # removed since the plan was made
+    attach(tree, setup.root_fd, path)
+    os.close(tree)
+
+
 def _attach_lower(setup: Setup, index: int) -> None:
     """Attach source number `index` where it can be a lower layer, and make its upper one."""
     base = setup.base_fd
@@ -290,7 +299,8 @@ def _open_file(root_fd: int, path: str, *, create: bool) -> int:
     try:
         return make_file(root_fd, path)
     except OSError as error:
-        if error.errno == EROFS:
+        # Not the container's to write to: then it has the files that it came with.
+        if error.errno in {EACCES, EOVERFLOW, EPERM, EROFS}:
             return -1
         raise
 

@@ -24,6 +24,7 @@ _ALL_IDS = 2**32 - 1  # 2**32 - 1 itself means "no ID" to the kernel
 _RANGE_SIZE = 65536
 _ROOT_RANGE_BASE = 0x8_0000  # the first ID of those that systemd sets aside for containers
 _ROOT_RANGE_LIMIT = 0x6FFF_0000  # the last, see systemd's "Users, Groups, UIDs and GIDs"
+_FIRST_SUBORDINATE_ID = 100_000  # SUB_UID_MIN of login.defs(5)
 _HELPERS = ("newuidmap", "newgidmap")
 _HELPER_PATH = "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin"
 
@@ -113,6 +114,12 @@ def plan_user_mapping() -> UserMapping:
     if len(uids) == 1 or len(gids) == 1:
         return single
     return UserMapping(uids, gids, helpers=helpers)
+
+
+def find_ungranted_ids() -> int:
+    """Return the first ID from which on nobody was granted any, as useradd(8) counts."""
+    entries = _read_subid_file("/etc/subuid") + _read_subid_file("/etc/subgid")
+    return max([_FIRST_SUBORDINATE_ID, *(first + count for _, first, count in entries)])
 
 
 def find_helpers() -> tuple[str, ...]:

@@ -83,11 +83,13 @@ def become(user: User, mapping: UserMapping | None) -> None:
     if mapping is not None and not (
         mapping.maps_uid(user.uid) and all(map(mapping.maps_gid, gids))
     ):
-        raise SetupError(
-            f"become user {user.uid}:{','.join(map(str, gids))}",
-            hint="the container has no such ID; grant the caller a range in /etc/subuid and "
-            "/etc/subgid and install newuidmap (package uidmap)",
-        )
+        hint = f"the container has the IDs up to {sum(r.count for r in mapping.uids) - 1}"
+        if mapping.is_single:
+            hint = (
+                "the container has no such ID; grant the caller a range in /etc/subuid and "
+                "/etc/subgid and install newuidmap (package uidmap)"
+            )
+        raise SetupError(f"become user {user.uid}:{','.join(map(str, gids))}", hint=hint)
     try:
         os.setgroups(user.groups)
     except PermissionError:

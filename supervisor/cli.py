@@ -74,7 +74,10 @@ def run_command(words: Sequence[str]) -> int:
 
             print("mocker", version("mocker-supervise"))
             return os.EX_OK
-        case ["--help" | "-h" | "help"]:
+        case ["check-host", *_]:
+            _tell("check-host takes no arguments")
+            return _WRONG_USAGE
+        case ["--help" | "-h" | "help", *_]:
             print(_USAGE, end="")
             return os.EX_OK
         case _:

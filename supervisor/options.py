@@ -76,8 +76,10 @@ def parse_options(words: Sequence[str], options: Iterable[Option]) -> Parsed:
         if option is None:
             raise SpecError(f"unknown option {name!r}{_suggest(name, by_name)}")
         if not option.metavar:
-            if value and word.startswith("--"):
+            if value is not None and word.startswith("--"):
                 raise SpecError(f"{name} takes no value, not {value!r}")
+            if value and value.startswith("-"):
+                raise SpecError(f"unknown option '-' in {word!r}")
             if value:
                 rest.insert(0, f"-{value}")  # flags run together
             value = ""
@@ -118,7 +120,7 @@ def _split(word: str, by_name: dict[str, Option]) -> tuple[str, str | None]:
 def _suggest(name: str, by_name: dict[str, Option]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, by_name, 1)
+    near = difflib.get_close_matches(name, by_name, 1, 0.75)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -1,7 +1,10 @@
 """How durations and sizes are written: "500ms", "10s", "2m"; "64k", "64M"."""
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_BYTES = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_BYTES = {"": 1, "b": 1} | {
+    letter + end: 1024**power for power, letter in enumerate("kmgt", 1) for end in ("", "b", "ib")
+}
+_MAX_DIGITS = 20  # of 2**64
 _MAX_SECONDS = 10 * 365 * 86400.0  # what a poll(2) of several takes, and nobody waits longer
 
 
@@ -29,8 +32,9 @@ def parse_size(text: str) -> int:
     """
     lower = text.lower()
     number = lower.rstrip("bkmgti")
-    unit = lower[len(number) :].removesuffix("ib").removesuffix("b") or "b"
-    if unit not in _BYTES or not number.isdecimal() or not number.isascii():
+    unit = lower[len(number) :]
+    whole = number.isascii() and number.isdecimal() and len(number) <= _MAX_DIGITS
+    if unit not in _BYTES or not whole:
         raise ValueError(f"must be a size such as '64k', '64M' or '1G', not {text!r}")
     return int(number) * _BYTES[unit]
 

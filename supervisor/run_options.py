@@ -32,15 +32,15 @@ _OPTIONS = (
     Option("-w --workdir", "DIR", "start there; made if it is missing"),
     Option("-u --user", "USER[:GROUP]", "run as a user of the container (default: root)"),
     Option("--name", "NAME", "name the container; also its host name"),
-    Option("--hostname", "NAME", "set the host name (default: containerhostname)"),
-    Option("--network", "MODE", "none (lo alone) or host (default: none)"),
+    Option("-h --hostname", "NAME", "set the host name (default: containerhostname)"),
+    Option("--net --network", "MODE", "none (lo alone) or host (default: none)"),
     Option(
         "--userns",
         "MODE",
         "private (root inside is nobody outside) or host, for root only (default: private)",
     ),
     Option("--ulimit", "NAME=SOFT[:HARD]", "limit a resource, such as nofile=1024:4096"),
-    Option("--timeout", "TIME", "stop the command after this long, such as 30s"),
+    Option("--timeout", "TIME", "stop the command after this long, such as 30s; 0 is never"),
     Option("--stop-signal", "SIGNAL", "what is sent first at the timeout (default: TERM)"),
     Option(
         "--grace",
@@ -50,7 +50,9 @@ _OPTIONS = (
     Option("-i --interactive", "", "accepted; stdin is always connected"),
     Option("-t --tty", "", "accepted; who calls from a terminal gets a terminal"),
     Option("--dry-run", "", "print what would be done, a step a line, and do nothing"),
-    Option("-h --help", "", "print this"),
+    Option("--rm", "", "accepted; nothing is ever kept"),
+    Option("--init", "", "accepted; there is always one"),
+    Option("--help", "", "print this; so does -h alone"),
 )
 _HELP = """\
 usage: mocker run [OPTIONS] COMMAND [ARG...]
@@ -106,6 +108,8 @@ def parse_run_arguments(
     Raises:
         SpecError: They cannot be meant.
     """
+    if list(arguments) == ["-h"]:  # with anything after it, it is docker's for --hostname
+        return None
     given = parse_options(arguments, _OPTIONS)
     if given.has("--help"):
         return None
@@ -144,7 +148,7 @@ def parse_run_arguments(
     timeout = given.maybe("--timeout")
     return RunRequest(
         spec,
-        None if timeout is None else _parse_time(timeout, "--timeout"),
+        (_parse_time(timeout, "--timeout") or None) if timeout is not None else None,
         dry_run=given.has("--dry-run"),
     )
 
@@ -181,10 +185,18 @@ def _parse_ulimit(word: str) -> Rlimit:
     name, _, values = word.partition("=")
     soft, _, hard = values.partition(":")
     try:
-        numbers = [-1 if n in {"unlimited", "-1"} else int(n) for n in (soft, hard or soft)]
+        numbers = [_parse_limit(number) for number in (soft, hard or soft)]
     except ValueError:
         raise SpecError(f"--ulimit must be NAME=SOFT[:HARD], not {word!r}") from None
     return Rlimit(name, *numbers)
+
+
+def _parse_limit(text: str) -> int:
+    if text in {"unlimited", "-1"}:
+        return -1
+    if not (text.isascii() and text.isdecimal()):  # int() also takes "1_000" and " 1"
+        raise ValueError(text)
+    return int(text)
 
 
 def _parse_signal(word: str) -> int:
@@ -197,7 +209,7 @@ def _parse_signal(word: str) -> int:
 
 def _parse_env(word: str, where: str) -> dict[str, str]:
     key, equals, value = word.partition("=")
-    if not key:
+    if not key or (where != "--env" and any(map(str.isspace, key))):
         raise SpecError(f"{where} must be KEY or KEY=VALUE, not {word!r}")
     if equals:
         return {key: value}
@@ -207,9 +219,9 @@ def _parse_env(word: str, where: str) -> dict[str, str]:
 def _read_env_file(path: str) -> dict[str, str]:
     env = dict[str, str]()
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             for number, line in enumerate(file, 1):
-                text = line.strip()
+                text = line.rstrip("\r\n").lstrip()  # spaces behind a value belong to it
                 if text and not text.startswith("#"):
                     env |= _parse_env(text, f"{path}:{number}")
     except OSError as error:

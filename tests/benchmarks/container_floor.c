@@ -56,6 +56,7 @@ enum {
     close_range_cloexec = 4,
     clone_pidfd = 0x1000,
     clone_newcgroup = 0x02000000,
+    keyctl_join_session_keyring = 1,
     setup_failed = 125,
     max_applets = 1024,
     max_map_words = 1024,
@@ -173,7 +174,7 @@ static void read_whole(const char *path) {
 
 static void look_around(void) {
     static const char *const files[] = {"/proc/self/uid_map", "/proc/self/gid_map", "/etc/subuid",
-                                        "/etc/subgid", "/proc/self/stat"};
+                                        "/etc/subgid", "/proc/self/stat", "/proc/self/status"};
     char head[64];
     struct stat stat_buffer;
     DIR *threads;
@@ -265,30 +266,24 @@ static int open_in_root(int root, const char *path, uint64_t flags) {
     return syscall(SYS_openat2, root, path, how, sizeof how);
 }
 
-/* What is missing is found out by trying, as make_directory and make_file in mounts.py do. */
-static int make_point(int root, const char *path, int directory) {
-    uint64_t flags = O_PATH | (directory ? O_DIRECTORY : 0);
+/* What is missing is found out by trying, as make_directory in mounts.py does. */
+static int make_directory(int root, const char *path) {
     char parent[64];
     const char *name = strrchr(path, '/') + 1;
-    int fd = open_in_root(root, path, flags), parent_fd;
+    int fd = open_in_root(root, path, O_PATH | O_DIRECTORY), parent_fd;
     if (fd >= 0)
         return fd;
     snprintf(parent, sizeof parent, "%.*s", (int)(name - path - 1), path);
     parent_fd = check(open_in_root(root, parent, O_PATH | O_DIRECTORY), parent);
-    if (directory) {
-        check(mkdirat(parent_fd, name, 0755), path);
-    } else {
-        fd = openat(parent_fd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
-        close(check(fd, path));
-    }
+    check(mkdirat(parent_fd, name, 0755), path);
     close(parent_fd);
-    return check(open_in_root(root, path, flags), path);
+    return check(open_in_root(root, path, O_PATH | O_DIRECTORY), path);
 }
 
 static void mount_new(int root, const char *path, const char *type, unsigned long flags,
                       const char *data) {
     char target[32];
-    int fd = make_point(root, path, 1);
+    int fd = make_directory(root, path);
     snprintf(target, sizeof target, "/proc/self/fd/%d", fd);
     check(mount("none", target, type, flags, data), path);
     close(fd);
@@ -334,16 +329,15 @@ static void make_directories(int root) {
 
 static void bind_busybox(int root) {
     uint64_t attributes[4] = {mount_attr_closed, 0, 0, 0};
-    struct stat stat_buffer;
-    int tree = clone_tree(busybox), target, bin;
+    int target, tree, bin;
+    target = openat(root, "bin/busybox", O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0755);
+    check(target, "make /bin/busybox");
+    tree = clone_tree(busybox);
     check(syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, attributes, sizeof attributes),
           "make busybox read-only");
-    fstat(tree, &stat_buffer);
-    target = make_point(root, "/bin/busybox", 0);
-    fstat(target, &stat_buffer);
     move_onto(tree, target);
-    close(target);
     close(tree);
+    close(target);
     bin = check(openat(root, "bin", O_PATH | O_CLOEXEC), "open /bin");
     for (size_t i = 0; i < applet_count; i++)
         check(symlinkat("busybox", bin, applets[i]), applets[i]);
@@ -377,7 +371,7 @@ static void make_devices(int root) {
                                            {"stderr", "/proc/self/fd/2"},
                                            {"ptmx", "pts/ptmx"}};
     char path[32];
-    int dev = make_point(root, "/dev", 1);
+    int dev = make_directory(root, "/dev");
     for (size_t i = 0; i < COUNT(nodes); i++) {
         int node = check(openat(dev, nodes[i], O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0644),
                          nodes[i]);
@@ -388,7 +382,7 @@ static void make_devices(int root) {
         close(node);
     }
     close(dev);
-    dev = make_point(root, "/dev", 1);
+    dev = make_directory(root, "/dev");
     for (size_t i = 0; i < COUNT(links); i++)
         check(symlinkat(links[i][1], dev, links[i][0]), links[i][0]);
     close(dev);
@@ -404,8 +398,7 @@ static void set_up_network(int root) {
     struct ifreq request = {.ifr_name = "lo"};
     char range[32];
     int control = check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket");
-    check(ioctl(control, SIOCGIFFLAGS, &request), "read the flags of lo");
-    request.ifr_flags |= IFF_UP;
+    request.ifr_flags = IFF_UP;
     check(ioctl(control, SIOCSIFFLAGS, &request), "bring lo up");
     close(control);
     write_sysctl(root, "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
@@ -451,24 +444,21 @@ static void become_root(void) {
 }
 
 static void be_command(char *const argv[], int sync) {
-    int high[3];
-    char answer;
+    char answer, directory[max_path];
+    sigset_t none;
     check(setpgid(0, 0), "make a process group");
     for (int fd = 0; fd < 3; fd++)
-        high[fd] = check(fcntl(fd, F_DUPFD_CLOEXEC, 3), "move a descriptor");
-    for (int fd = 0; fd < 3; fd++)
-        check(dup2(high[fd], fd), "place a descriptor");
+        check(ioctl(fd, FIONCLEX), "keep a descriptor open");
     check(syscall(SYS_close_range, 3, ~0U, close_range_cloexec), "close the rest on exec");
     check(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS), "make the inner namespaces");
     check(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "become dumpable");
     check(send(sync, "unshared", 8, 0), "ask for the inner IDs");
     check(recv(sync, &answer, 1, 0), "get the inner IDs");
     become_root();
+    check(syscall(SYS_keyctl, keyctl_join_session_keyring, NULL), "join a keyring");
     check(chdir("/"), "go to /");
-    for (int number = 1; number < 65; number++)
-        if (number != SIGKILL && number != SIGSTOP && number != 32 && number != 33)
-            signal(number, SIG_DFL);
-    sigset_t none;
+    getcwd(directory, sizeof directory);
+    signal(SIGXFSZ, SIG_DFL); /* which Python ignores */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     environ = container_env;
@@ -478,16 +468,17 @@ static void be_command(char *const argv[], int sync) {
 
 static void be_init(char *const argv[], int control) {
     char message[64];
-    struct pollfd parent = {.fd = control, .events = POLLHUP};
     struct stat stat_buffer;
     siginfo_t info;
     int sync[2], pidfd, fd, status = setup_failed;
     pid_t command;
+    close(check(open("/dev/null", O_RDWR | O_CLOEXEC), "open /dev/null"));
+    signal(SIGCHLD, SIG_DFL);
     if (check(recv(control, message, sizeof message, 0), "wait for the parent") == 0)
         _exit(setup_failed);
     become_root();
     check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "die with the parent");
-    poll(&parent, 1, 0);
+    recv(control, message, 1, MSG_PEEK | MSG_DONTWAIT);
     umask(0);
     build();
     umask(022);
@@ -498,6 +489,7 @@ static void be_init(char *const argv[], int control) {
     setsid();
     prctl(PR_SET_NAME, "floor-init", 0, 0, 0);
     check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sync), "make a socket pair");
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     command = clone_process(0, SIGCHLD, &pidfd);
     if (command == 0)
         be_command(argv, sync[1]);
@@ -508,7 +500,8 @@ static void be_init(char *const argv[], int control) {
     write_map(command, "uid_map", inner_uid_map);
     write_map(command, "gid_map", inner_gid_map);
     check(send(sync[0], "m", 1, 0), "let the command go on");
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    close(sync[0]);
+    check(send(control, "ready", 5, MSG_NOSIGNAL | MSG_DONTWAIT), "tell the parent");
     check(syscall(SYS_close_range, 0, control - 1, 0), "close descriptors");
     check(syscall(SYS_close_range, control + 1, ~0U, 0), "close descriptors");
     while (sigwaitinfo(&all_signals, &info) != SIGCHLD)
@@ -525,7 +518,6 @@ static void be_init(char *const argv[], int control) {
 /* Returns when the command is executed, as isolation.spawn does. */
 static struct container start(char *const argv[]) {
     struct container container;
-    struct pollfd gone = {.events = POLLIN};
     sigset_t old;
     int control[2], report[2];
     char path[64], buffer[64];
@@ -549,8 +541,8 @@ static struct container start(char *const argv[]) {
     while (read(report[0], buffer, sizeof buffer) > 0)
         ;
     close(report[0]);
-    gone.fd = container.pidfd;
-    poll(&gone, 1, 0);
+    if (recv(container.control, buffer, sizeof buffer, MSG_DONTWAIT) < 0)
+        die("make a container: its init ended");
     return container;
 }
 

@@ -344,11 +344,14 @@ def test_ctrl_z_and_fg_work_again_and_again() -> None:
 
 
 def test_last_words_of_a_command_that_stops_itself_come_before_the_prompt() -> None:
+    script = "for word in a b c d e f g h; do echo word $word; kill -STOP $$; done"
     with open_terminal() as terminal:
-        answer = terminal.run(mocker_sh("seq 5000; kill -STOP $$"))
+        answers = [terminal.run(line) for line in [mocker_sh(script)] + ["fg"] * 7]
 
-    assert answer.status == STOPPED
-    assert answer.text.startswith("".join(f"{number}\r\n" for number in range(1, 5001)))
+    assert [answer.status for answer in answers] == [STOPPED] * 8
+    assert [re.findall(r"word (\w)\r", answer.text) for answer in answers] == list(
+        map(list, "abcdefgh")
+    )
 
 
 def test_settings_that_were_changed_meanwhile_are_kept() -> None:
@@ -736,16 +739,23 @@ def test_ctrl_z_and_fg_work_on_a_piped_command(shell: tuple[str, ...]) -> None:
         terminal.type("mocker run tee | cat\n")
         terminal.wait_for("\r\n")
         wait_running(terminal, "tee")
-        terminal.type("before\n")
-        terminal.wait_for("before\r\nbefore\r\n")
 
-        terminal.type(CTRL_Z)
-        assert terminal.wait_for_prompt().status == STOPPED
-        assert [terminal.run("echo $((6 * 7))").text for _ in range(5)] == ["42\r\n"] * 5
-
-        terminal.type("fg\n")
-        terminal.wait_for("cat\r\n")
-        terminal.type("after\n")
-        terminal.wait_for("after\r\nafter\r\n")
+        for number in range(5):
+            terminal.type(f"line {number}\n")
+            terminal.wait_for(f"line {number}\r\nline {number}\r\n")
+            terminal.type(CTRL_Z)
+            assert terminal.wait_for_prompt().status == STOPPED
+            assert terminal.run("echo $((6 * 7))") == ("42\r\n", 0)
+            terminal.type("fg\n")
+            terminal.wait_for("cat\r\n")
         terminal.type(CTRL_D)
         assert terminal.wait_for_prompt().status == 0
+
+
+def test_ctrl_z_is_without_effect_on_a_piped_command_that_no_shell_could_continue() -> None:
+    shell = ["sh", "-c", "mocker run sh -c 'echo ready; exec tee' | cat"]
+    with open_terminal(shell, ready="ready\r\n") as terminal:
+        terminal.type(CTRL_Z)
+        terminal.type("hello\n")
+
+        terminal.wait_for("hello\r\nhello\r\n")

@@ -109,14 +109,23 @@ def test_terminal_is_left_alone_from_the_background() -> None:
     assert on_new_terminal(try_from_background) == [False, False, True]
 
 
-def test_terminal_that_somebody_else_has_by_now_is_not_changed_back() -> None:
-    def lose_it(master: int) -> bool:
-        with Terminal() as terminal:
-            terminal.take()
-            go_to_background()
-        return is_raw()
+def test_terminal_that_somebody_else_has_by_now_is_left_alone() -> None:
+    def fork_one_that_loses_it(master: int) -> tuple[int, bool]:
+        pid = os.fork()
+        if pid == 0:
+            os.setpgid(0, 0)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+            os.tcsetpgrp(0, os.getpgrp())
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTTOU})
+            with Terminal() as terminal:
+                terminal.take()
+                os.tcsetpgrp(0, os.getppid())
+            os._exit(0)
+        result = os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED)
+        assert result is not None
+        return result.si_code, is_raw()
 
-    assert on_new_terminal(lose_it)
+    assert on_new_terminal(fork_one_that_loses_it) == (os.CLD_EXITED, True)
 
 
 def test_terminal_of_another_session_is_in_the_foreground() -> None:
