@@ -36,7 +36,7 @@ def parse_size(text: str) -> int:
     whole = number.isascii() and number.isdecimal() and len(number) <= _MAX_DIGITS
     if unit not in _BYTES or not whole:
         raise ValueError(f"must be a size such as '64k', '64M' or '1G', not {text!r}")
-    return int(number) * _BYTES[unit]
+    return int(int(number) * _BYTES[unit])
 
 
 def _is_number(text: str) -> bool:

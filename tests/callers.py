@@ -53,7 +53,7 @@ def run_prepared(
 
     def act() -> None:
         prepare()
-        os.execve(MOCKER, [MOCKER, *arguments], os.environ if env is None else env)  # noqa: S606
+        os.execve(MOCKER, (MOCKER, *arguments), os.environ if env is None else env)  # noqa: S606
 
     return call(act, stdin=stdin)
 

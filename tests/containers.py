@@ -15,7 +15,8 @@ Test = TypeVar("Test", bound=Callable[..., object])
 
 def in_container(test: Test) -> Test:
     """Mark a test that runs a container with the fresh root."""
-    return requires_user_namespaces(requires_busybox(test))
+    marked: Test = requires_user_namespaces(requires_busybox(test))
+    return marked
 
 
 class Outcome(NamedTuple):

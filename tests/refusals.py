@@ -115,7 +115,7 @@ def refuse_system_calls(refusals: Iterable[Refusal]) -> None:
     for refusal in refusals:
         lines += refusal.compile()
     lines.append((BPF_RET_K, 0, 0, SECCOMP_RET_ALLOW))
-    instructions = (_Instruction * len(lines))(*lines)
+    instructions = (_Instruction * len(lines))(*(_Instruction(*line) for line in lines))
     program = _Program(len(lines), ctypes.addressof(instructions))
     if os.geteuid() != 0:
         prctl(PR_SET_NO_NEW_PRIVS, 1)  # the kernel's condition for who is not privileged

@@ -286,7 +286,7 @@ def be_blocked_mocker(script: str) -> None:
 
 
 def exec_mocker(*arguments: str) -> None:
-    os.execv(MOCKER, [MOCKER, *arguments])  # noqa: S606
+    os.execv(MOCKER, (MOCKER, *arguments))  # noqa: S606
 
 
 def test_twenty_thousand_arguments_arrive() -> None:

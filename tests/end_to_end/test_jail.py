@@ -15,7 +15,7 @@ from tests.requirements import requires_busybox, requires_root, requires_user_na
 
 pytestmark = [pytest.mark.end_to_end, requires_busybox, requires_user_namespaces]
 
-MOCKER = Path(sys.executable).with_name("mocker")
+MOCKER = str(Path(sys.executable).with_name("mocker"))
 
 # keyctl(2) and add_key(2) by number, as libkeyutils is not everywhere; 1 joins a session keyring,
 # -3 names the session's.

@@ -16,8 +16,8 @@ def parse(*words: str, terminal: bool = False, default: str = "busybox") -> RunR
     return request
 
 
-def spec_of(*words: str, **fields: bool) -> ContainerSpec:
-    return parse(*words, "true", **fields).spec
+def spec_of(*words: str, terminal: bool = False) -> ContainerSpec:
+    return parse(*words, "true", terminal=terminal).spec
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+from errno import ENOSYS, EPERM
+
+import pytest
+
+from mocker.isolation import check_host
+from mocker.supervisor.check_host_command import print_host_checks
+from tests.callers import be_mocker, call
+from tests.conftest import Mocker
+from tests.refusals import refuse_user_namespaces
+from tests.requirements import requires_busybox, requires_user_namespaces
+
+pytestmark = [requires_busybox, requires_user_namespaces]
+
+
+def test_each_check_has_a_line_with_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    checks = check_host()
+
+    print_host_checks()
+
+    lines = capsys.readouterr().out.splitlines()
+    for check, line in zip(checks, lines, strict=True):
+        word = "ok" if check.granted else "MISSING" if check.needed else "absent"
+        verdict, rest = line.split(maxsplit=1)
+        assert (verdict, rest.startswith(check.name)) == (word, True)
+
+
+def test_verdicts_and_details_are_columns(mocker: Mocker) -> None:
+    lines = mocker("check-host").stdout.splitlines()
+
+    names = [check.name for check in check_host()]
+    width = max(map(len, names))
+    assert [line[8 : 8 + width].strip() for line in lines] == names
+    assert {line[8 + width : 10 + width] for line in lines} == {"  "}
+    assert all(line[10 + width :].strip() for line in lines)
+
+
+def test_host_that_can_run_containers_is_a_success(mocker: Mocker) -> None:
+    result = mocker("check-host")
+
+    assert (result.stderr, result.returncode) == ("", 0)
+    assert "MISSING" not in result.stdout
+
+
+def test_host_that_refuses_what_is_needed_is_a_failure() -> None:
+    def act() -> None:
+        refuse_user_namespaces(EPERM, ENOSYS)
+        be_mocker("check-host")
+
+    outcome = call(act)
+
+    missing = [line for line in outcome.stdout.splitlines() if line.startswith("MISSING")]
+    assert outcome.code == 1
+    assert any("user namespace" in line for line in missing)
+    assert any("a container" in line for line in missing)
+    assert outcome.stderr == ""

@@ -1,0 +1,87 @@
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Mocker
+
+COMMAND = Path(sys.executable).with_name("mocker")
+USAGE = "usage: mocker run [OPTIONS] COMMAND [ARG...]"
+
+
+def test_version_is_that_of_the_package(mocker: Mocker) -> None:
+    result = mocker("--version")
+
+    expected = f"mocker {version('mocker-supervise')}\n"
+    assert (result.stdout, result.stderr, result.returncode) == (expected, "", 0)
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_names_every_command(mocker: Mocker, word: str) -> None:
+    result = mocker(word)
+
+    assert result.stdout.startswith(USAGE)
+    assert "mocker check-host" in result.stdout
+    assert (result.stderr, result.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "mocker: a command is needed"),
+        ([""], "mocker: unknown command ''"),
+        (["rn"], "mocker: unknown command 'rn'"),
+        (["RUN"], "mocker: unknown command 'RUN'"),
+        (["--nosuch"], "mocker: unknown command '--nosuch'"),
+        (["a\nb"], r"mocker: unknown command 'a\nb'"),
+        (["check-host", "now"], "mocker: check-host takes no arguments, not 'now'"),
+        (["check-host", "--help"], "mocker: check-host takes no arguments, not '--help'"),
+        (["--version", "x", "y"], "mocker: --version takes no arguments, not 'x'"),
+    ],
+)
+def test_wrong_usage_is_a_sentence_and_the_usage(
+    mocker: Mocker, words: list[str], sentence: str
+) -> None:
+    result = mocker(*words)
+
+    first, second = result.stderr.splitlines()[:2]
+    assert (first, second.startswith(USAGE)) == (sentence, True)
+    assert (result.stdout, result.returncode) == ("", 2)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"]])
+def test_answer_that_cannot_be_written_is_a_sentence_and_a_failure(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert result.stderr == "mocker: cannot go on: No space left on device (ENOSPC)\n"
+    assert result.returncode == 1
+
+
+def test_answer_that_nobody_reads_ends_it_without_a_word() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+
+    result = subprocess.run(
+        [COMMAND, "--help"], stdout=write_end, stderr=subprocess.PIPE, text=True, check=False
+    )
+
+    os.close(write_end)
+    assert (result.stderr, result.returncode) == ("", -13)
+
+
+def test_part_of_the_program_that_is_not_needed_is_not_imported() -> None:
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", COMMAND, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "mocker.supervisor.cli" in result.stderr
+    assert "mocker.isolation" not in result.stderr

@@ -1,0 +1,79 @@
+"""What `mocker run` does without, where there is no terminal: loading it would cost the most."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.containers import in_container
+
+COMMAND = Path(sys.executable).with_name("mocker")
+
+# Measured at 8 to 170 ms each; a whole container takes 10.
+HEAVY = [
+    "argparse",
+    "asyncio",
+    "attr",
+    "attrs",
+    "dataclasses",
+    "importlib.metadata",
+    "inspect",
+    "json",
+    "logging",
+    "structlog",
+    "subprocess",
+    "threading",
+    "trio",
+    "typing",
+]
+
+# What runs between clone and exec, and what the parent needs.
+NEEDED = ["mocker.isolation.init", "mocker.isolation.launch", "mocker.supervisor.foreground"]
+
+
+def imports_of(*words: str) -> set[str]:
+    """Return the modules that mocker and its init load on the way to a command's end."""
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", COMMAND, *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=True,
+    )
+    lines = (line for line in result.stderr.splitlines() if line.startswith("import time:"))
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+@pytest.fixture(scope="module")
+def imported() -> set[str]:
+    return imports_of("run", "true")
+
+
+@in_container
+def test_what_is_needed_is_imported(imported: set[str]) -> None:
+    assert set(NEEDED) <= imported
+
+
+@in_container
+@pytest.mark.parametrize("name", HEAVY)
+def test_run_does_not_import(imported: set[str], name: str) -> None:
+    assert not {module for module in imported if module == name or module.startswith(f"{name}.")}
+
+
+@in_container
+def test_options_cost_no_import(imported: set[str], tmp_path: Path) -> None:
+    options = [
+        "-v",
+        f"{tmp_path}:/data:ro",
+        "--tmpfs",
+        "/scratch:size=1m",
+        "-e",
+        "A=1",
+        "-w",
+        "/srv",
+    ]
+    limits = ["--ulimit", "core=0", "--timeout", "1m", "--read-only", "--name", "web", "-i"]
+
+    assert imports_of("run", *options, *limits, "true") <= imported
