@@ -128,7 +128,7 @@ def _run(plan: Plan, control: socket.socket, report: int, stdio: Sequence[int]) 
 
 def _occupy_standard_descriptors() -> None:
     """Let nothing of the init's have a number that the command's own will get."""
-    while (fd := os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) <= _LAST_STANDARD_FD:
+    while (fd := os.open("/", os.O_PATH | os.O_CLOEXEC)) <= _LAST_STANDARD_FD:
         pass
     os.close(fd)
 

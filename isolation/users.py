@@ -83,7 +83,8 @@ def become(user: User, mapping: UserMapping | None) -> None:
     if mapping is not None and not (
         mapping.maps_uid(user.uid) and all(map(mapping.maps_gid, gids))
     ):
-        hint = f"the container has the IDs up to {sum(r.count for r in mapping.uids) - 1}"
+        last = sum(r.count for r in mapping.uids) - 1
+        hint = f"the container has no such ID, its last is {last}"
         if mapping.is_single:
             hint = (
                 "the container has no such ID; grant the caller a range in /etc/subuid and "

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 _USAGE = """\
 usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of its own
@@ -29,6 +30,8 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     # With SIGCHLD ignored, as some callers have it, nobody could be waited for.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if isinstance(sys.stdout, TextIOWrapper):  # None where the caller closed it
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name in a locale that lacks a letter
     try:
         code = run_command(sys.argv[1:])
         if sys.stdout is not None:  # closed by the caller
@@ -74,8 +77,8 @@ def run_command(words: Sequence[str]) -> int:
 
             print("mocker", version("mocker-supervise"))
             return os.EX_OK
-        case ["check-host", *_]:
-            _tell("check-host takes no arguments")
+        case ["check-host" | "--version" as word, *_]:
+            _tell(f"{word} takes no arguments")
             return _WRONG_USAGE
         case ["--help" | "-h" | "help", *_]:
             print(_USAGE, end="")

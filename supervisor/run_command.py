@@ -26,17 +26,21 @@ def run(arguments: Sequence[str]) -> int:
 
 def tell(text: str) -> None:
     """Say something to the person who called, on one line of stderr."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     try:
-        os.write(2, f"mocker run: {line}\n".encode("utf-8", "backslashreplace"))
+        os.write(2, f"mocker run: {_make_printable(text)}\n".encode("utf-8", "backslashreplace"))
     except OSError:
         pass  # closed or full: nobody can be told, and the exit status still says it
+
+
+def _make_printable(text: str) -> str:
+    """Return the text as one line that means nothing to a terminal, whatever a file is called."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _carry_out(request: RunRequest) -> int:
     if request.dry_run:
         for line in describe(request.spec):
-            print(line)
+            print(_make_printable(line))
         return os.EX_OK
     if request.spec.terminal:
         from .terminal_run import run_on_terminal

@@ -153,6 +153,7 @@ async def _follow_stops(container: Container, terminal: Terminal, turn: trio.Loc
             await _show(container, terminal)
             terminal.give_back()
             suspend(0)
+            terminal.take()
         # Whoever made this process go on said so to it alone; if the kernel did not let it stop,
         # because no shell could make it go on, nobody did.
         signal.raise_signal(signal.SIGCONT)

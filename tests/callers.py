@@ -65,7 +65,7 @@ def be_mocker(*arguments: str) -> None:
     cli.main()
 
 
-def call(act: Act, *, stdin: bytes = b"", timeout: float = 15) -> Outcome:
+def call(act: Act, *, stdin: bytes = b"", timeout: float = 10) -> Outcome:
     """Act in a fork of this process, and wait until nothing is left of it.
 
     Args:
@@ -160,7 +160,11 @@ def adopted_orphans() -> Iterator[None]:
         deadline = time.monotonic() + PATIENCE
         while survivors := reap(set(read_children()) - before):
             if time.monotonic() > deadline:
-                pytest.fail(f"still there: {[describe_process(pid) for pid in survivors]}")
+                names = [describe_process(pid) for pid in survivors]
+                for pid in survivors:
+                    os.kill(int(pid), signal.SIGKILL)
+                    os.waitpid(int(pid), 0)
+                pytest.fail(f"still there: {names}")
             time.sleep(POLL_INTERVAL)
     finally:
         prctl(PR_SET_CHILD_SUBREAPER, 0)

@@ -117,8 +117,9 @@ def test_exit_code_is_the_commands(mocker: Mocker, code: int) -> None:
 
 
 @pytest.mark.slow
-def test_all_exit_codes_come_through() -> None:
-    codes = list(range(256))
+@pytest.mark.parametrize("first", range(0, 256, 32))
+def test_all_exit_codes_come_through(first: int) -> None:
+    codes = list(range(first, first + 32))
 
     statuses = run_many(["sh", "-c", f"exit {code}"] for code in codes)
 

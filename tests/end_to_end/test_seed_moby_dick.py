@@ -239,9 +239,9 @@ def test_ip_of_busybox_shows_lo_alone_and_up(mocker: Mocker) -> None:
 
 @requires_busybox
 def test_loopback_connects(mocker: Mocker) -> None:
-    script = "echo reached | nc -l -p 80 & until nc 127.0.0.1 80 2>/dev/null; do usleep 9999; done"
+    connect = "until nc 127.0.0.1 80 </dev/null 2>/dev/null; do usleep 9999; done"
 
-    result = mocker("run", "sh", "-c", script)
+    result = mocker("run", "sh", "-c", f"nc -l -p 80 </dev/null & {connect}; echo reached")
 
     assert (result.stdout, result.stderr) == ("reached\n", "")
 

@@ -344,14 +344,26 @@ def test_ctrl_z_and_fg_work_again_and_again() -> None:
 
 
 def test_last_words_of_a_command_that_stops_itself_come_before_the_prompt() -> None:
-    script = "for word in a b c d e f g h; do echo word $word; kill -STOP $$; done"
+    script = "trap 'echo word; kill -STOP $$' USR1; echo ready; while :; do sleep 0.01; done"
+    shown = []
     with open_terminal() as terminal:
-        answers = [terminal.run(line) for line in [mocker_sh(script)] + ["fg"] * 7]
+        start(terminal, mocker_sh(script))
+        terminal.wait_for("ready\r\n")
+        mocker, _, command, *_ = find_processes(terminal)
+        for _ in range(8):
+            # So that mocker finds the word and the stop at the same moment.
+            os.kill(mocker, signal.SIGSTOP)
+            terminal.wait_for_prompt()
+            os.kill(command, signal.SIGUSR1)
+            assert wait_until(lambda: is_stopped(command))
+            shown.append("\nword\r" in terminal.run("fg").text)
+            start(terminal, "fg")
 
-    assert [answer.status for answer in answers] == [STOPPED] * 8
-    assert [re.findall(r"word (\w)\r", answer.text) for answer in answers] == list(
-        map(list, "abcdefgh")
-    )
+    assert shown == [True] * 8
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_settings_that_were_changed_meanwhile_are_kept() -> None:

@@ -87,6 +87,7 @@ def test_what_is_no_whole_program_is_not_static(tmp_path: Path, content: bytes) 
     assert not _is_static(str(path))
 
 
+@pytest.mark.slow
 @given(
     head=st.binary(max_size=80),
     rest=st.binary(max_size=80),

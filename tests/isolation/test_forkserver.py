@@ -79,6 +79,7 @@ def values(spec: ContainerSpec) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @given(spec=specs())
 def test_spec_arrives_as_it_was_sent(spec: ContainerSpec) -> None:
     assert values(_parse_spec(_render_spec(spec))) == values(spec)
@@ -380,6 +381,7 @@ def test_server_and_containers_end_with_the_program(end: str) -> None:
     assert ended == [True, True]
 
 
+@pytest.mark.slow
 def test_program_with_threads_makes_containers_in_all_of_them() -> None:
     result = run_program("""\
 from mocker.isolation import ContainerSpec, ForkServer
@@ -399,6 +401,7 @@ print(sorted(codes) == list(range(30)))
     assert (result.stderr, result.stdout) == ("", "True\n")
 
 
+@pytest.mark.slow
 def test_program_in_an_event_loop_waits_for_containers_without_blocking_it() -> None:
     result = run_program("""\
 from mocker.isolation import ContainerSpec, ForkServer

@@ -202,6 +202,7 @@ def hostile_links(draw: st.DrawFn) -> dict[str, str]:
     return draw(st.dictionaries(places, targets.filter(bool), max_size=6))
 
 
+@pytest.mark.slow
 def test_nothing_outside_of_the_root_is_touched_whatever_is_in_it(
     in_new_namespaces: InNewNamespaces,
 ) -> None:

@@ -35,11 +35,6 @@ def actions(**fields: object) -> list[str]:
     return list(describe(ContainerSpec(**{**argv, **fields})))  # type: ignore[arg-type]
 
 
-def position(lines: list[str], text: str) -> int:
-    (index,) = (number for number, line in enumerate(lines) if text in line)
-    return index
-
-
 def state() -> tuple[object, ...]:
     """Return what a plan that did something would have changed."""
     mask = os.umask(0)
@@ -50,6 +45,7 @@ def state() -> tuple[object, ...]:
     return mounts, read_descriptors(), read_children(), socket.gethostname(), mask, here, files
 
 
+@pytest.mark.slow
 @requires_busybox
 @given(spec=specs())
 def test_every_container_can_be_described_and_nothing_is_done(
@@ -66,6 +62,7 @@ def test_every_container_can_be_described_and_nothing_is_done(
     assert lines[-1].startswith("execute ")
 
 
+@pytest.mark.slow
 @requires_busybox
 @given(spec=specs())
 def test_hosts_root_is_let_go_of_last_of_all(spec: ContainerSpec) -> None:
@@ -75,6 +72,7 @@ def test_hosts_root_is_let_go_of_last_of_all(spec: ContainerSpec) -> None:
     assert "the only root" in steps[-1].action
 
 
+@pytest.mark.slow
 @requires_busybox
 @given(spec=specs())
 def test_every_step_is_described_in_the_order_in_which_it_is_done(
@@ -131,15 +129,15 @@ def test_mount_points_are_made_before_the_root_forbids_writing() -> None:
         workdir="/c",
     )
 
-    forbidden = position(lines, "forbid writing on /")
+    forbidden = lines.index("forbid writing on /")
     for made in (
         "make the file on /a/file",
         "make the directory on /b",
         "make the directory on /c",
     ):
-        assert position(lines, made) < forbidden
+        assert lines.index(made) < forbidden
     for mounted in ("bind /etc/passwd on /a/file", "mount tmpfs on /b", "mount proc on /proc"):
-        assert position(lines, mounted) > forbidden
+        assert lines.index(mounted) > forbidden
 
 
 @pytest.mark.parametrize(
@@ -163,7 +161,7 @@ def test_step_is_there_just_if_it_is_needed(
 def test_mounts_are_kept_from_the_host_where_no_user_namespace_does() -> None:
     lines = actions(userns="host")
 
-    assert position(lines, "make the host's mounts slaves") < position(lines, "mount proc")
+    assert lines.index("make the host's mounts slaves on /") < lines.index("mount proc on /proc")
     assert not any(line.startswith("map users") for line in lines)
 
 

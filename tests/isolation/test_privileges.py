@@ -130,6 +130,7 @@ def test_limit_of_a_caller_without_limits_is_taken_as_it_is() -> None:
     assert run_in_child(act) == [(5, 2**62), (UNLIMITED, UNLIMITED)]
 
 
+@pytest.mark.slow
 def test_clamped_limits_can_be_set() -> None:
     @given(most=limits, soft=limits, hard=limits)
     def try_one(most: int, soft: int, hard: int) -> None:

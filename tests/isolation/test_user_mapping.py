@@ -86,6 +86,7 @@ def sides(ranges: Sequence[IdRange]) -> tuple[list[tuple[int, int]], list[tuple[
     return [(r.inside, r.count) for r in ranges], [(r.outside, r.count) for r in ranges]
 
 
+@pytest.mark.slow
 @given(ranges=disjoint_ranges())
 def test_rendered_map_reads_as_the_ranges_it_was_made_of(ranges: list[IdRange]) -> None:
     assert parse_id_map(render_id_map(ranges)) == ranges
@@ -190,6 +191,7 @@ def test_missing_table_grants_nothing(tmp_path: Path) -> None:
     assert read_subordinate_ids(str(tmp_path / "subuid"), ["ann"]) == []
 
 
+@pytest.mark.slow
 @given(lines=st.lists(subid_lines, max_size=30), own=st.integers(0, 50))
 def test_whatever_the_table_says_the_map_of_a_user_can_be_written(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], own: int
@@ -232,6 +234,7 @@ def test_more_grants_than_a_map_has_room_for_are_left_out(tmp_path: Path) -> Non
     assert len(render_id_map(ranges)) < PAGE
 
 
+@pytest.mark.slow
 @given(
     grants=st.lists(st.tuples(st.integers(0x7_0000, 0x20_0000), st.integers(1, 2**18)), max_size=20)
 )

@@ -12,6 +12,7 @@ from tests.requirements import requires_busybox, requires_user_namespaces
 pytestmark = [requires_busybox, requires_user_namespaces]
 
 
+@pytest.mark.slow
 def test_each_check_has_a_line_with_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     checks = check_host()
 
@@ -24,6 +25,7 @@ def test_each_check_has_a_line_with_its_verdict(capsys: pytest.CaptureFixture[st
         assert (verdict, rest.startswith(check.name)) == (word, True)
 
 
+@pytest.mark.slow
 def test_verdicts_and_details_are_columns(mocker: Mocker) -> None:
     lines = mocker("check-host").stdout.splitlines()
 

@@ -31,25 +31,22 @@ def test_help_names_every_command(mocker: Mocker, word: str) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "mocker: a command is needed"),
-        ([""], "mocker: unknown command ''"),
-        (["rn"], "mocker: unknown command 'rn'"),
-        (["RUN"], "mocker: unknown command 'RUN'"),
-        (["--nosuch"], "mocker: unknown command '--nosuch'"),
-        (["a\nb"], r"mocker: unknown command 'a\nb'"),
-        (["check-host", "now"], "mocker: check-host takes no arguments, not 'now'"),
-        (["check-host", "--help"], "mocker: check-host takes no arguments, not '--help'"),
-        (["--version", "x", "y"], "mocker: --version takes no arguments, not 'x'"),
+        ([], "a command is needed; see 'mocker --help'"),
+        ([""], "unknown command ''; see 'mocker --help'"),
+        (["rn"], "unknown command 'rn'; see 'mocker --help'"),
+        (["RUN"], "unknown command 'RUN'; see 'mocker --help'"),
+        (["--nosuch"], "unknown command '--nosuch'; see 'mocker --help'"),
+        (["a\nb"], r"unknown command 'a\nb'; see 'mocker --help'"),
+        (["check-host", "now"], "check-host takes no arguments"),
+        (["check-host", "--help"], "check-host takes no arguments"),
+        (["--version", "run"], "--version takes no arguments"),
     ],
 )
-def test_wrong_usage_is_a_sentence_and_the_usage(
-    mocker: Mocker, words: list[str], sentence: str
-) -> None:
+def test_wrong_usage_is_a_sentence(mocker: Mocker, words: list[str], sentence: str) -> None:
     result = mocker(*words)
 
-    first, second = result.stderr.splitlines()[:2]
-    assert (first, second.startswith(USAGE)) == (sentence, True)
-    assert (result.stdout, result.returncode) == ("", 2)
+    assert (result.stderr, result.stdout) == (f"mocker: {sentence}\n", "")
+    assert result.returncode == 2
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"]])

@@ -102,6 +102,7 @@ def test_option_that_was_not_given_has_its_default() -> None:
     assert not parsed.has("--name")
 
 
+@pytest.mark.slow
 @given(st.lists(st.text("-vit=n ", max_size=4) | st.sampled_from(["--name", "--tty", "--", "x"])))
 def test_any_words_are_understood_or_refused(words: list[str]) -> None:
     try:

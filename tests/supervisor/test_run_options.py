@@ -375,6 +375,7 @@ VALUES = st.sampled_from(["host", "/a:/b", "/a:size=1k", "nofile=1", "10s", "TER
 )
 
 
+@pytest.mark.slow
 @given(words=st.lists(st.sampled_from(OPTIONS) | VALUES, max_size=8))
 def test_any_words_are_a_request_or_a_refusal(words: list[str]) -> None:
     try:
