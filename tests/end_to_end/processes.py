@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MOCKER = Path(sys.executable).with_name("mocker")
+DEFAULT_SIGNALS = ["env", "--default-signal"]
 
 # Seconds. Long enough for a busy machine, and shorter than a test's time limit.
 PATIENCE = 10.0
@@ -20,10 +21,11 @@ POLL_INTERVAL = 0.01
 def open_run(*arguments: str, wrapper: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
     """Start `mocker run` with pipes on all three descriptors; kill it on the way out.
 
-    It is alone in its process group, as a shell starts it, so that it can be stopped.
+    As a shell starts it: alone in its process group, so that it can be stopped, and ignoring no
+    signal, whatever the tests themselves were started with.
     """
     with subprocess.Popen(
-        [*wrapper, MOCKER, "run", *arguments],
+        [*DEFAULT_SIGNALS, *wrapper, MOCKER, "run", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -17,6 +17,7 @@ import pytest
 from tests.callers import adopted_orphans
 from tests.conftest import Mocker
 from tests.end_to_end.processes import (
+    DEFAULT_SIGNALS,
     MOCKER,
     PATIENCE,
     find_descendants,
@@ -537,7 +538,7 @@ def test_nothing_survives_whenever_mocker_is_ended(number: Signals) -> None:
     with adopted_orphans():
         for milliseconds in range(0, 120, 6):
             with subprocess.Popen(
-                [MOCKER, "run", "sleep", "1000"],
+                [*DEFAULT_SIGNALS, MOCKER, "run", "sleep", "1000"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             ) as process:

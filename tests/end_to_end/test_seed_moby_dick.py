@@ -343,7 +343,8 @@ SHARED_MOUNTS = ["unshare", "--mount", "sh", "-c", 'mount --make-rshared / && ev
 def test_mounts_of_a_container_do_not_spread_to_the_host(
     tmp_path: Path, rootfs: str, userns: str
 ) -> None:
-    options = ["--rootfs", rootfs, "--userns", userns, "-v", f"{tmp_path}:/data"]
+    options = ["--rootfs", rootfs, "--userns", userns]
+    options += ["-v", f"{tmp_path}:/data", "--tmpfs", "/data/below"]
     wrapper = [*SHARED_MOUNTS, 'exec "$@"']
 
     with open_run(*options, "sh", "-c", "echo ready; cat", wrapper=wrapper) as process:
