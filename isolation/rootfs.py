@@ -154,9 +154,12 @@ def _plan_host_entry(path: str, sources: list[TreeSource], *, mounts_below: bool
         sources.append(TreeSource(path, recursive=False, attributes=attributes, must_map=False))
         action = "overlay the host's, or bind it read-only where the kernel refuses,"
         return [Step(action, path, _overlay_or_bind, len(sources) - 1, path)]
-    if S_ISDIR(mode) or S_ISREG(mode):
-        attributes = source_attributes(read_only=True)
-        source = TreeSource(path, recursive=S_ISDIR(mode), attributes=attributes)
+    attributes = source_attributes(read_only=True)
+    if S_ISDIR(mode):
+        sources.append(TreeSource(path, recursive=True, attributes=attributes, must_map=False))
+        return [Step("bind the host's read-only", path, Setup.attach, len(sources) - 1, path)]
+    if S_ISREG(mode):
+        source = TreeSource(path, recursive=False, attributes=attributes)
         return [Step("bind the host's read-only", path, _bind_host_entry, source, path)]
     return []  # a socket or a device in the host's root directory is nobody's program
 

@@ -93,6 +93,14 @@ def test_command_runs_as_the_user_that_was_asked_for() -> None:
     assert outcome.stdout.split() == ["33", "33", "/var/www", "/srv"]
 
 
+@requires_subordinate_ids
+def test_pipe_of_the_caller_can_be_opened_by_name_by_any_user() -> None:
+    spec = script("echo through its name >/dev/stdout", user="nobody")
+
+    with open_container(spec) as (_, output):
+        assert output.read() == "through its name\n"
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -10,7 +10,8 @@ from mocker.isolation.busybox import find_busybox
 from mocker.isolation.rootfs import _read_mount_points, try_overlay
 from mocker.isolation.syscalls import mount
 from tests.containers import Outcome, in_container, run_captured, script
-from tests.in_namespaces import InNewNamespaces
+from tests.in_namespaces import InNewNamespaces, run_in_child
+from tests.refusals import enter_private_mounts
 from tests.requirements import (
     requires_root,
     requires_user,
@@ -120,11 +121,15 @@ def test_every_applet_is_a_name_of_busybox() -> None:
 @in_container
 def test_fresh_root_can_be_written_to_and_busybox_cannot() -> None:
     before = Path(find_busybox().path).stat()
-    text = "touch /new /etc/new /usr/new /root/new && echo written; echo junk >>/bin/busybox"
+    text = """\
+    touch /new /etc/new /usr/new /root/new && echo written
+    grep /bin/busybox /proc/mounts | cut -d ' ' -f 4
+    echo junk >>/bin/busybox
+    """
 
     outcome = run_captured(script(text))
 
-    assert outcome.stdout == "written\n"
+    assert outcome.stdout.startswith("written\nro,nosuid,nodev,")
     assert "can't create /bin/busybox" in outcome.stderr
     assert Path(find_busybox().path).stat().st_mtime_ns == before.st_mtime_ns
 
@@ -202,13 +207,12 @@ def test_directory_that_is_written_through_gets_no_file_of_mockers(rootfs: Path)
 def test_root_forbids_writing_if_asked_for(rootfs: Path, fields: dict[str, str]) -> None:
     if fields.get("rootfs") == "directory":
         fields = {"rootfs": str(rootfs)}
-    text = (
-        "for d in / /etc /bin /srv /home; do (: >$d/new) 2>&1; done | grep -vc 'Read-only\\|nonex'"
-    )
+    text = "for d in / /etc /bin /srv /home /tmp; do (: >$d/new) && echo wrote to $d; done"
 
     outcome = run_captured(script(text, read_only=True, **fields))
 
-    assert outcome.stdout == "0\n"
+    assert outcome.stdout == ""
+    assert "Read-only file system" in outcome.stderr
 
 
 @in_container
@@ -367,6 +371,24 @@ def own_directory() -> Iterator[Path]:
     directory.mkdir()
     yield directory
     shutil.rmtree(directory)
+
+
+@requires_user_namespaces
+def test_part_of_the_host_with_mounts_below_is_read_only(own_directory: Path) -> None:
+    text = 'cd "$1"; ls; (: >new) && echo wrote; (: >mounted/new) && echo wrote below'
+    (own_directory / "mounted").mkdir()
+
+    def act() -> tuple[Outcome, list[str]]:
+        enter_private_mounts()
+        mount("none", str(own_directory / "mounted"), "tmpfs")
+        (own_directory / "mounted/below").touch()
+        outcome = run_captured(script(f"{text}; ls mounted", str(own_directory), rootfs="host"))
+        return outcome, sorted(path.name for path in own_directory.rglob("*"))
+
+    outcome, left = run_in_child(act)
+
+    assert outcome.stdout == "mounted\nbelow\n"
+    assert left == ["below", "mounted"]
 
 
 @requires_root
