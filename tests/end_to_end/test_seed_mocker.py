@@ -367,6 +367,13 @@ def test_environment_of_no_process_has_anything_of_the_hosts(mocker: Mocker, use
     assert "TOKEN" not in result.stdout
 
 
+def test_command_is_in_the_session_of_the_init(mocker: Mocker) -> None:
+    # In the caller's, it could type into the caller's terminal.
+    result = mocker("run", "cut", "-d", " ", "-f", "6", "/proc/self/stat")
+
+    assert result.stdout == "1\n"
+
+
 def test_no_process_of_the_host_can_be_signalled(mocker: Mocker) -> None:
     result = mocker("run", "kill", "-0", str(os.getpid()))
 
