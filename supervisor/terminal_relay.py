@@ -137,8 +137,8 @@ async def _forward_signals(
 async def _take_terminal(container: Container, terminal: Terminal) -> None:
     """Take the terminal as soon as this process is in the foreground."""
     while True:
+        terminal.copy_size(container.terminal_fd)
         if terminal.take():
-            terminal.copy_size(container.terminal_fd)
             return
         await trio.sleep(_LOOK_S)
 
@@ -153,6 +153,7 @@ async def _follow_stops(container: Container, terminal: Terminal, turn: trio.Loc
             await _show(container, terminal)
             terminal.give_back()
             suspend(0)
+            terminal.copy_size(container.terminal_fd)
             terminal.take()
         # Whoever made this process go on said so to it alone; if the kernel did not let it stop,
         # because no shell could make it go on, nobody did.

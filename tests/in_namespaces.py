@@ -91,16 +91,17 @@ def _run(function: Callable[[], T], namespaces: int) -> T:
             ours.recv()
             write_user_mapping(pid, plan_user_mapping())
             ours.send("mapped")
-        result, error = ours.recv()
+        outcome: tuple[T, BaseException | None] = ours.recv()
     except EOFError:
         raise ChildProcessError(f"child {pid} ended without a result") from None
     finally:
         ours.close()
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+    result, error = outcome
     if error is not None:
         raise error
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _be_child(function: Callable[[], object], namespaces: int, parent: Connection) -> None:

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from mocker.isolation import ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
 from mocker.isolation.spec import RLIMIT_NAMES
+from tests.containers import make_spec
 
 SOURCES = ("/usr", "/etc/passwd", "/")
 
@@ -42,6 +43,6 @@ def specs(draw: st.DrawFn) -> ContainerSpec:
     """Return any valid spec; those that contradict themselves are left out."""
     while True:
         try:
-            return ContainerSpec(**draw(fields))  # type: ignore[arg-type]
+            return make_spec(**draw(fields))
         except SpecError:
             continue

@@ -215,3 +215,15 @@ def lead_new_terminal() -> int:
     os.dup2(slave, 1)
     os.close(slave)
     return master
+
+
+def read_shown(master: int) -> str:
+    """Return all that is shown by now on a terminal, from the emulator's side of it."""
+    os.set_blocking(master, False)
+    shown = b""
+    # What is there may come in several pieces.
+    while True:
+        try:
+            shown += os.read(master, _CHUNK)
+        except BlockingIOError:
+            return shown.decode()

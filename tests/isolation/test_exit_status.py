@@ -35,12 +35,22 @@ def test_status_is_either_a_code_or_a_signal(fields: dict[str, int]) -> None:
         ExitStatus(**fields)
 
 
-@given(status=statuses)
-def test_representation_makes_an_equal_status(status: ExitStatus) -> None:
-    again = eval(repr(status), {"ExitStatus": ExitStatus})  # noqa: S307
+@given(status=statuses, other=statuses)
+def test_statuses_are_equal_just_if_they_say_the_same(
+    status: ExitStatus, other: ExitStatus
+) -> None:
+    again = ExitStatus(status.code, status.signal)
 
-    assert again == status
-    assert hash(again) == hash(status)
+    assert (again, hash(again)) == (status, hash(status))
+    assert (status == other) == (repr(status) == repr(other))
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(ExitStatus(code=3), "ExitStatus(code=3)"), (ExitStatus(signal=9), "ExitStatus(signal=9)")],
+)
+def test_representation_is_what_makes_it(status: ExitStatus, text: str) -> None:
+    assert repr(status) == text
 
 
 def test_code_and_signal_of_the_same_number_differ() -> None:

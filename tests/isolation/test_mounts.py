@@ -64,9 +64,9 @@ def list_outside() -> list[tuple[str, int, int]]:
 
 def place_of(fd: int) -> str:
     """Return where a descriptor leads, and close it."""
-    place = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
+    place = Path(f"/proc/self/fd/{fd}").readlink()
     os.close(fd)
-    return place
+    return str(place)
 
 
 def make_in(make: Make, links: dict[str, str], path: str) -> tuple[str, bool]:

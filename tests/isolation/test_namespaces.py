@@ -7,7 +7,7 @@ from mocker.isolation import ContainerSpec
 from mocker.isolation.namespaces import namespace_flags
 from mocker.isolation.syscalls import CLONE_NEWNET, CLONE_NEWUSER
 from mocker.isolation.user_mapping import plan_user_mapping
-from tests.containers import in_container, run_captured, script
+from tests.containers import in_container, make_spec, run_captured, script
 from tests.requirements import requires_root, requires_subordinate_ids
 
 KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
@@ -35,9 +35,7 @@ def shared_with_host(**fields: object) -> set[str]:
     ],
 )
 def test_namespaces_are_those_that_are_not_shared(fields: dict[str, str], names: set[str]) -> None:
-    spec = ContainerSpec(["true"], **fields)  # type: ignore[arg-type]
-
-    assert namespace_flags(spec).keys() == names
+    assert namespace_flags(make_spec(**fields)).keys() == names
 
 
 def test_each_namespace_has_a_flag_of_its_own() -> None:

@@ -16,7 +16,7 @@ from mocker.isolation import (
     describe,
 )
 from mocker.isolation.plan import make_plan
-from tests.containers import in_container, run_captured, script
+from tests.containers import in_container, make_spec, run_captured, script
 from tests.leaks import read_children, read_descriptors
 from tests.requirements import requires_busybox, requires_root, requires_user
 from tests.specs import specs
@@ -31,8 +31,7 @@ def file() -> Iterator[Path]:
 
 def actions(**fields: object) -> list[str]:
     """Return the steps of a container, as they are described."""
-    argv = {"argv": ["true"], "rootfs": "host"}
-    return list(describe(ContainerSpec(**{**argv, **fields})))  # type: ignore[arg-type]
+    return list(describe(make_spec(**{"rootfs": "host", **fields})))
 
 
 def state() -> tuple[object, ...]:

@@ -7,11 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocker.isolation import ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
-
-
-def spec(**fields: object) -> ContainerSpec:
-    return ContainerSpec(**{"argv": ["true"], **fields})  # type: ignore[arg-type]
+from mocker.isolation import Rlimit, SpecError, Tmpfs, Volume
+from tests.containers import make_spec
 
 
 @pytest.mark.parametrize(
@@ -72,7 +69,7 @@ def spec(**fields: object) -> ContainerSpec:
 )
 def test_what_no_host_could_carry_out_is_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        spec(**fields)
+        make_spec(**fields)
 
 
 @pytest.mark.parametrize(
@@ -172,14 +169,14 @@ def test_destination_stays_what_it_is_or_is_refused(text: str) -> None:
     ],
 )
 def test_what_can_be_meant_is_taken_as_it_is(fields: dict[str, object]) -> None:
-    made = spec(**fields)
+    made = make_spec(**fields)
 
     values = {name: getattr(made, name) for name in fields}
     assert values == {**fields, **({"argv": tuple(made.argv)} if "argv" in fields else {})}
 
 
 def test_defaults_are_those_of_the_issue() -> None:
-    made = spec()
+    made = make_spec()
 
     assert (made.rootfs, made.rootfs_mode, made.read_only) == ("busybox", "overlay", False)
     assert (made.hostname, made.network, made.userns) == ("containerhostname", "none", "private")
@@ -192,7 +189,7 @@ def test_hard_limit_is_the_soft_one_unless_given() -> None:
 
 def test_spec_does_not_change_with_what_it_was_made_of() -> None:
     argv, env = ["echo"], {"A": "1"}
-    made = spec(argv=argv, env=env)
+    made = make_spec(argv=argv, env=env)
 
     argv.append("more")
     env["B"] = "2"

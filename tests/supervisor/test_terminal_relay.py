@@ -8,7 +8,7 @@ from mocker.supervisor.foreground import Watch
 from mocker.supervisor.terminal import Terminal
 from mocker.supervisor.terminal_relay import run_relay
 from tests.containers import in_container, script
-from tests.end_to_end.pty_driver import lead_new_terminal
+from tests.end_to_end.pty_driver import lead_new_terminal, read_shown
 from tests.in_namespaces import run_in_child
 
 SIGNALS = {signal.SIGTERM, signal.SIGHUP, signal.SIGALRM}
@@ -33,7 +33,7 @@ def test_all_output_is_shown_when_the_relay_ends() -> None:
         master = lead_new_terminal()
         with open_on_terminal("seq 500") as (container, terminal):
             relay(container, terminal)
-        return os.read(master, 2**12).decode()
+        return read_shown(master)
 
     assert run_in_child(run) == "".join(f"{number}\r\n" for number in range(1, 501))
 
@@ -45,7 +45,7 @@ def test_what_was_typed_before_arrives() -> None:
         os.write(master, b"early\n")
         with open_on_terminal("stty -echo; read word; echo $word $word") as (container, terminal):
             relay(container, terminal)
-        return os.read(master, 2**12).decode()
+        return read_shown(master)
 
     assert run_in_child(run).endswith("early early\r\n")
 

@@ -1,4 +1,3 @@
-import os
 import resource
 import signal
 import sys
@@ -10,7 +9,7 @@ from mocker.isolation import CommandError, ContainerSpec, Rlimit
 from mocker.supervisor.foreground import TIMED_OUT
 from mocker.supervisor.terminal_run import run_on_terminal
 from tests.containers import in_container, script
-from tests.end_to_end.pty_driver import lead_new_terminal, open_terminal
+from tests.end_to_end.pty_driver import lead_new_terminal, open_terminal, read_shown
 from tests.in_namespaces import run_in_child
 from tests.requirements import requires_commands
 
@@ -46,12 +45,7 @@ def run_on_new_terminal(spec: ContainerSpec, timeout: float | None = None) -> tu
         except CommandError as error:
             code = error.exit_code
         as_found = termios.tcgetattr(0) == found
-        os.set_blocking(master, False)
-        try:
-            shown = os.read(master, 2**12).decode()
-        except BlockingIOError:
-            shown = ""
-        return code, shown, as_found
+        return code, read_shown(master), as_found
 
     return run_in_child(run)
 
