@@ -1,0 +1,184 @@
+"""What a configuration file says, as values that cannot be wrong: the supervisor and its jobs.
+
+Nothing is read here and nothing is looked up; `config_file` makes these values from text. Two of
+them are equal if they mean the same, which is how a reload finds out what has changed.
+"""
+
+from collections.abc import Mapping
+
+import attrs
+
+from mocker.isolation import ContainerSpec, Rlimit, Tmpfs, Volume
+
+
+@attrs.frozen(kw_only=True)
+class Backoff:
+    """How long a job that failed waits for its next run.
+
+    Attributes:
+        initial: Seconds before the first retry.
+        factor: What each further wait is multiplied with, at least 1.
+        max: Seconds that no wait exceeds, jitter apart.
+        jitter: Part of the wait that is added at random, 0 to 1.
+        reset_after: Seconds a run must last for the next wait to be `initial` again; if the last
+            wait was longer, then as long as that.
+    """
+
+    initial: float = 0.5
+    factor: float = 2.0
+    max: float = 30.0
+    jitter: float = 0.1
+    reset_after: float = 10.0
+
+
+@attrs.frozen
+class GiveUp:
+    """When a job that keeps failing is left alone: at `failures` of them `within` seconds."""
+
+    failures: int
+    within: float
+
+
+@attrs.frozen(kw_only=True)
+class Probe:
+    """How it is found out whether a job is ready, or alive; in the job's own namespaces.
+
+    Attributes:
+        kind: "tcp", "http", "exec", "log", "notify" or "fd"; one that is alive is asked by one of
+            the first three.
+        target: The port (tcp), the URL (http), the argv (exec), the regular expression (log), the
+            descriptor (fd); None for notify.
+        interval: Seconds from the end of one question to the next.
+        timeout: Seconds that an answer may take.
+        failures: Bad answers in a row that make a job dead; not used for readiness.
+    """
+
+    kind: str
+    target: int | str | tuple[str, ...] | None = None
+    interval: float = 1.0
+    timeout: float = 3.0
+    failures: int = 3
+
+
+@attrs.frozen(kw_only=True)
+class ContainerConfig:
+    """The container of a job, as `mocker run` has it: see `isolation.ContainerSpec`.
+
+    Attributes:
+        volumes: (source, destination, read_only), the source absolute.
+        tmpfs: (destination, bytes or None, mode).
+        rlimits: (name, soft, hard), -1 for unlimited.
+        env: Everything that the command gets on top of PATH, HOME, TERM and HOSTNAME.
+        network: "none", "host" or "job:NAME", NAME that of one replica.
+    """
+
+    argv: tuple[str, ...]
+    rootfs: str
+    rootfs_mode: str = "overlay"
+    read_only: bool = False
+    volumes: tuple[tuple[str, str, bool], ...] = ()
+    tmpfs: tuple[tuple[str, int | None, int], ...] = ()
+    env: Mapping[str, str] = attrs.field(factory=dict)
+    workdir: str | None = None
+    user: str | None = None
+    hostname: str
+    network: str = "none"
+    userns: str = "private"
+    rlimits: tuple[tuple[str, int, int], ...] = ()
+    isolate: bool = True
+
+    def make_spec(self, *, grace: float, stop_signal: int) -> ContainerSpec:
+        """Return the spec of it.
+
+        Raises:
+            SpecError: A value that no host could carry out.
+        """
+        return ContainerSpec(
+            self.argv,
+            rootfs=self.rootfs,
+            rootfs_mode=self.rootfs_mode,
+            read_only=self.read_only,
+            volumes=[Volume(s, d, read_only=read_only) for s, d, read_only in self.volumes],
+            tmpfs=[Tmpfs(*values) for values in self.tmpfs],
+            env=self.env,
+            workdir=self.workdir,
+            user=self.user,
+            hostname=self.hostname,
+            network="none" if self.network.startswith("job:") else self.network,
+            userns=self.userns,
+            rlimits=[Rlimit(*values) for values in self.rlimits],
+            grace=grace,
+            stop_signal=stop_signal,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class JobConfig:
+    """One job: an entry of the file, or one of its replicas.
+
+    Attributes:
+        name: Unique; "web", or "web-1", "web-2", … of several replicas.
+        group: The name of the entry.
+        kind: "service", or "oneshot": exit code 0 at any time is success, and it is not run again.
+        container: What is run, and in what.
+        depends_on: What other jobs, by name, must have come to first: "started", "ready",
+            "completed" (ended well) or "exited" (ended in any way).
+        restart: "always", "on-failure" or "never".
+        give_up: None for never.
+        success_codes: Exit codes that are no failure.
+        permanent_codes: Exit codes after which the job is given up at once.
+        start_timeout: Seconds until it must be ready; only where it has a `ready` probe.
+        stop_signal: What is sent first when it is to stop.
+        grace: Seconds between that and SIGKILL.
+        critical: Whether the supervisor stops with this job's status when it ends for good.
+        ready: None if it is ready once it has started.
+        alive: None if nobody asks.
+        schedule: A cron expression for a oneshot; None if it runs at the start.
+        overlap: "skip" or "queue": what becomes of a time at which the former run goes on.
+        stdin: Absolute path of a file of the host; None for /dev/null.
+    """
+
+    name: str
+    group: str
+    kind: str = "service"
+    container: ContainerConfig
+    depends_on: Mapping[str, str] = attrs.field(factory=dict)
+    restart: str = "on-failure"
+    backoff: Backoff = attrs.field(factory=Backoff)
+    give_up: GiveUp | None = None
+    success_codes: frozenset[int] = frozenset({0})
+    permanent_codes: frozenset[int] = frozenset()
+    start_timeout: float = 60.0
+    stop_signal: int = 15
+    grace: float = 10.0
+    critical: bool = False
+    ready: Probe | None = None
+    alive: Probe | None = None
+    schedule: str | None = None
+    overlap: str = "skip"
+    stdin: str | None = None
+
+    def make_spec(self) -> ContainerSpec:
+        """Return the spec of its container; see `ContainerConfig.make_spec`."""
+        return self.container.make_spec(grace=self.grace, stop_signal=self.stop_signal)
+
+
+@attrs.frozen(kw_only=True)
+class SupervisorConfig:
+    """A whole file.
+
+    Attributes:
+        path: Of the file, absolute.
+        name: Of the supervisor, for its socket and its entries in the journal.
+        stop_timeout: Seconds in which all jobs together must stop.
+        log_format: "auto", "console", "journald", "json" or "prefix".
+        log_level: "debug", "info", "warning" or "error".
+        jobs: By name, in the order of the file.
+    """
+
+    path: str
+    name: str
+    stop_timeout: float = 60.0
+    log_format: str = "auto"
+    log_level: str = "info"
+    jobs: Mapping[str, JobConfig]
