@@ -1,11 +1,12 @@
 """How durations and sizes are written: "500ms", "10s", "2m"; "64k", "64M"."""
 
+MAX_SECONDS = 10 * 365 * 86400.0  # what a poll(2) of several takes, and nobody waits longer
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "b": 1} | {
     letter + end: 1024**power for power, letter in enumerate("kmgt", 1) for end in ("", "b", "ib")
 }
 _MAX_DIGITS = 20  # of 2**64
-_MAX_SECONDS = 10 * 365 * 86400.0  # what a poll(2) of several takes, and nobody waits longer
 
 
 def parse_duration(text: str) -> float:
@@ -19,7 +20,7 @@ def parse_duration(text: str) -> float:
     if unit not in _SECONDS or not _is_number(number):
         raise ValueError(f"must be a duration such as '500ms', '10s' or '2m', not {text!r}")
     seconds = float(number) * _SECONDS[unit]
-    if seconds > _MAX_SECONDS:
+    if seconds > MAX_SECONDS:
         raise ValueError(f"must be at most ten years, not {text!r}")
     return seconds
 

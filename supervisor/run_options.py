@@ -4,13 +4,13 @@ Spellings are docker run(1)'s where it has the option.
 """
 
 import os
-import signal
 from collections.abc import Callable, Sequence
 
 from mocker.isolation import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
 
+from .container_words import parse_limits, parse_signal, parse_tmpfs, parse_volume
 from .options import Option, parse_options, render_options
-from .quantities import parse_duration, parse_size
+from .quantities import parse_duration
 
 _OPTIONS = (
     Option(
@@ -161,50 +161,35 @@ def _make_absolute(path: str, option: str) -> str:
 
 
 def _parse_volume(word: str) -> Volume:
-    source, *rest = word.split(":")
-    if not source or not 1 <= len(rest) <= 2 or (rest[1:] and rest[1] not in {"ro", "rw"}):
-        raise SpecError(f"--volume must be SRC:DST or SRC:DST:ro, not {word!r}")
-    return Volume(_make_absolute(source, "--volume"), rest[0], read_only=rest[1:] == ["ro"])
+    try:
+        source, destination, read_only = parse_volume(word)
+    except ValueError as error:
+        raise SpecError(f"--volume {error}") from None
+    return Volume(_make_absolute(source, "--volume"), destination, read_only=read_only)
 
 
 def _parse_tmpfs(word: str) -> Tmpfs:
-    destination, _, options = word.partition(":")
-    size, mode = None, 0o1777
-    for option in filter(None, options.split(",")):
-        key, _, value = option.partition("=")
-        if key == "size":
-            size = _parse_bytes(value)
-        elif key == "mode" and value and not set(value) - set("01234567"):
-            mode = int(value, 8)
-        else:
-            raise SpecError(f"--tmpfs takes size=… and mode=…, not {option!r}")
-    return Tmpfs(destination, size, mode)
+    try:
+        values = parse_tmpfs(word)
+    except ValueError as error:
+        raise SpecError(f"--tmpfs {error}") from None
+    return Tmpfs(*values)
 
 
 def _parse_ulimit(word: str) -> Rlimit:
-    name, _, values = word.partition("=")
-    soft, _, hard = values.partition(":")
+    name, _, limits = word.partition("=")
     try:
-        numbers = [_parse_limit(number) for number in (soft, hard or soft)]
+        values = parse_limits(limits)
     except ValueError:
         raise SpecError(f"--ulimit must be NAME=SOFT[:HARD], not {word!r}") from None
-    return Rlimit(name, *numbers)
-
-
-def _parse_limit(text: str) -> int:
-    if text in {"unlimited", "-1"}:
-        return -1
-    if not (text.isascii() and text.isdecimal()):  # int() also takes "1_000" and " 1"
-        raise ValueError(text)
-    return int(text)
+    return Rlimit(name, *values)
 
 
 def _parse_signal(word: str) -> int:
-    name = word.upper().removeprefix("SIG")
     try:
-        return int(signal.Signals(int(word)) if word.isdecimal() else signal.Signals[f"SIG{name}"])
-    except (KeyError, ValueError):
-        raise SpecError(f"--stop-signal must be a signal such as TERM, not {word!r}") from None
+        return parse_signal(word)
+    except ValueError as error:
+        raise SpecError(f"--stop-signal {error}") from None
 
 
 def _parse_env(word: str, where: str) -> dict[str, str]:
@@ -234,10 +219,3 @@ def _parse_time(text: str, option: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise SpecError(f"{option} {error}") from None
-
-
-def _parse_bytes(text: str) -> int:
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise SpecError(f"--tmpfs size {error}") from None

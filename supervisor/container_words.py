@@ -1,0 +1,80 @@
+"""How volumes, tmpfs, limits and signals are written: the words of docker run(1).
+
+On a command line and in a file alike. A mistake is a ValueError with words that go on from the
+name of the option or the key: "must be SRC:DST or SRC:DST:ro, not …".
+"""
+
+import signal
+
+from .quantities import parse_size
+
+_ANYBODY = 0o1777  # mode of a tmpfs, as /tmp has it
+
+
+def parse_volume(word: str) -> tuple[str, str, bool]:
+    """Return (source, destination, read_only) of SRC:DST[:ro].
+
+    Raises:
+        ValueError: It is written in another way.
+    """
+    source, *rest = word.split(":")
+    if not source or not 1 <= len(rest) <= 2 or (rest[1:] and rest[1] not in {"ro", "rw"}):
+        raise ValueError(f"must be SRC:DST or SRC:DST:ro, not {word!r}")
+    return source, rest[0], rest[1:] == ["ro"]
+
+
+def parse_tmpfs(word: str) -> tuple[str, int | None, int]:
+    """Return (destination, bytes or None, mode) of DST[:size=64m,mode=1777].
+
+    Raises:
+        ValueError: It is written in another way.
+    """
+    destination, _, options = word.partition(":")
+    size, mode = None, _ANYBODY
+    for option in filter(None, options.split(",")):
+        key, _, value = option.partition("=")
+        if key == "size":
+            size = _parse_size(value)
+        elif key == "mode" and value and not set(value) - set("01234567"):
+            mode = int(value, 8)
+        else:
+            raise ValueError(f"takes size=… and mode=…, not {option!r}")
+    return destination, size, mode
+
+
+def parse_limits(text: str) -> tuple[int, int]:
+    """Return (soft, hard) of SOFT[:HARD], -1 for unlimited.
+
+    Raises:
+        ValueError: It is written in another way.
+    """
+    soft, _, hard = text.partition(":")
+    return _parse_limit(soft), _parse_limit(hard or soft)
+
+
+def parse_signal(word: str) -> int:
+    """Return the number of a signal: TERM, SIGTERM or 15.
+
+    Raises:
+        ValueError: There is no such signal.
+    """
+    name = word.upper().removeprefix("SIG")
+    try:
+        return int(signal.Signals(int(word)) if word.isdecimal() else signal.Signals[f"SIG{name}"])
+    except (KeyError, ValueError):
+        raise ValueError(f"must be a signal such as TERM, not {word!r}") from None
+
+
+def _parse_limit(text: str) -> int:
+    if text in {"unlimited", "-1"}:
+        return -1
+    if not (text.isascii() and text.isdecimal()):  # int() also takes "1_000" and " 1"
+        raise ValueError(f"must be SOFT or SOFT:HARD, numbers or unlimited, not {text!r}")
+    return int(text)
+
+
+def _parse_size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise ValueError(f"size {error}") from None

@@ -1,0 +1,58 @@
+"""What depends on what: cycles, orders, dependents. Plain names, nothing of jobs.
+
+A graph maps each name to those that it depends on; all of these are names of the graph.
+"""
+
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+Graph = Mapping[str, Iterable[str]]
+
+
+def find_cycle(graph: Graph) -> list[str] | None:
+    """Return a cycle as a path from a name to itself, or None.
+
+    In ["a", "b", "c", "a"] each name depends on the next; it begins with the name that comes first
+    in the graph.
+    """
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        ring: list[str] = error.args[1][:0:-1]  # each after its dependents, the first one twice
+        order = list(graph)
+        start = ring.index(min(ring, key=order.index))
+        return [*ring[start:], *ring[:start], ring[start]]
+    return None
+
+
+def find_cycles(graph: Graph) -> list[list[str]]:
+    """Return cycles that have no name in common, until none is left."""
+    rest = {name: list(needed) for name, needed in graph.items()}
+    cycles = []
+    while cycle := find_cycle(rest):
+        cycles.append(cycle)
+        gone = set(cycle)
+        rest = {
+            name: [other for other in needed if other not in gone]
+            for name, needed in rest.items()
+            if name not in gone
+        }
+    return cycles
+
+
+def start_order(graph: Graph) -> list[str]:
+    """Return the names so that each comes after all that it depends on.
+
+    Raises:
+        CycleError: There is a cycle.
+    """
+    return list(TopologicalSorter(graph).static_order())
+
+
+def find_dependents(graph: Graph) -> dict[str, list[str]]:
+    """Return for each name those that depend on it, in the order of the graph."""
+    dependents: dict[str, list[str]] = {name: [] for name in graph}
+    for name, needed in graph.items():
+        for other in needed:
+            dependents[other].append(name)
+    return dependents

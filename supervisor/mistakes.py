@@ -1,0 +1,131 @@
+"""The mistakes of a file, gathered so that all of them are told in one go, each with its line."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+
+import attrs
+
+from .toml_lines import Key, find_lines
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_MAX_VALUE = 60  # characters of a value that are shown
+
+
+class MistakeError(ValueError):
+    """A value that cannot be meant, in words that go on from its key's name: "must be …"."""
+
+
+class ToldError(ValueError):
+    """A value is of no use, and why has been told."""
+
+
+class Mistakes:
+    """What is wrong with one file.
+
+    Attributes:
+        path: Of the file, as the reader of the mistakes knows it.
+        directory: Absolute, what relative paths of the file are relative to.
+    """
+
+    def __init__(self, path: str, text: str) -> None:
+        self.path = path
+        self.directory = os.path.dirname(os.path.abspath(path))
+        self._text = text
+        self._lines: dict[Key, int] | None = None
+        self._found: dict[tuple[int, str], None] = {}  # a set that keeps its order
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, key: Key, text: str) -> None:
+        """Note a mistake at a key; the same one of several jobs, from their defaults, once."""
+        line = self.find_line(key)
+        where = f"{self.path}:{line}" if line else self.path
+        name = f" {render_key(key)}:" if key else ""
+        self._found[line, make_printable(f"{where}:{name} {text}")] = None
+
+    def has_key(self, key: Key) -> bool:
+        """Tell whether the file has a key."""
+        return key in self._look_up_lines()
+
+    def find_line(self, key: Key) -> int:
+        """Return the line of a key, or of the table that lacks it; 0 if there is neither."""
+        lines = self._look_up_lines()
+        return next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), 0)
+
+    def render(self) -> tuple[str, ...]:
+        """Return a line for each mistake, in the order of the file."""
+        return tuple(text for _, text in sorted(self._found, key=lambda found: found[0]))
+
+    def _look_up_lines(self) -> dict[Key, int]:
+        if self._lines is None:  # a file without mistakes needs none
+            self._lines = find_lines(self._text)
+        return self._lines
+
+
+@attrs.frozen
+class Place:
+    """A key of a file, where a mistake may be noted."""
+
+    mistakes: Mistakes
+    key: Key
+
+    def at(self, *parts: str | int) -> "Place":
+        """Return a place inside."""
+        return Place(self.mistakes, (*self.key, *parts))
+
+    def refuse(self, text: str) -> None:
+        """Note a mistake."""
+        self.mistakes.add(self.key, text)
+
+    def make_absolute(self, path: str) -> str:
+        """Return a path, a relative one as seen from the file's directory."""
+        return os.path.normpath(os.path.join(self.mistakes.directory, path))
+
+
+def render_key(key: Key) -> str:
+    """Return a key as TOML has it, the elements of arrays in brackets, counted from 0."""
+    text = ""
+    for part in key:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            dot = "." if text else ""
+            text += f"{dot}{part}" if _BARE_KEY.fullmatch(part) else f"{dot}{_quote(part)}"
+    return text
+
+
+def render_value(value: object) -> str:
+    """Return what a value of the file looks like, however big or deep it is."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "a table"
+        case list():
+            return "an array"
+        case str():
+            # str(), because a value that a variable took part in is more than that.
+            short = str(value[:_MAX_VALUE])
+            return f"{short!r}" if len(value) <= _MAX_VALUE else f"{short!r}…"
+        case int() | float():
+            return str(value) if abs(value) < 10**_MAX_VALUE else "a huge number"
+        case _:
+            return str(value)
+
+
+def suggest(word: str, words: Iterable[str]) -> str:
+    """Return "; did you mean …?" with the nearest of the valid words, nothing if none is near."""
+    near = difflib.get_close_matches(word[:_MAX_VALUE], sorted(words), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def make_printable(text: str) -> str:
+    """Return the text as one line that means nothing to a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _quote(part: str) -> str:
+    return '"' + part.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,84 @@
+"""When a job on a schedule runs next, by the clock on the wall.
+
+The five fields of a crontab, or six with the second first, or a word such as @daily. At a change of
+daylight saving time they do what Debian's cron does: a job for a certain hour that the clock skips
+runs when the skip is over, one for an hour that comes twice runs once, and what runs every few
+minutes goes on doing that.
+
+Source: crontab(5), and cron(8) of Debian, "Notes".
+"""
+
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from cronsim import CronSim, CronSimError
+
+_WORDS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_MAX_LENGTH = 200  # characters; a list of 60 minutes fits
+
+
+class _LocalTime(tzinfo):
+    """The time zone of this process: what TZ says, or else /etc/localtime, as libc reads them.
+
+    A `datetime` without a zone is local time, changes included; one that `astimezone()` returned
+    has the offset of one instant.
+    """
+
+    def utcoffset(self, dt: datetime | None) -> timedelta | None:
+        return None if dt is None else dt.replace(tzinfo=None).astimezone().utcoffset()
+
+    def dst(self, dt: datetime | None) -> timedelta | None:  # noqa: ARG002
+        return None
+
+    def tzname(self, dt: datetime | None) -> str | None:
+        return None if dt is None else dt.replace(tzinfo=None).astimezone().tzname()
+
+    def fromutc(self, dt: datetime) -> datetime:
+        instant = dt.replace(tzinfo=UTC).timestamp()
+        return datetime.fromtimestamp(instant).replace(tzinfo=self)
+
+
+LOCAL = _LocalTime()
+
+
+def next_time(expression: str, after: datetime, zone: tzinfo = LOCAL) -> datetime:
+    """Return the first time that a schedule has after an instant.
+
+    Args:
+        expression: Of a crontab.
+        after: With any time zone.
+        zone: Whose clock is meant.
+
+    Returns:
+        The instant, in UTC, so that differences to other ones are right.
+
+    Raises:
+        ValueError: It is no such expression, or has no time in the next 50 years.
+    """
+    text = _WORDS.get(expression.strip().lower(), expression)
+    if len(text) > _MAX_LENGTH:
+        raise ValueError(f"must have at most {_MAX_LENGTH} characters, not {len(text)}")
+    try:
+        for time in CronSim(text, after.astimezone(zone)):
+            # An hour that comes twice is named by its first pass: in the second that is over.
+            if (instant := time.astimezone(UTC)) > after:
+                return instant
+    except (CronSimError, AssertionError, ValueError, OverflowError) as error:
+        reason = str(error).lower() or "unknown form"
+        raise ValueError(
+            f"must be a schedule such as '*/5 * * * *' or '@daily', not {expression!r}: {reason}"
+        ) from None
+    raise ValueError(f"must have a time in the next 50 years, not {expression!r}")
+
+
+def check_schedule(expression: str) -> str:
+    """Return a schedule, or raise ValueError if it is none; does not depend on today's date."""
+    next_time(expression, datetime(2000, 1, 1, tzinfo=UTC), UTC)
+    return expression
