@@ -47,7 +47,7 @@ from .syscalls import (
 )
 
 _OVERFLOW_ID = 65534  # what stat(2) shows for an owner that is not mapped
-_FRESH_DIRECTORIES = {
+FRESH_DIRECTORIES = {
     "bin": 0o755,
     "dev": 0o755,
     "etc": 0o755,
@@ -61,11 +61,11 @@ _FRESH_DIRECTORIES = {
     "var": 0o755,
     "var/tmp": 0o1777,
 }
-_FRESH_LINKS = {"sbin": "bin", "usr/bin": "../bin", "usr/sbin": "../bin", "var/run": "../run"}
+FRESH_LINKS = {"sbin": "bin", "usr/bin": "../bin", "usr/sbin": "../bin", "var/run": "../run"}
 _COPY_CHUNK = 2**24  # bytes a sendfile(2) call; busybox fits in one
 
-_HOST_OWN = ("dev", "proc", "sys")  # mounted anew in every container
-_HOST_FRESH = {"/tmp": 0o1777, "/run": 0o755, "/var/tmp": 0o1777}
+KERNEL_DIRECTORIES = ("dev", "proc", "sys")  # mounted anew in every container
+FRESH_ON_HOST = {"/tmp": 0o1777, "/run": 0o755, "/var/tmp": 0o1777}
 
 
 def plan_rootfs(
@@ -133,10 +133,10 @@ def _plan_host(spec: ContainerSpec, sources: list[TreeSource]) -> list[Step]:
     mount_points = _read_mount_points()
     for name in sorted(os.listdir("/")):
         path = f"/{name}"
-        if name not in _HOST_OWN and path not in _HOST_FRESH:
+        if name not in KERNEL_DIRECTORIES and path not in FRESH_ON_HOST:
             below = any(point.startswith(f"{path}/") for point in mount_points)
             steps += _plan_host_entry(path, sources, mounts_below=below)
-    for path, mode in _HOST_FRESH.items():
+    for path, mode in FRESH_ON_HOST.items():
         steps.append(Step("mount tmpfs", path, _mount_fresh, path, mode))
     files = render_network_files(spec)
     return [*steps, Step(f"bind {', '.join(files)}", "/etc", _bind_files, files, True)]
@@ -169,9 +169,9 @@ def _mount_fresh_root(setup: Setup) -> None:
 
 
 def _make_fresh_directories(setup: Setup) -> None:
-    for name, mode in _FRESH_DIRECTORIES.items():
+    for name, mode in FRESH_DIRECTORIES.items():
         os.mkdir(name, mode, dir_fd=setup.root_fd)
-    for name, target in _FRESH_LINKS.items():
+    for name, target in FRESH_LINKS.items():
         os.symlink(target, name, dir_fd=setup.root_fd)
 
 

@@ -13,6 +13,7 @@ from io import TextIOWrapper
 
 _USAGE = """\
 usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of its own
+       mocker check FILE...                    tell whether the jobs of a file could start here
        mocker check-host                       tell what this host grants, and what to turn on
        mocker --version
 
@@ -64,10 +65,8 @@ def _tell(text: str) -> None:
 def run_command(words: Sequence[str]) -> int:
     """Carry out a command line and return the exit status."""
     match list(words):
-        case ["run", *arguments]:
-            from .run_command import run
-
-            return run(arguments)
+        case ["run" | "check" as word, *arguments]:
+            return _run_part(word, arguments)
         case ["check-host"]:
             from .check_host_command import print_host_checks
 
@@ -87,3 +86,13 @@ def run_command(words: Sequence[str]) -> int:
             what = f"unknown command {words[0]!r}" if words else "a command is needed"
             _tell(f"{what}; see 'mocker --help'")
             return _WRONG_USAGE
+
+
+def _run_part(word: str, arguments: Sequence[str]) -> int:
+    if word == "run":
+        from .run_command import run
+
+        return run(arguments)
+    from .check_command import check
+
+    return check(arguments)

@@ -36,6 +36,7 @@ _SUPERVISOR: dict[str, Parse] = {
 _LONG_KEY = re.compile(r"(?:^|[\[{,])[ \t]*(?:[\w\"'-]+[ \t]*\.[ \t]*){100}", re.MULTILINE)
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _TWICE = re.compile(r"Cannot declare \((.*?),?\) twice")
+_TOO_DEEP = "cannot be read: it is nested too deeply"
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -67,7 +68,10 @@ def read_config(path: str, env: Mapping[str, str]) -> tuple[SupervisorConfig, Mi
         raise ConfigError([f"{make_printable(path)}: {error}"]) from None
     tables = _parse_toml(path, text)
     mistakes = Mistakes(path, text)
-    return _read_tables(tables, mistakes, env), mistakes
+    try:
+        return _read_tables(tables, mistakes, env), mistakes
+    except RecursionError:
+        raise ConfigError([f"{make_printable(path)}: {_TOO_DEEP}"]) from None
 
 
 def _read_tables(
@@ -141,7 +145,7 @@ def _parse_toml(path: str, text: str) -> dict[str, Any]:
             raise ConfigError([f"{path}:{line}: a key has more than 100 parts"])
         return tomllib.loads(text)
     except RecursionError:
-        what = "cannot be read: it is nested too deeply"
+        what = _TOO_DEEP
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_explain_syntax(path, text, str(error))]) from None
     except ValueError:

@@ -17,7 +17,7 @@ from .container_keys import NEED_ISOLATION, make_container
 from .env_file import parse_env_file
 from .interpolation import expand_all
 from .job_keys import FIELD_KEYS, JOB_KEYS
-from .mistakes import Mistakes, Place, ToldError
+from .mistakes import Mistakes, Place, ToldError, find_job_place
 from .text_file import read_text_file
 from .values import table_of
 
@@ -44,12 +44,6 @@ class Entry:
     mistakes: Mistakes
     environment: Mapping[str, str]
 
-    def find_place(self, key: str) -> Place:
-        """Return where a key was said: in the job, or else in the defaults."""
-        if key in self.defaults and key not in self.own:
-            return Place(self.mistakes, ("defaults", key))
-        return Place(self.mistakes, ("jobs", self.name, key))
-
 
 def read_entry(entry: Entry) -> tuple[tuple[JobConfig, ...], bool]:
     """Return the replicas of a job, and whether they are complete.
@@ -70,7 +64,7 @@ def read_entry(entry: Entry) -> tuple[tuple[JobConfig, ...], bool]:
             else:
                 values[key] = values["env"] | found if key == "env" else found
     for key, text in _find_conflicts(entry, values):
-        (entry.find_place(key) if key else own).refuse(text)
+        (find_job_place(entry.mistakes, entry.name, key) if key else own).refuse(text)
         told = True
     if told:
         values = {"command": _UNKNOWN} | {key: values[key] for key in _REFERRING if key in values}
@@ -91,8 +85,10 @@ def _read_key(key: str, value: object, variables: Mapping[str, str], place: Plac
 
 def _read_env_files(entry: Entry) -> tuple[dict[str, str], bool]:
     """Return the variables of its files, and whether there were mistakes, which were noted then."""
-    place = entry.find_place("env_file")
-    value = {**entry.defaults, **entry.own}.get("env_file", [])
+    value = {**entry.defaults, **entry.own}.get("env_file")
+    if value is None:
+        return {}, False
+    place = find_job_place(entry.mistakes, entry.name, "env_file")
     variables: dict[str, str] = {}
     told = False
     try:

@@ -9,7 +9,7 @@ import attrs
 
 from .config import JobConfig
 from .dependencies import find_cycles
-from .mistakes import Mistakes, Place, suggest
+from .mistakes import Mistakes, Place, find_job_place, suggest
 
 Entries = Mapping[str, tuple[JobConfig, ...]]
 
@@ -44,12 +44,11 @@ def _resolve(
     names: frozenset[str],
     mistakes: Mistakes,
 ) -> JobConfig:
-    own = Place(mistakes, ("jobs", job.group))
     depends_on: dict[str, str] = {}
     for name, condition in job.depends_on.items():
         if name not in names and name not in jobs:
             text = f"there is no job {name!r}{suggest(name, names | set(jobs))}"
-            _find_place(own, "depends_on").at(name).refuse(text)
+            find_job_place(mistakes, job.group, "depends_on").at(name).refuse(text)
         depends_on |= {job.name: condition for job in _find_jobs(name, entries, jobs)}
     container = job.container
     if container.network.startswith(_NETWORK):
@@ -57,7 +56,7 @@ def _resolve(
         try:
             network = _find_network(name, entries, jobs, names)
         except ValueError as error:
-            _find_place(own, "network").refuse(str(error))
+            find_job_place(mistakes, job.group, "network").refuse(str(error))
         else:
             container = attrs.evolve(container, network=f"{_NETWORK}{network}")
             depends_on.setdefault(network, "started")  # before that there is no network to share
@@ -91,7 +90,7 @@ def _check_cycles(entries: Entries, jobs: Mapping[str, JobConfig], mistakes: Mis
         named = {jobs[name].group if name in jobs else name for name in first.depends_on}
         key = "depends_on" if cycle[1] in named else "network"
         text = f"must have no cycle, and has {' -> '.join(cycle)}"
-        _find_place(Place(mistakes, ("jobs", first.group)), key).refuse(text)
+        find_job_place(mistakes, first.group, key).refuse(text)
 
 
 def _find_needed(replicas: tuple[JobConfig, ...], jobs: Mapping[str, JobConfig]) -> Iterator[str]:
@@ -100,10 +99,3 @@ def _find_needed(replicas: tuple[JobConfig, ...], jobs: Mapping[str, JobConfig])
     shared = [network.removeprefix(_NETWORK)] if network.startswith(_NETWORK) else []
     for name in (*replicas[0].depends_on, *shared):
         yield jobs[name].group if name in jobs else name
-
-
-def _find_place(own: Place, key: str) -> Place:
-    """Return where a key was said: in the job, or else in the defaults."""
-    if not own.mistakes.has_key((*own.key, key)) and own.mistakes.has_key(("defaults", key)):
-        return Place(own.mistakes, ("defaults", key))
-    return own.at(key)

@@ -85,6 +85,13 @@ class Place:
         return os.path.normpath(os.path.join(self.mistakes.directory, path))
 
 
+def find_job_place(mistakes: Mistakes, job: str, key: str) -> Place:
+    """Return where a key of a job was said: in its own table, or else in the defaults."""
+    own, default = ("jobs", job, key), ("defaults", key)
+    is_default = mistakes.has_key(default) and not mistakes.has_key(own)
+    return Place(mistakes, default if is_default else own)
+
+
 def render_key(key: Key) -> str:
     """Return a key as TOML has it, the elements of arrays in brackets, counted from 0."""
     text = ""
