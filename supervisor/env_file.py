@@ -22,8 +22,8 @@ _BLANK = re.compile(r"(?:[ \t]*(?:[#;][^\n]*)?\n)*[ \t]*(?:[#;][^\n]*)?")
 _NAME = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*(=?)[ \t]*")
 _SINGLE = re.compile(r"'([^']*)'")
 _DOUBLE = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
-_UNQUOTED = re.compile(r"((?:(?!\s#)[^\n])*)")
-_LINE_END = re.compile(r"[ \t]*(?:\s#[^\n]*)?(?:\n|\Z)")
+_UNQUOTED = re.compile(r"((?:[^\n#]|(?<!\s)#)*)")
+_LINE_END = re.compile(r"[ \t]*(?:(?<=\s)#[^\n]*)?(?:\n|\Z)")
 _MAX_SHOWN = 60  # characters of a line that is not understood
 
 

@@ -117,8 +117,8 @@ def render_value(value: object) -> str:
             # str(), because a value that a variable took part in is more than that.
             short = str(value[:_MAX_VALUE])
             return f"{short!r}" if len(value) <= _MAX_VALUE else f"{short!r}…"
-        case int() | float():
-            return str(value) if abs(value) < 10**_MAX_VALUE else "a huge number"
+        case int() if abs(value) >= 10**_MAX_VALUE:
+            return "a huge number"
         case _:
             return str(value)
 

@@ -1,0 +1,89 @@
+import signal
+
+import pytest
+
+from mocker.supervisor.container_words import (
+    parse_limits,
+    parse_signal,
+    parse_tmpfs,
+    parse_volume,
+)
+
+
+@pytest.mark.parametrize(
+    ("word", "volume"),
+    [
+        ("a:/b", ("a", "/b", False)),
+        ("/a:/b:rw", ("/a", "/b", False)),
+        ("./a b:/b:ro", ("./a b", "/b", True)),
+    ],
+)
+def test_volume_has_two_or_three_parts(word: str, volume: tuple[str, str, bool]) -> None:
+    assert parse_volume(word) == volume
+
+
+@pytest.mark.parametrize("word", ["", "a", ":/b", "a:/b:rx", "a:/b:ro:", "a:b:c:d"])
+def test_what_is_no_volume_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be SRC:DST or SRC:DST:ro, not "):
+        parse_volume(word)
+
+
+@pytest.mark.parametrize(
+    ("word", "tmpfs"),
+    [
+        ("/t", ("/t", None, 0o1777)),
+        ("/t:", ("/t", None, 0o1777)),
+        ("/t:size=64m", ("/t", 64 * 2**20, 0o1777)),
+        ("/t:mode=700,size=1k", ("/t", 1024, 0o700)),
+    ],
+)
+def test_tmpfs_has_options(word: str, tmpfs: tuple[str, int | None, int]) -> None:
+    assert parse_tmpfs(word) == tmpfs
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("/t:siz=1", "takes size=… and mode=…, not 'siz=1'"),
+        ("/t:mode=", "takes size=… and mode=…, not 'mode='"),
+        ("/t:mode=8", "takes size=… and mode=…, not 'mode=8'"),
+        ("/t:size=x", "size must be a size such as '64k', '64M' or '1G', not 'x'"),
+    ],
+)
+def test_what_is_no_tmpfs_is_refused(word: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        parse_tmpfs(word)
+
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("1024", (1024, 1024)),
+        ("1024:4096", (1024, 4096)),
+        ("0:unlimited", (0, -1)),
+        ("unlimited", (-1, -1)),
+        ("-1", (-1, -1)),
+        ("1:", (1, 1)),
+    ],
+)
+def test_limit_is_soft_and_hard(text: str, limits: tuple[int, int]) -> None:
+    assert parse_limits(text) == limits
+
+
+@pytest.mark.parametrize("text", ["", "x", "1:x", "1_0", " 1", "-2", "1:2:3", "٣"])
+def test_what_is_no_limit_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be SOFT or SOFT:HARD"):
+        parse_limits(text)
+
+
+@pytest.mark.parametrize("word", ["TERM", "SIGTERM", "term", "sigterm", "15"])
+def test_signal_has_a_name_and_a_number(word: str) -> None:
+    assert parse_signal(word) == signal.SIGTERM
+
+
+@pytest.mark.parametrize("word", ["", "TERMM", "0", "99", "-1", "SIG", "1.0", "²"])
+def test_what_is_no_signal_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a signal such as TERM, not "):
+        parse_signal(word)

@@ -1,0 +1,95 @@
+from graphlib import CycleError
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mocker.supervisor.dependencies import (
+    find_cycle,
+    find_cycles,
+    find_dependents,
+    start_order,
+)
+
+Graph = dict[str, list[str]]
+
+ACYCLIC: list[Graph] = [
+    {},
+    {"a": []},
+    {"a": ["b"], "b": []},
+    {"join": ["left", "right"], "left": ["top"], "right": ["top"], "top": []},
+    {"a": ["b", "c"], "b": ["c"], "c": []},  # two ways to c are no cycle
+]
+names = st.sampled_from("abcdefg")
+graphs = st.dictionaries(names, st.lists(names)).map(
+    lambda graph: {name: [] for needed in graph.values() for name in needed} | graph
+)
+
+
+@pytest.mark.parametrize("graph", ACYCLIC)
+def test_what_is_no_cycle_is_accepted(graph: Graph) -> None:
+    assert find_cycle(graph) is None
+    assert find_cycles(graph) == []
+
+
+@pytest.mark.parametrize(
+    ("graph", "path"),
+    [
+        ({"a": ["a"]}, "a a"),
+        ({"a": ["b"], "b": ["a"]}, "a b a"),
+        ({"b": ["a"], "a": ["b"]}, "b a b"),
+        ({"a": ["b"], "b": ["c"], "c": ["a"]}, "a b c a"),
+        ({"c": ["a"], "a": ["b"], "b": ["c"]}, "c a b c"),
+        ({"x": ["a"], "y": [], "a": ["y", "b"], "b": ["a"]}, "a b a"),
+    ],
+)
+def test_cycle_is_a_path_from_the_first_name_to_itself(graph: Graph, path: str) -> None:
+    assert find_cycle(graph) == path.split()
+
+
+def test_every_cycle_is_found() -> None:
+    graph = {"a": ["b"], "b": ["a"], "c": ["c", "a"], "d": ["e"], "e": ["f"], "f": ["d"]}
+
+    assert find_cycles(graph) == [["a", "b", "a"], ["c", "c"], ["d", "e", "f", "d"]]
+
+
+def test_long_chain_is_no_trouble() -> None:
+    graph = {str(n): [str(n + 1)] for n in range(20_000)} | {"20000": []}
+    assert find_cycle(graph) is None
+
+    cycle = find_cycle(graph | {"20000": ["0"]})
+
+    assert cycle is not None
+    assert len(cycle) == 20_002
+
+
+@pytest.mark.parametrize("graph", ACYCLIC)
+def test_each_starts_after_what_it_depends_on(graph: Graph) -> None:
+    order = start_order(graph)
+
+    assert sorted(order) == sorted(graph)
+    for name, needed in graph.items():
+        assert all(order.index(other) < order.index(name) for other in needed)
+
+
+def test_cycle_has_no_order() -> None:
+    with pytest.raises(CycleError):
+        start_order({"a": ["a"]})
+
+
+def test_dependents_are_those_that_depend() -> None:
+    graph = {"a": ["c"], "b": ["a", "c"], "c": []}
+
+    assert find_dependents(graph) == {"a": ["b"], "b": [], "c": ["a", "b"]}
+
+
+@given(graph=graphs)
+def test_graph_has_a_cycle_or_an_order(graph: Graph) -> None:
+    cycle = find_cycle(graph)
+
+    if cycle is None:
+        assert sorted(start_order(graph)) == sorted(graph)
+    else:
+        assert cycle[0] == cycle[-1]
+        assert all(after in graph[name] for name, after in pairwise(cycle))
