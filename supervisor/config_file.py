@@ -33,7 +33,9 @@ _SUPERVISOR: dict[str, Parse] = {
     "log_level": one_of("debug", "info", "warning", "error"),
 }
 # tomllib takes memory and time with the square of the parts: at 100,000 of them, many gigabytes.
-_LONG_KEY = re.compile(r"(?:^|[\[{,])[ \t]*(?:[\w\"'-]+[ \t]*\.[ \t]*){100}", re.MULTILINE)
+_LONG_KEY = re.compile(
+    r"""(?:^|[\[{,])[ \t]*(?:(?:[\w-]+|"[^".\n]*"|'[^'.\n]*')[ \t]*\.[ \t]*){100}""", re.MULTILINE
+)
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _TWICE = re.compile(r"Cannot declare \((.*?),?\) twice")
 _TOO_DEEP = "cannot be read: it is nested too deeply"

@@ -19,8 +19,8 @@ def find_cycle(graph: Graph) -> list[str] | None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         ring: list[str] = error.args[1][:0:-1]  # each after its dependents, the first one twice
-        order = list(graph)
-        start = ring.index(min(ring, key=order.index))
+        members = set(ring)
+        start = ring.index(next(name for name in graph if name in members))
         return [*ring[start:], *ring[:start], ring[start]]
     return None
 

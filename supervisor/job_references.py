@@ -29,7 +29,7 @@ def resolve_references(
     jobs: dict[str, JobConfig] = {}
     for name, replicas in entries.items():
         for job in replicas:
-            if job.name in jobs or (job.name in names and job.name != name):
+            if job.name in names and job.name != name:
                 text = f"has a replica with the name of another job, {job.name!r}"
                 Place(mistakes, ("jobs", name)).refuse(text)
             jobs[job.name] = job

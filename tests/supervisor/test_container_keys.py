@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import pytest
+
+from mocker.supervisor.config import ContainerConfig
+from tests.configs import find_job_mistakes, load_job
+
+
+def test_container_of_a_job_is_isolated_at_first(tmp_path: Path) -> None:
+    container = load_job(tmp_path, "").container
+
+    assert container == ContainerConfig(argv=("true",), rootfs="busybox", hostname="web")
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "value"),
+    [
+        ('rootfs = "host"', "rootfs", "host"),
+        ('rootfs = "/r"', "rootfs", "/r"),
+        ('rootfs = "/r"\nrootfs_mode = "rw"', "rootfs_mode", "rw"),
+        ("read_only = true", "read_only", True),
+        (
+            'volumes = ["/a:/b//c/", "/d:/e:ro"]',
+            "volumes",
+            (("/a", "/b/c", False), ("/d", "/e", True)),
+        ),
+        ('tmpfs = ["/t:size=64m,mode=700"]', "tmpfs", (("/t", 64 * 2**20, 0o700),)),
+        ('env = { A = "%;#\'ä$$", N = 1 }', "env", {"A": "%;#'ä$", "N": "1"}),
+        ('workdir = "/w"', "workdir", "/w"),
+        ('user = "1:2"', "user", "1:2"),
+        ('hostname = "h"', "hostname", "h"),
+        ('network = "host"', "network", "host"),
+        ('userns = "host"', "userns", "host"),
+        (
+            'ulimits = { nofile = "1:2", core = 0, nproc = "unlimited" }',
+            "rlimits",
+            (("nofile", 1, 2), ("core", 0, 0), ("nproc", -1, -1)),
+        ),
+    ],
+)
+def test_option_of_mocker_run_is_a_key(tmp_path: Path, key: str, field: str, value: object) -> None:
+    assert getattr(load_job(tmp_path, key).container, field) == value
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    container = load_job(tmp_path, 'rootfs = "root"\nvolumes = ["./a:/b", "..:/c"]').container
+
+    assert container.rootfs == f"{tmp_path}/root"
+    assert [source for source, _, _ in container.volumes] == [f"{tmp_path}/a", str(tmp_path.parent)]
+
+
+def test_process_that_is_not_isolated_has_what_the_host_has(tmp_path: Path) -> None:
+    container = load_job(tmp_path, 'isolate = false\nuser = "nobody"\nworkdir = "/srv"').container
+
+    assert (container.isolate, container.rootfs, container.network) == (False, "host", "host")
+    assert (container.user, container.workdir) == ("nobody", "/srv")
+
+
+@pytest.mark.parametrize(
+    ("keys", "mistake"),
+    [
+        ("rootfs = 1", "rootfs: must be text, not 1"),
+        ('rootfs = ""', "rootfs: must be a path, not ''"),
+        (
+            'rootfs_mode = "ro"',
+            "rootfs_mode: must be one of 'overlay', 'rw', not 'ro'",
+        ),
+        ("read_only = 1", "read_only: must be true or false, not 1"),
+        ('volumes = "/a:/b"', "volumes: must be an array, not '/a:/b'"),
+        ('volumes = ["/a"]', "volumes[0]: must be SRC:DST or SRC:DST:ro, not '/a'"),
+        (
+            'volumes = ["/a:b"]',
+            "volumes[0]: volume destination must be an absolute path, not 'b'",
+        ),
+        (
+            'tmpfs = ["/t:size=0"]',
+            "tmpfs[0]: tmpfs size must be at least 1 byte, not 0",
+        ),
+        ("env = { A = 1.5 }", "env.A: must be text, not 1.5"),
+        ("env = { A = true }", "env.A: must be text, not true"),
+        (
+            'env = { "A=B" = "" }',
+            "env.\"A=B\": variable name must not be empty or contain '=', as 'A=B' does",
+        ),
+        (
+            'workdir = "srv"',
+            "workdir: workdir must be an absolute path, not 'srv'",
+        ),
+        (
+            'user = "a:b:c"',
+            "user: user must be USER[:GROUP], names or numbers, not 'a:b:c'",
+        ),
+        (
+            'hostname = "a b"',
+            "hostname: host name must be one printable word, not 'a b'",
+        ),
+        (
+            'network = "hots"',
+            "network: must be one of 'none', 'host', 'job:NAME', not 'hots'; did you mean 'host'?",
+        ),
+        (
+            'userns = "privat"',
+            "userns: must be one of 'private', 'host', not 'privat'; did you mean 'private'?",
+        ),
+        (
+            "ulimits = { core = true }",
+            "ulimits.core: must be a number, 'SOFT:HARD' or 'unlimited', not true",
+        ),
+        (
+            'ulimits = { core = "2:1" }',
+            "ulimits.core: ulimit core: soft limit 2 is above the hard limit 1",
+        ),
+        ("isolate = 0", "isolate: must be true or false, not 0"),
+    ],
+)
+def test_what_no_container_can_have_is_refused(tmp_path: Path, keys: str, mistake: str) -> None:
+    assert find_job_mistakes(tmp_path, keys) == [mistake]
+
+
+def test_unknown_limit_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    (mistake,) = find_job_mistakes(tmp_path, "ulimits = { files = 1 }")
+
+    assert mistake.startswith("ulimits.files: ulimit must be one of as, core, ")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        'rootfs = "busybox"',
+        "read_only = true",
+        'volumes = ["/a:/b"]',
+        'tmpfs = ["/t"]',
+        'hostname = "h"',
+        'network = "none"',
+        'userns = "private"',
+    ],
+)
+def test_what_needs_isolation_is_not_had_without(tmp_path: Path, key: str) -> None:
+    name = key.split(maxsplit=1)[0]
+
+    assert find_job_mistakes(tmp_path, f"isolate = false\n{key}") == [
+        f"{name}: is not to be had with isolate = false"
+    ]
+
+
+@pytest.mark.parametrize("key", ['rootfs = "host"', 'network = "host"', 'userns = "host"'])
+def test_what_the_host_has_may_be_asked_for_without(tmp_path: Path, key: str) -> None:
+    assert not load_job(tmp_path, f"isolate = false\n{key}").container.isolate
