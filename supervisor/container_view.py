@@ -77,7 +77,7 @@ class ContainerView:
             NotThereError: Nothing is, with a sentence about it.
         """
         current, rest = "/", _split(f"{directory}/{path}" if path[:1] != "/" else path)
-        links = 0
+        links, is_link = 0, False
         while rest:
             part = rest.pop(0)
             if part == "..":
@@ -85,10 +85,11 @@ class ContainerView:
                 continue
             found = self._look(os.path.join(current, part))
             if found is None:
-                what = "is a link to something that is not there" if links else "is not there"
+                what = "is a link to something that is not there" if is_link else "is not there"
                 raise NotThereError(f"{path} {what}")
             if S_ISLNK(found.mode):
                 links += 1
+                is_link = is_link or not rest
                 if links > _MAX_LINKS:
                     raise NotThereError(f"{path} leads through too many links")
                 rest = _split(found.target) + rest

@@ -113,6 +113,8 @@ def _list_needed(found: Found) -> list[tuple[str, str]]:
     if not head.startswith(b"#!"):
         return [(_SHELL, "a shell")]
     words = [os.fsdecode(word) for word in head[2:].split(b"\n")[0].split()]
+    if words and "/" not in words[0]:
+        words[0] = f"./{words[0]}"  # the kernel knows no PATH
     if len(words) == 2 and words[0].endswith("/env") and words[1][0] != "-" and "=" not in words[1]:
         return [(word, "the interpreter") for word in words]
     return [(words[0] if words else _SHELL, "the interpreter")]

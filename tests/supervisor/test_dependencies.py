@@ -22,7 +22,7 @@ ACYCLIC: list[Graph] = [
     {"a": ["b", "c"], "b": ["c"], "c": []},  # two ways to c are no cycle
 ]
 names = st.sampled_from("abcdefg")
-graphs = st.dictionaries(names, st.lists(names)).map(
+graphs: st.SearchStrategy[Graph] = st.dictionaries(names, st.lists(names)).map(
     lambda graph: {name: [] for needed in graph.values() for name in needed} | graph
 )
 
