@@ -9,11 +9,44 @@ import attrs
 
 from .config import JobConfig
 from .dependencies import find_cycles
-from .mistakes import Mistakes, Place, find_job_place, suggest
+from .mistakes import MistakeError, Mistakes, Place, find_job_place, suggest
 
 Entries = Mapping[str, tuple[JobConfig, ...]]
 
 _NETWORK = "job:"
+
+
+class _Directory:
+    """Which jobs a name of the file stands for."""
+
+    def __init__(self, entries: Entries, names: frozenset[str]) -> None:
+        self.entries = entries
+        self.jobs = {job.name: job for replicas in entries.values() for job in replicas}
+        self._known = names | set(self.jobs)
+
+    def find(self, name: str) -> tuple[JobConfig, ...]:
+        """Return all replicas of an entry, or one; none if the entry is no table.
+
+        Raises:
+            MistakeError: There is no such name.
+        """
+        if name not in self._known:
+            raise MistakeError(f"there is no job {name!r}{suggest(name, self._known)}")
+        return self.entries.get(name) or ((self.jobs[name],) if name in self.jobs else ())
+
+    def find_network(self, name: str) -> str:
+        """Return the name of the one job whose network is meant.
+
+        Raises:
+            MistakeError: There is none, or more than one, or it has no network of its own.
+        """
+        found = self.find(name)
+        if len(found) > 1:
+            raise MistakeError(f"must name one replica, such as 'job:{found[0].name}'")
+        for job in found:
+            if not job.container.isolate or job.container.network != "none":
+                raise MistakeError(f"must name a job with a network of its own; {name!r} has none")
+        return found[0].name if found else name
 
 
 def resolve_references(
@@ -26,60 +59,44 @@ def resolve_references(
         names: Of all entries of the file.
         mistakes: Grows by names that are not there, names of two jobs, and cycles.
     """
-    jobs: dict[str, JobConfig] = {}
+    directory = _Directory(entries, names)
     for name, replicas in entries.items():
         for job in replicas:
             if job.name in names and job.name != name:
                 text = f"has a replica with the name of another job, {job.name!r}"
                 Place(mistakes, ("jobs", name)).refuse(text)
-            jobs[job.name] = job
-    _check_cycles(entries, jobs, mistakes)
-    return {job.name: _resolve(job, entries, jobs, names, mistakes) for job in jobs.values()}
+    _check_cycles(entries, directory.jobs, mistakes)
+    return {
+        job.name: job
+        for replicas in entries.values()
+        for job in _resolve(replicas, directory, mistakes)
+    }
 
 
 def _resolve(
-    job: JobConfig,
-    entries: Entries,
-    jobs: Mapping[str, JobConfig],
-    names: frozenset[str],
-    mistakes: Mistakes,
-) -> JobConfig:
+    replicas: tuple[JobConfig, ...], directory: _Directory, mistakes: Mistakes
+) -> Iterator[JobConfig]:
+    """Yield the replicas of an entry; what they depend on is one table, however many they are."""
+    group, network = replicas[0].group, replicas[0].container.network
     depends_on: dict[str, str] = {}
-    for name, condition in job.depends_on.items():
-        if name not in names and name not in jobs:
-            text = f"there is no job {name!r}{suggest(name, names | set(jobs))}"
-            find_job_place(mistakes, job.group, "depends_on").at(name).refuse(text)
-        depends_on |= {job.name: condition for job in _find_jobs(name, entries, jobs)}
-    container = job.container
-    if container.network.startswith(_NETWORK):
-        name = container.network.removeprefix(_NETWORK)
+    for name, condition in replicas[0].depends_on.items():
         try:
-            network = _find_network(name, entries, jobs, names)
-        except ValueError as error:
-            find_job_place(mistakes, job.group, "network").refuse(str(error))
+            found = directory.find(name)
+        except MistakeError as error:
+            find_job_place(mistakes, group, "depends_on").at(name).refuse(str(error))
         else:
-            container = attrs.evolve(container, network=f"{_NETWORK}{network}")
-            depends_on.setdefault(network, "started")  # before that there is no network to share
-    return attrs.evolve(job, container=container, depends_on=depends_on)
-
-
-def _find_network(
-    name: str, entries: Entries, jobs: Mapping[str, JobConfig], names: frozenset[str]
-) -> str:
-    """Return the name of the one job whose network is meant."""
-    if name not in names and name not in jobs:
-        raise ValueError(f"there is no job {name!r}{suggest(name, names | set(jobs))}")
-    found = _find_jobs(name, entries, jobs)
-    if len(found) > 1:
-        raise ValueError(f"must name one replica, such as 'job:{found[0].name}'")
-    for job in found:
-        if not job.container.isolate or job.container.network != "none":
-            raise ValueError(f"must name a job with a network of its own; {name!r} has none")
-    return found[0].name if found else name
-
-
-def _find_jobs(name: str, entries: Entries, jobs: Mapping[str, JobConfig]) -> tuple[JobConfig, ...]:
-    return entries.get(name) or ((jobs[name],) if name in jobs else ())
+            depends_on |= dict.fromkeys((job.name for job in found), condition)
+    if network.startswith(_NETWORK):
+        try:
+            owner = directory.find_network(network.removeprefix(_NETWORK))
+        except MistakeError as error:
+            find_job_place(mistakes, group, "network").refuse(str(error))
+        else:
+            network = f"{_NETWORK}{owner}"
+            depends_on.setdefault(owner, "started")  # before that there is no network to share
+    for job in replicas:
+        container = attrs.evolve(job.container, network=network)
+        yield attrs.evolve(job, container=container, depends_on=depends_on)
 
 
 def _check_cycles(entries: Entries, jobs: Mapping[str, JobConfig], mistakes: Mistakes) -> None:

@@ -1,6 +1,7 @@
 """The mistakes of a file, gathered so that all of them are told in one go, each with its line."""
 
 import difflib
+import functools
 import os
 import re
 from collections.abc import Iterable
@@ -125,8 +126,13 @@ def render_value(value: object) -> str:
 
 def suggest(word: str, words: Iterable[str]) -> str:
     """Return "; did you mean …?" with the nearest of the valid words, nothing if none is near."""
-    near = difflib.get_close_matches(word[:_MAX_VALUE], sorted(words), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = _find_nearest(word[:_MAX_VALUE], frozenset(words))
+    return f"; did you mean {near!r}?" if near else ""
+
+
+@functools.lru_cache  # a name that is gone is missed by many, and each asks a thousand others
+def _find_nearest(word: str, words: frozenset[str]) -> str:
+    return next(iter(difflib.get_close_matches(word, sorted(words), 1)), "")
 
 
 def make_printable(text: str) -> str:

@@ -24,6 +24,7 @@ def test_help_names_every_command(mocker: Mocker, word: str) -> None:
     result = mocker(word)
 
     assert result.stdout.startswith(USAGE)
+    assert "mocker check FILE" in result.stdout
     assert "mocker check-host" in result.stdout
     assert (result.stderr, result.returncode) == ("", 0)
 
