@@ -70,6 +70,7 @@ class ContainerConfig:
         rlimits: (name, soft, hard), -1 for unlimited.
         env: Everything that the command gets on top of PATH, HOME, TERM and HOSTNAME.
         network: "none", "host" or "job:NAME", NAME that of one replica.
+        isolate: False for an ordinary process; then root and network are "host".
     """
 
     argv: tuple[str, ...]
@@ -117,7 +118,7 @@ class JobConfig:
     """One job: an entry of the file, or one of its replicas.
 
     Attributes:
-        name: Unique; "web", or "web-1", "web-2", … of several replicas.
+        name: Unique; "web", or "web-1", "web-2", … of an entry that says how many replicas it has.
         group: The name of the entry.
         kind: "service", or "oneshot": exit code 0 at any time is success, and it is not run again.
         container: What is run, and in what.

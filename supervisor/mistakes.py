@@ -42,7 +42,10 @@ class Mistakes:
 
     def add(self, key: Key, text: str) -> None:
         """Note a mistake at a key; the same one of several jobs, from their defaults, once."""
-        line = self.find_line(key)
+        self.add_in_line(self.find_line(key), key, text)
+
+    def add_in_line(self, line: int, key: Key, text: str) -> None:
+        """Note a mistake that is in another line than the key; 0 for no line."""
         where = f"{self.path}:{line}" if line else self.path
         name = f" {render_key(key)}:" if key else ""
         self._found[line, make_printable(f"{where}:{name} {text}")] = None

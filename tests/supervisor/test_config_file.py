@@ -134,7 +134,7 @@ def test_table_that_is_none_is_a_mistake(tmp_path: Path, text: str, mistake: str
     ("text", "mistake"),
     [
         ("a = 1\nb = \n", "2: not TOML: invalid value (column 5)"),
-        (f"{WEB}{WEB}", "3: not TOML: jobs.web is there twice (column 10)"),
+        ("a = 1\na = 2\n", "2: not TOML: a key is there twice (column 6)"),
         ("[jobs.web\n", "1: not TOML: expected ']' at the end of a table declaration (column 10)"),
         ("a = '''\n\n", "1: not TOML: expected \"'''\""),
         ("a = [\n1,\n", "2: not TOML: "),
@@ -146,6 +146,29 @@ def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path, text: str, mistak
     (found,) = find_mistakes(tmp_path, text)
 
     assert found.startswith(mistake)
+
+
+def test_tables_of_one_name_are_told_along_with_other_mistakes(tmp_path: Path) -> None:
+    found = find_mistakes(
+        tmp_path,
+        """
+        [jobs.web]
+        command = "a"
+        [jobs.db]
+        command = 1
+        [jobs.web]
+        command = "b"
+        [jobs.web.env]
+        A = "1"
+        [jobs.db]
+        """,
+    )
+
+    assert found == [
+        "4: jobs.db.command: must be text or an array of words, not 1",
+        "5: jobs.web: is there twice",
+        "9: jobs.db: is there twice",
+    ]
 
 
 def test_missing_file_is_a_sentence(tmp_path: Path) -> None:
