@@ -67,6 +67,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
@@ -312,6 +313,11 @@ def unshare(flags: int) -> None:
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> int:
     """Call prctl(2) for the options that take numbers."""
     return _check(_prctl(option, argument, argument3, 0, 0))
+
+
+def set_child_subreaper() -> None:
+    """Adopt what the calling process's descendants leave behind, in place of the machine's init."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def join_session_keyring() -> None:

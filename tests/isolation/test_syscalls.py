@@ -30,6 +30,7 @@ from mocker.isolation.syscalls import (
     overwrite_memory,
     pivot_root,
     prctl,
+    set_child_subreaper,
     set_process_name,
     umount2,
     unshare,
@@ -334,6 +335,23 @@ def test_option_of_the_process_is_set_and_read() -> None:
 def test_option_that_does_not_exist_is_refused() -> None:
     with pytest.raises(OSError, match=os.strerror(EINVAL)):
         prctl(999_999)
+
+
+def test_subreaper_adopts_orphans() -> None:
+    def act() -> bool:
+        set_child_subreaper()
+        read_end, write_end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            orphan = os.fork()
+            if orphan:
+                os.write(write_end, str(orphan).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        orphan = int(os.read(read_end, 20))
+        return os.waitpid(orphan, 0) == (orphan, 0)
+
+    assert run_in_child(act)
 
 
 def test_process_has_the_first_fifteen_bytes_of_its_name() -> None:
