@@ -42,7 +42,7 @@ class Output:
 
         The number of dropped lines is logged once there is room again.
         """
-        if self._size + len(data) > _MOST_BEFORE_DROPPING:
+        if self._gathered and self._size + len(data) > _MOST_BEFORE_DROPPING:
             self._dropped += data.count(b"\n")
         else:
             self._gather(data)

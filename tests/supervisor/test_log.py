@@ -1,0 +1,265 @@
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+import structlog
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mocker.supervisor.log import configure_logging, resolve_format
+from mocker.supervisor.output import Output
+
+Log = structlog.typing.FilteringBoundLogger
+
+TEXT_FORMATS = ["console", "journald", "prefix"]
+FORMATS = [*TEXT_FORMATS, "json"]
+
+
+@pytest.fixture(autouse=True)
+def _unconfigured() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def log_to(fd: int, log_format: str, act: Callable[[Log], object], level: str = "info") -> None:
+    """Let a function log to a descriptor."""
+
+    async def run() -> None:
+        output = Output(fd)
+        configure_logging(log_format, level, output)
+        act(structlog.get_logger("mocker.test", job="web"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(output.run)
+            await output.drain(5)
+            nursery.cancel_scope.cancel()
+
+    trio.run(run)
+
+
+def logged(log_format: str, act: Callable[[Log], object], level: str = "info") -> str:
+    """Return what a function logs to a file."""
+    memory = os.memfd_create("log")
+    try:
+        log_to(memory, log_format, act, level)
+        return os.pread(memory, 2**20, 0).decode()
+    finally:
+        os.close(memory)
+
+
+def log_on_terminal(act: Callable[[Log], object]) -> str:
+    ours, theirs = os.openpty()
+    try:
+        log_to(theirs, "auto", act)
+        return os.read(ours, 10_000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def log_exit(log: Log) -> None:
+    log.warning("job.exited", exit_code=3, uptime_s=0.41, next="restart", reason="no luck")
+
+
+def test_json_has_a_timestamp_and_all_facts() -> None:
+    before = datetime.now(UTC)
+
+    event = json.loads(logged("json", log_exit))
+
+    assert before <= datetime.fromisoformat(event["timestamp"]) <= datetime.now(UTC)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event.pop("timestamp"))
+    assert event == {
+        "level": "warning",
+        "event": "job.exited",
+        "job": "web",
+        "exit_code": 3,
+        "uptime_s": 0.41,
+        "next": "restart",
+        "reason": "no luck",
+    }
+
+
+def test_json_begins_with_when_and_what() -> None:
+    assert list(json.loads(logged("json", log_exit)))[:3] == ["timestamp", "level", "event"]
+
+
+@pytest.mark.parametrize("log_format", ["journald", "prefix"])
+@pytest.mark.parametrize(
+    ("method", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3)]
+)
+def test_journald_gets_the_priority(log_format: str, method: str, priority: int) -> None:
+    line = logged(log_format, lambda log: getattr(log, method)("job.started", pid=7), "debug")
+
+    assert line == f"<{priority}>job.started job=web pid=7\n"
+
+
+def test_console_has_time_level_name_and_facts() -> None:
+    line = logged("console", log_exit)
+
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}", line[:23])
+    assert line[23:] == (
+        ' warning job.exited job=web exit_code=3 uptime_s=0.41 next=restart reason="no luck"\n'
+    )
+
+
+def test_terminal_gets_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    assert "\x1b[1mjob.exited\x1b[0m" in log_on_terminal(log_exit)
+
+
+@pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("NO_COLOR", "1")])
+def test_terminal_that_wants_no_colours_gets_none(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+
+    text = log_on_terminal(log_exit)
+
+    assert "job.exited" in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_events_below_the_level_are_left_out(level: str, expected: list[str]) -> None:
+    def act(log: Log) -> None:
+        for method in ("debug", "info", "warning", "error"):
+            getattr(log, method)("job.started")
+
+    lines = logged("json", act, level).splitlines()
+
+    assert [json.loads(line)["level"] for line in lines] == expected
+
+
+def test_new_configuration_is_followed() -> None:
+    memory = os.memfd_create("log")
+    output = Output(memory)
+
+    def act(log: Log) -> None:
+        log.debug("first")
+        configure_logging("json", "debug", output)
+        log.debug("second")
+
+    assert logged("prefix", act) == ""
+    assert [json.loads(line)["event"] for line in output._gathered] == ["second"]
+    os.close(memory)
+
+
+# Whatever the facts contain.
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+@given(st.one_of(st.text(), st.binary(), st.lists(st.text())))
+def test_event_is_one_line_that_can_be_printed(log_format: str, fact: object) -> None:
+    text = logged(log_format, lambda log: log.info("job.exited", reason=fact))
+
+    assert text.endswith("\n")
+    assert text[:-1].isprintable()
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_json_gives_back_any_text(fact: str) -> None:
+    text = logged("json", lambda log: log.info("job.exited", reason=fact))
+
+    assert json.loads(text)["reason"] == fact
+
+
+@pytest.mark.parametrize(
+    ("fact", "expected"),
+    [
+        ("word", "word"),
+        ("größer", "größer"),
+        ("", '""'),
+        ("two words", '"two words"'),
+        ("a=b", '"a=b"'),
+        ('say "x"', r'"say \"x\""'),
+        ("one\n<0>two", r'"one\n<0>two"'),
+        ("\x1b[31mred", r'"\u001b[31mred"'),
+        ("a\u2028b\x85c", r'"a\u2028b\u0085c"'),
+        ("right\u202eleft", r'"right\u202eleft"'),
+        ("name\udcff", '"name?"'),
+        (b"bytes", '"bytes"'),
+        (b"\xff", '"?"'),
+        (0.5, "0.5"),
+        (True, "true"),
+        (None, "null"),
+        (["a", "b c"], '["a", "b c"]'),
+        (OSError("no"), '"no"'),
+    ],
+)
+def test_fact_that_is_no_plain_word_is_json(fact: object, expected: str) -> None:
+    line = logged("prefix", lambda log: log.info("job.exited", reason=fact))
+
+    assert line == f"<6>job.exited job=web reason={expected}\n"
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_traceback_is_one_line(log_format: str) -> None:
+    def act(log: Log) -> None:
+        try:
+            os.close(-1)
+        except OSError:
+            log.exception("supervisor.failed")
+
+    text = logged(log_format, act)
+
+    assert text.count("\n") == 1
+    assert "Bad file descriptor" in text
+
+
+# Which format.
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_format_that_is_asked_for_is_used(log_format: str) -> None:
+    assert resolve_format(log_format, 2) == log_format
+
+
+def test_terminal_is_for_people() -> None:
+    ours, theirs = os.openpty()
+
+    resolved = resolve_format("auto", theirs)
+
+    os.close(ours)
+    os.close(theirs)
+    assert resolved == "console"
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [("{0.st_dev}:{0.st_ino}", "journald"), ("1:{0.st_ino}", "json"), ("", "json")],
+)
+def test_stream_of_the_journal_is_known_by_its_number(
+    monkeypatch: pytest.MonkeyPatch, stream: str, expected: str
+) -> None:
+    read_end, write_end = os.pipe()
+    monkeypatch.setenv("JOURNAL_STREAM", stream.format(os.fstat(write_end)))
+
+    resolved = resolve_format("auto", write_end)
+
+    os.close(read_end)
+    os.close(write_end)
+    assert resolved == expected
+
+
+def test_what_is_no_stream_of_the_journal_gets_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    null = os.open(os.devnull, os.O_WRONLY)
+
+    resolved = resolve_format("auto", null)
+
+    os.close(null)
+    assert resolved == "json"
