@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from trio._core import _thread_cache
 
 from tests.in_namespaces import InNewNamespaces, run_in_new_namespaces
 from tests.leaks import find_leaks, observe
@@ -24,6 +25,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("mocker")
+
+# Seconds that a worker thread of trio's lives on without work, instead of ten: from a process that
+# has threads nothing can be cloned, and the next test may want to.
+_thread_cache.IDLE_TIMEOUT = 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

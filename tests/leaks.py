@@ -1,4 +1,4 @@
-"""What a test must leave as it found it: mounts, descriptors, children, files in /tmp.
+"""What a test must leave as it found it: mounts, descriptors, children, threads, files in /tmp.
 
 A container that outlives its test is mocker's own worst failure, so every test is watched, not only
 those that ask for it.
@@ -22,6 +22,7 @@ def observe() -> dict[str, str]:
         **{f"mount {line}": "" for line in Path("/proc/self/mountinfo").read_text().splitlines()},
         **{f"descriptor {number}": target for number, target in read_descriptors().items()},
         **{f"child {pid}": describe_process(pid) for pid in read_children()},
+        **{f"thread {task.name}": "" for task in Path("/proc/self/task").iterdir()},
         **{f"file {path}": "" for path in list_files()},
     }
 

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from tests.leaks import find_leaks, observe
@@ -41,6 +42,19 @@ def test_child_that_is_about_to_end_is_no_leak() -> None:
     child.wait()
 
     assert find_leaks(before) == []
+
+
+def test_thread_is_a_leak() -> None:
+    before = observe()
+    goes_on = threading.Event()
+    thread = threading.Thread(target=goes_on.wait)
+    thread.start()
+
+    leaks = find_leaks(before, patience=0)
+    goes_on.set()
+    thread.join()
+
+    assert leaks == [f"thread {thread.native_id}"]
 
 
 def test_temporary_file_is_a_leak() -> None:

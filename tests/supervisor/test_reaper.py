@@ -9,8 +9,9 @@ import pytest
 import structlog
 import trio
 
-from mocker.isolation import ExitStatus
+from mocker.isolation import ExitStatus, spawn
 from mocker.supervisor.reaper import Reaper, become_subreaper
+from tests.containers import in_container, script
 from tests.in_namespaces import run_in_child
 from tests.requirements import requires_user_namespaces
 
@@ -273,6 +274,20 @@ def test_caller_that_blocks_or_ignores_sigchld_is_no_obstacle() -> None:
         return str(status)
 
     assert run_in_child(lambda: trio.run(run)) == "exit code 7"
+
+
+@in_container
+def test_status_of_a_container_is_known_after_the_reaper_collected_it() -> None:
+    async def act(reaper: Reaper) -> list[ExitStatus | None]:
+        with reaper.starting():
+            container = spawn(script("exit 7"))
+            reaper.watch(container.pid)
+        with container:
+            return [await reaper.wait(container.pid), container.poll()]
+
+    (result,) = with_reaper(act)
+
+    assert result["result"] == [ExitStatus(code=7), ExitStatus(code=7)]
 
 
 @pytest.mark.slow

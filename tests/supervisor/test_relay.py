@@ -1,12 +1,15 @@
 import os
 import resource
+from functools import partial
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from mocker.isolation import spawn
 from mocker.supervisor.output import Output
 from mocker.supervisor.relay import LineTail, relay_lines
+from tests.containers import in_container, script
 
 
 class Relayed:
@@ -165,6 +168,60 @@ async def test_memory_stays_bounded_whatever_a_job_prints() -> None:
 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16_000  # kilobytes
     assert sum(len(line) for line in tail.lines()) < 25_000
+
+
+@in_container
+async def test_lines_of_whoever_outlives_the_command_are_relayed_up_to_the_end() -> None:
+    talk = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done"
+    relayed = Relayed(b"")
+    null = os.open(os.devnull, os.O_RDWR)
+    spec = script(f"setsid sh -c '{talk}' & sleep 0.1; echo over", grace=0.2)
+    container = spawn(spec, stdin=null, stdout=relayed.write_end, stderr=null)
+    os.close(null)
+
+    text = await relayed.finish()
+
+    with container:
+        assert container.wait(5).code == 0
+    *lines, last = text.decode().splitlines()
+    numbers = [int(line) for line in [*lines, last] if line != "over"]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) > 1
+
+
+@pytest.mark.slow
+async def test_job_that_floods_the_console_does_not_silence_others() -> None:
+    """The other's lines come out while the flood goes on, not after it."""
+    read_ends, write_ends = zip(os.pipe(), os.pipe(), strict=True)
+    memory = os.memfd_create("output")
+    output = Output(memory)
+
+    def flood() -> None:
+        with os.fdopen(write_ends[0], "wb") as pipe:
+            pipe.writelines(b"x" * 2**16 for _ in range(400))
+
+    async def talk() -> None:
+        with os.fdopen(write_ends[1], "wb", buffering=0) as pipe:
+            for number in range(20):
+                pipe.write(b"%d\n" % number)
+                await trio.lowlevel.wait_writable(write_ends[1])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(output.run)
+        async with trio.open_nursery() as jobs:
+            for fd, prefix in zip(read_ends, (b"flood ", b"talk "), strict=True):
+                relay = partial(relay_lines, prefix=prefix, output=output, tail=LineTail(1))
+                jobs.start_soon(relay, fd)
+            jobs.start_soon(trio.to_thread.run_sync, flood)
+            jobs.start_soon(talk)
+        await output.drain(5)
+        nursery.cancel_scope.cancel()
+    lines = os.pread(memory, 2**26, 0).splitlines()
+    os.close(memory)
+
+    talked = [place for place, line in enumerate(lines) if line.startswith(b"talk")]
+    assert [lines[place] for place in talked] == [b"talk %d" % number for number in range(20)]
+    assert talked[-1] < len(lines) / 2
 
 
 # The last lines.
