@@ -85,6 +85,11 @@ class Container:
         """A descriptor that becomes readable when `take_stop` may have something to say."""
         return self._control.fileno()
 
+    @property
+    def report_fd(self) -> int:
+        """A descriptor that becomes readable when `wait_started` will not block; -1 after it."""
+        return self._report
+
     def take_stop(self) -> int:
         """Return the signal that stopped the command since this was last asked.
 

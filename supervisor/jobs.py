@@ -1,0 +1,307 @@
+"""One job: what it takes to do what its state says, run after run.
+
+`lifecycle` decides, this module carries out. Whoever wants something of a job changes its state at
+once and without waiting; the job's own task, and the tasks of its run, see the new state and act on
+it. So no request waits for another one, and none can be lost.
+"""
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+import trio
+
+from mocker.isolation import Container, ExitStatus, IsolationError
+
+from . import lifecycle
+from .config import JobConfig
+from .lifecycle import After, Life, State
+from .probes import JobAccess, LogWatch, wait_dead, wait_ready
+from .relay import LineTail
+from .runs import TAIL_LINES, Means, Pipes, kill, start, wait_executed
+
+log = structlog.get_logger("mocker.jobs")
+
+# Seconds for output that nobody takes, of a job that is not to run again: it must not keep the
+# supervisor from ending. The same for what escaped from a job without a container of its own.
+_DRAIN_S = 2.0
+
+_NO_RUN = ExitStatus(code=0)
+
+# Nobody gains by guessing a wait.
+_CHANCE = random.Random()  # noqa: S311
+
+
+class Job:
+    """A job of the supervisor's.
+
+    Attributes:
+        config: What the file says.
+        life: Its state, see `lifecycle`.
+        status: How its last run ended; None before that.
+        pid: Of the init of its present run; None between runs.
+        kill_at: When it will be killed, in trio's time; None unless it is stopping.
+    """
+
+    def __init__(
+        self,
+        config: JobConfig,
+        means: Means,
+        gate: Callable[[JobConfig], Awaitable[str]],
+        follow: Callable[["Job"], None],
+    ) -> None:
+        """Make a job that nobody has asked for yet.
+
+        Args:
+            config: What the file says.
+            means: What all jobs share.
+            gate: Waits for what a job depends on; returns why that will never be, "" if it is.
+            follow: Told of each change of its state.
+        """
+        self.config = config
+        self.life = Life()
+        self.status: ExitStatus | None = None
+        self.pid: int | None = None
+        self.kill_at: float | None = None
+        self._means = means
+        self._gate = gate
+        self._follow = follow
+        self._changed = trio.Event()
+        self._kill_asked = trio.Event()
+        self._log = log.bind(job=config.name)
+
+    def start(self) -> None:
+        """Run it, if it does not run."""
+        self._become(lifecycle.ask_start(self.life))
+
+    def stop(self, reason: str = "") -> None:
+        """Stop it, or let it be."""
+        self._become(lifecycle.ask_stop(self.life, reason))
+
+    def restart(self, reason: str = "") -> None:
+        """Stop it if it runs, and run it anew."""
+        self._become(lifecycle.ask_restart(self.life, reason))
+
+    def retire(self) -> None:
+        """Let what runs go on, and run nothing again."""
+        self._become(lifecycle.retire(self.life))
+
+    def kill(self) -> None:
+        """Stop it without any grace."""
+        self._kill_asked.set()
+        self.stop()
+
+    async def wait_changed(self) -> None:
+        """Wait until its state is another one."""
+        await self._changed.wait()
+
+    async def wait_at_rest(self) -> None:
+        """Wait until nothing of it is left, and nothing will be run again."""
+        while not self.life.at_rest:
+            await self._changed.wait()
+
+    async def run(self) -> None:
+        """Do what its state says, until cancelled."""
+        while True:
+            match self.life.state:
+                case State.STARTING:
+                    await self._pass_gate()
+                    if self.life.state is State.STARTING:
+                        await self._run_once()
+                case State.BACKOFF:
+                    with trio.move_on_at(self.life.retry_at) as wait:
+                        await self._changed.wait()
+                    if wait.cancelled_caught:
+                        self._become(lifecycle.end_wait(self.life))
+                case State.STOPPING:
+                    # It waited for what it depends on: there is nothing to stop.
+                    now = trio.current_time()
+                    self._become(lifecycle.end_run(self.life, self.config, _NO_RUN, now, 0))
+                case _:
+                    await self._changed.wait()
+
+    def _become(self, life: Life) -> None:
+        if life == self.life:
+            return
+        self.life = life
+        self._changed.set()
+        self._changed = trio.Event()
+        self._follow(self)
+
+    async def _pass_gate(self) -> None:
+        """Wait for what it depends on, once for each time that somebody asks for it."""
+        if self.life.attempt > 1 or not self.config.depends_on:
+            return
+        reason = ""
+        async with trio.open_nursery() as nursery:
+
+            async def give_way() -> None:
+                await self._changed.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(give_way)
+            reason = await self._gate(self.config)
+            nursery.cancel_scope.cancel()
+        if reason and self.life.state is State.STARTING:
+            self._become(lifecycle.skip(self.life, reason))
+            self._log.warning("job.skipped", reason=reason)
+
+    async def _run_once(self) -> None:
+        """Be one run, from its pipes to their end."""
+        self._kill_asked = trio.Event()
+        tail = LineTail(TAIL_LINES)
+        probe = self.config.ready
+        watch = LogWatch(str(probe.target)) if probe and probe.kind == "log" else None
+        try:
+            pipes = Pipes()
+        except OSError as error:
+            self._fail(error, tail)
+            return
+        async with trio.open_nursery() as limit:
+            async with trio.open_nursery() as relays:
+                pipes.relay(
+                    relays, self.config, self._means.output, tail, watch.see if watch else None
+                )
+                ending = await self._contain(pipes, watch)
+                ended_at = trio.current_time()
+                limit.start_soon(self._limit_drain, relays.cancel_scope)
+            limit.cancel_scope.cancel()
+        if isinstance(ending, ExitStatus):
+            self._end(ending, ended_at, tail)
+        else:
+            self._fail(ending, tail)
+
+    async def _contain(self, pipes: Pipes, watch: LogWatch | None) -> ExitStatus | Exception:
+        """Make a container and accompany it until it is gone; return why there was none."""
+        try:
+            with await start(self.config, self._means, pipes) as container:
+                self.pid = container.pid
+                try:
+                    return await self._attend(container, watch)
+                finally:
+                    self._means.reaper.forget(container.pid)
+                    self.pid = self.kill_at = None
+        except (IsolationError, OSError) as error:
+            return error
+
+    async def _attend(self, container: Container, watch: LogWatch | None) -> ExitStatus:
+        """Accompany a container until it is gone."""
+        refusal: IsolationError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stop_when_asked, container)
+            try:
+                await wait_executed(container)
+            except IsolationError as error:
+                refusal = error
+            else:
+                self._become(lifecycle.execute(self.life, trio.current_time()))
+                self._log.info("job.started", pid=container.pid, attempt=self.life.attempt)
+                for note in container.notes:
+                    self._log.warning("job.degraded", reason=note)
+                nursery.start_soon(self._probe, JobAccess(container, watch))
+                await trio.lowlevel.wait_readable(container.fileno())
+            nursery.cancel_scope.cancel()
+        if refusal is not None:
+            raise refusal
+        status = container.poll()
+        if status is None:
+            raise AssertionError(f"container {container.pid} is gone and is still there")
+        return status
+
+    async def _probe(self, access: JobAccess) -> None:
+        """Find out whether the run is ready, and then whether it is alive."""
+        config = self.config
+        if config.ready is not None and self.life.state is State.STARTING:
+            reason = f"not ready after {config.start_timeout:g} s"
+            with trio.move_on_after(config.start_timeout):
+                reason = await wait_ready(config.ready, access)
+            if reason:
+                self._become(lifecycle.fail_start(self.life, reason))
+                return
+            self._log.info("job.ready", pid=access.container.pid)
+        self._become(lifecycle.become_ready(self.life))
+        if config.alive is not None:
+            reason = await wait_dead(config.alive, access)
+            self._become(lifecycle.find_dead(self.life, reason))
+
+    async def _stop_when_asked(self, container: Container) -> None:
+        """Stop the run once its state says so: in order, and by force when its time is over."""
+        while self.life.state is not State.STOPPING:
+            await self._changed.wait()
+        config = self.config
+        if self.life.began is None:
+            container.kill()  # the command is not executed yet: nobody would hear a signal
+            return
+        reason = {"reason": self.life.reason} if self.life.reason else {}
+        self._log.info("job.stopping", pid=container.pid, **reason)
+        container.send_signal(config.stop_signal)
+        self.kill_at = trio.current_time() + config.grace
+        with trio.move_on_at(self.kill_at):
+            await self._kill_asked.wait()
+        await kill(config, container)
+
+    async def _limit_drain(self, relays: trio.CancelScope) -> None:
+        """Cut short the relay of what is left once the container is gone, where that must end."""
+        while self.config.container.isolate and not self.life.final:
+            await self._changed.wait()
+        relays.deadline = trio.current_time() + _DRAIN_S
+
+    def _end(self, status: ExitStatus, now: float, tail: LineTail) -> None:
+        """Let the state follow a run that ended just now, and say so."""
+        before, self.status = self.life, status
+        self._become(lifecycle.end_run(before, self.config, status, now, _CHANCE.random()))
+        uptime = now - (now if before.began is None else before.began)
+        facts = {**_describe(status), "uptime_s": round(uptime, 3), **self._next()}
+        if before.state is State.STOPPING and before.after is not After.FAILURE:
+            self._log.info("job.stopped", **facts)
+            return
+        if before.reason:
+            facts["reason"] = before.reason
+        if not before.ready:
+            facts |= _decode(tail)  # it failed to start
+        if status.code in self.config.success_codes and not before.reason:
+            self._log.info("job.exited", **facts)
+        else:
+            self._log.warning("job.exited", **facts)
+        self._tell_if_given_up(tail)
+
+    def _fail(self, error: Exception, tail: LineTail) -> None:
+        """Let the state follow a start that was refused, and say so."""
+        before, now = self.life, trio.current_time()
+        code = error.exit_code if isinstance(error, IsolationError) else IsolationError.exit_code
+        self.status = ExitStatus(code=code)
+        self._become(lifecycle.end_run(before, self.config, self.status, now, _CHANCE.random()))
+        if before.state is State.STOPPING:
+            self._log.info("job.stopped", **self._next())
+            return
+        self._log.warning("job.start_failed", reason=str(error), **self._next(), **_decode(tail))
+        self._tell_if_given_up(tail)
+
+    def _tell_if_given_up(self, tail: LineTail) -> None:
+        if self.life.state is State.FATAL:
+            facts = {"reason": self.life.reason, "attempt": self.life.attempt}
+            self._log.error("job.given_up", **facts, **_decode(tail))
+
+    def _next(self) -> Mapping[str, object]:
+        """Return what follows, as facts of an event."""
+        match self.life.state:
+            case State.STARTING:
+                return {"next": "restart"}
+            case State.BACKOFF:
+                wait = self.life.retry_at - trio.current_time()
+                return {"next": "restart", "delay_s": round(wait, 3)}
+            case _:
+                return {"next": "nothing"}
+
+
+def _describe(status: ExitStatus) -> dict[str, object]:
+    """Return how a command ended, as a fact of an event."""
+    if status.signal is None:
+        return {"exit_code": status.code}
+    return {"signal": str(status)}
+
+
+def _decode(tail: LineTail) -> dict[str, list[str]]:
+    """Return the last lines, as a fact of an event; none if there were none."""
+    lines = [line.decode(errors="replace") for line in tail.lines()]
+    return {"last_lines": lines} if lines else {}

@@ -1,0 +1,257 @@
+"""All jobs together: started in order, kept, reloaded, stopped in order, and the exit status.
+
+Whatever ends the supervisor (a signal, a critical job, nothing left to run) is one thing, an
+`_Ending`; the first one counts. Each request is carried out by a task of its own, so that none
+waits for another one and a stop can interrupt everything.
+"""
+
+import signal
+from collections.abc import AsyncIterator, Callable
+
+import attrs
+import structlog
+import trio
+
+from . import lifecycle
+from .config import JobConfig, SupervisorConfig
+from .errors import ConfigError
+from .jobs import Job
+from .lifecycle import State
+from .reload import compare
+from .runs import Means
+from .stopping import stop_in_order, tell_who_holds
+from .timetable import run_on_schedule
+
+log = structlog.get_logger("mocker.supervisor")
+
+_SOME_JOB_FAILED = 1
+_NOT_IN_ORDER = 1
+_KILLED_S = 5.0  # for what is killed to be gone; what hangs in the kernel longer is left behind
+
+
+@attrs.frozen
+class _Ending:
+    """Why the supervisor ends, and with what status if it ends in order."""
+
+    reason: str
+    status: int
+
+
+class Supervisor:
+    """The jobs of a file, from start to stop.
+
+    Attributes:
+        config: What the file says.
+        jobs: By name.
+    """
+
+    def __init__(
+        self, config: SupervisorConfig, means: Means, load: Callable[[], SupervisorConfig]
+    ) -> None:
+        """Make a supervisor of jobs that nobody has asked for yet.
+
+        Args:
+            config: What the file says.
+            means: What all jobs share.
+            load: Reads the file again; raises ConfigError.
+        """
+        self.config = config
+        self.jobs: dict[str, Job] = {}
+        self._means = means
+        self._load = load
+        self._scopes: dict[str, trio.CancelScope] = {}
+        self._ending: _Ending | None = None
+        self._end_asked = trio.Event()
+        self._reload_asked = trio.Event()
+        self._reloading = False
+        self._ending_signals = 0
+
+    async def run(self, signals: AsyncIterator[int]) -> int:
+        """Keep the jobs until something ends that, and return the exit status.
+
+        Args:
+            signals: Those that arrive, by number.
+        """
+        async with trio.open_nursery() as nursery:
+            for config in self.config.jobs.values():
+                self._add(config, nursery)
+            nursery.start_soon(self._follow_signals, signals)
+            async with trio.open_nursery() as reloads:
+                reloads.start_soon(self._follow_reloads, nursery)
+                for job in self.jobs.values():
+                    if job.config.schedule is None:
+                        job.start()
+                self._end_if_idle()
+                await self._end_asked.wait()
+                reloads.cancel_scope.cancel()
+            status = await self._shut_down()
+            nursery.cancel_scope.cancel()
+        return status
+
+    def end(self, reason: str, status: int) -> None:
+        """Stop everything in order, unless that is under way.
+
+        Args:
+            reason: What is said about it.
+            status: The exit status, if nothing has to be forced.
+        """
+        if self._ending is None:
+            self._ending = _Ending(reason, status)
+            self._end_asked.set()
+
+    def _add(self, config: JobConfig, nursery: trio.Nursery) -> None:
+        job = Job(config, self._means, self._wait_for_dependencies, self._follow_job)
+        self.jobs[config.name] = job
+        nursery.start_soon(self._keep, job)
+
+    async def _keep(self, job: Job) -> None:
+        """Be everything that goes on for a job while the file says the same about it."""
+        with trio.CancelScope() as scope:
+            self._scopes[job.config.name] = scope
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(job.run)
+                if job.config.schedule is not None:
+                    nursery.start_soon(run_on_schedule, job, job.config.schedule)
+
+    async def _wait_for_dependencies(self, config: JobConfig) -> str:
+        """Wait until a job may start; return why it never may, "" if it may."""
+        while True:
+            pending = None
+            for name, condition in config.depends_on.items():
+                other = self.jobs[name]
+                met = lifecycle.meets(other.life, condition)
+                # The clock asks for a scheduled one again.
+                if met is False and other.config.schedule is None:
+                    return f"{name} will not be {condition}: it is {other.life.state.value}"
+                if not met:
+                    pending = other
+            if pending is None:
+                return ""
+            await pending.wait_changed()
+
+    def _follow_job(self, job: Job) -> None:
+        """See what the new state of a job means for all."""
+        life = job.life
+        if not life.at_rest:
+            return
+        if job.config.critical and life.succeeded is not None:
+            status = job.status.shell_code if job.status and life.state is not State.STOPPED else 0
+            if not life.succeeded:
+                status = status or _SOME_JOB_FAILED
+            self.end(f"critical job {job.config.name} has ended", status)
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        """End once nothing runs, nothing waits and nothing is on a schedule."""
+        jobs = self.jobs.values()
+        if self._reloading or any(not j.life.at_rest or j.config.schedule for j in jobs):
+            return
+        failed = any(job.life.succeeded is False for job in jobs)
+        self.end("nothing is left to run", _SOME_JOB_FAILED if failed else 0)
+
+    async def _follow_signals(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            log.info("signal.received", signal=signal.Signals(number).name)
+            match number:
+                case signal.SIGTERM | signal.SIGINT:
+                    self._ending_signals += 1
+                    if self._ending_signals > 1:
+                        for job in self.jobs.values():
+                            job.kill()
+                    self.end(f"{signal.Signals(number).name} was received", 0)
+                case signal.SIGHUP:
+                    self._reload_asked.set()
+                case signal.SIGUSR1:
+                    log.info("logs.reopened")
+                case _:
+                    self._tell_states()
+
+    def _tell_states(self) -> None:
+        for name, job in self.jobs.items():
+            life = job.life
+            facts: dict[str, object] = {"state": life.state.value}
+            if job.pid is not None:
+                facts |= {"pid": job.pid, "attempt": life.attempt}
+                if life.began is not None:
+                    facts["uptime_s"] = round(trio.current_time() - life.began, 3)
+            if life.state is State.BACKOFF:
+                facts["delay_s"] = round(life.retry_at - trio.current_time(), 3)
+            if life.at_rest and job.status is not None:
+                facts["last"] = str(job.status)
+            if life.reason:
+                facts["reason"] = life.reason
+            log.info("job.state", job=name, **facts)
+
+    async def _follow_reloads(self, nursery: trio.Nursery) -> None:
+        """Reload one time after the other; what is asked for meanwhile is one more time."""
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked = trio.Event()
+            self._reloading = True
+            await self._reload(nursery)
+            self._reloading = False
+            self._end_if_idle()
+
+    async def _reload(self, nursery: trio.Nursery) -> None:
+        """Follow what has changed in the file, if it can be meant."""
+        path = self.config.path
+        try:
+            new = await trio.to_thread.run_sync(self._load)
+        except ConfigError as error:
+            _tell_rejected(path, error)
+            return
+        changes = compare(self.config, new)
+        await stop_in_order([self.jobs[name] for name in changes.removed + changes.changed])
+        for name in changes.removed + changes.changed:
+            self._scopes[name].cancel()
+        for name in changes.removed:
+            del self.jobs[name], self._scopes[name]
+        for name in changes.changed:
+            self.jobs[name].config = new.jobs[name]
+            nursery.start_soon(self._keep, self.jobs[name])
+        for name in changes.added:
+            self._add(new.jobs[name], nursery)
+        self.config = new
+        log.info("config.loaded", path=path, **_render(attrs.asdict(changes)))
+        for name in changes.changed + changes.added:
+            if new.jobs[name].schedule is None:
+                self.jobs[name].start()
+
+    async def _shut_down(self) -> int:
+        """Stop all jobs in order, or by force when that takes too long; return the exit status."""
+        if self._ending is None:
+            raise AssertionError("nobody has asked to end")
+        log.info("supervisor.stopping", reason=self._ending.reason)
+        jobs = list(self.jobs.values())
+        for job in jobs:
+            job.retire()
+        in_time = await self._stop_within(self.config.stop_timeout)
+        if not in_time:
+            left = [job.config.name for job in jobs if not job.life.at_rest]
+            log.error("supervisor.stop_timed_out", jobs=left)
+            for job in jobs:
+                job.kill()
+            if not await self._stop_within(_KILLED_S):
+                left = [job.config.name for job in jobs if not job.life.at_rest]
+                log.error("supervisor.left_behind", jobs=left)
+        forced = self._ending_signals > 1 or not in_time
+        return _NOT_IN_ORDER if forced else self._ending.status
+
+    async def _stop_within(self, seconds: float) -> bool:
+        jobs = list(self.jobs.values())
+        with trio.move_on_after(seconds) as limit:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(tell_who_holds, jobs)
+                await stop_in_order(jobs)
+                nursery.cancel_scope.cancel()
+        return not limit.cancelled_caught
+
+
+def _render(changes: dict[str, tuple[str, ...]]) -> dict[str, object]:
+    """Return changes as facts of an event: what did not change as a number, nothing as nothing."""
+    facts: dict[str, object] = {"unchanged": len(changes.pop("unchanged"))}
+    return {key: list(names) for key, names in changes.items() if names} | facts
+
+
+def _tell_rejected(path: str, error: ConfigError) -> None:
+    log.error("config.rejected", path=path, mistakes=list(error.mistakes))

@@ -1,0 +1,89 @@
+"""`mocker-supervise FILE`: from the first instruction to the exit status.
+
+The order matters. Signals are recorded before anything that takes time. The fork server is made
+while this process is small and has one thread, and only then comes what is big: attrs, structlog,
+trio and all that needs them.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from .signals import record_early_signals
+
+_USAGE = """\
+usage: mocker-supervise FILE
+       mocker-supervise --help | --version
+
+Keep the jobs of a file running, each in a container of its own.
+
+signals:
+  TERM, INT  stop all jobs in order; the second one kills them at once
+  HUP        read the file again, and follow what has changed in it
+  USR1       open log files anew
+  QUIT       tell the state of each job
+
+exit status:
+  0    nothing is left to run and all went well, or a signal stopped everything in order
+  1    a job was given up, or stopping had to be forced
+  2    the file or the command line cannot be meant; nothing was started
+  other  that of a critical job
+"""
+_WRONG_USAGE = 2
+_CANNOT_RUN = 1
+
+
+def main() -> None:
+    """Be the `mocker-supervise` command; ends the process."""
+    record_early_signals()
+    try:
+        code = run_command(sys.argv[1:])
+        if sys.stdout is not None:  # closed by the caller
+            sys.stdout.flush()
+    except OSError as error:
+        tell(f"cannot go on: {error}")
+        code = _CANNOT_RUN
+    # A thread may be stuck in a write that nobody takes; it is not waited for.
+    os._exit(code)
+
+
+def tell(text: str) -> None:
+    """Say something to the person who called, on stderr."""
+    try:
+        os.write(2, f"mocker-supervise: {text}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # closed or full: nobody can be told, and the exit status still says it
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Carry out a command line and return the exit status."""
+    match list(words):
+        case ["--help" | "-h"]:
+            print(_USAGE, end="")
+            return os.EX_OK
+        case ["--version"]:
+            from importlib.metadata import version
+
+            print("mocker-supervise", version("mocker-supervise"))
+            return os.EX_OK
+        case [path] if not path.startswith("-"):
+            return _supervise(path)
+        case [word, *_] if word.startswith("-"):
+            tell(f"unknown option {word!r}; see 'mocker-supervise --help'")
+        case []:
+            tell("a file is needed; see 'mocker-supervise --help'")
+        case _:
+            tell("one file is enough; see 'mocker-supervise --help'")
+    return _WRONG_USAGE
+
+
+def _supervise(path: str) -> int:
+    from mocker.isolation import ForkServer
+
+    from .foreground import fill_standard_descriptors
+
+    fill_standard_descriptors()
+    with ForkServer() as server:
+        from .supervise_file import supervise_file
+
+        return supervise_file(path, server, tell)

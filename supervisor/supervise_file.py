@@ -1,0 +1,81 @@
+"""A file's jobs in an event loop: what surrounds them, and how it all ends."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+import trio
+
+from mocker.isolation import ForkServer
+
+from .config import SupervisorConfig
+from .config_file import load_config
+from .errors import ConfigError
+from .log import configure_logging
+from .name_lock import NameTakenError, find_runtime_directory, hold_name
+from .output import Output
+from .reaper import Reaper, become_subreaper
+from .runs import Means
+from .signals import open_signals
+from .supervise import Supervisor
+
+log = structlog.get_logger("mocker.supervisor")
+
+_DRAIN_S = 2.0  # for the last lines, if nobody takes them
+_SERVER_GONE = 1
+
+
+def supervise_file(path: str, server: ForkServer, tell: Callable[[str], None]) -> int:
+    """Keep the jobs of a file, and return the exit status.
+
+    Args:
+        path: Of the file.
+        server: Makes the containers.
+        tell: Says why nothing was started.
+    """
+    env = dict(os.environ)
+    try:
+        config = load_config(path, env)
+        with hold_name(config.name, find_runtime_directory(env, os.geteuid())):
+            # By its absolute path, so that it is found again.
+            load = partial(load_config, config.path, env)
+            return trio.run(_supervise, config, server, load)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            tell(mistake)
+        return error.exit_code
+    except NameTakenError as error:
+        tell(str(error))
+        return error.exit_code
+
+
+async def _supervise(
+    config: SupervisorConfig, server: ForkServer, load: Callable[[], SupervisorConfig]
+) -> int:
+    become_subreaper()
+    reaper = Reaper()
+    reaper.watch(server.pid)
+    stdout, stderr = Output(1), Output(2)
+    configure_logging(config.log_format, config.log_level, stderr)
+    async with open_signals() as signals, trio.open_nursery() as nursery:
+        nursery.start_soon(stdout.run)
+        nursery.start_soon(stderr.run)
+        await nursery.start(reaper.run)
+        log.info("config.loaded", path=config.path, jobs=len(config.jobs))
+        supervisor = Supervisor(config, Means(server, reaper, stdout), load)
+        nursery.start_soon(_watch_server, server, reaper, supervisor)
+        status = await supervisor.run(signals)
+        log.info("supervisor.stopped", exit_code=status)
+        async with trio.open_nursery() as drains:
+            drains.start_soon(stdout.drain, _DRAIN_S)
+            drains.start_soon(stderr.drain, _DRAIN_S)
+        nursery.cancel_scope.cancel()
+    return status
+
+
+async def _watch_server(server: ForkServer, reaper: Reaper, supervisor: Supervisor) -> None:
+    """End everything if the fork server dies: nothing could be run again, ever."""
+    await reaper.wait(server.pid)
+    log.error("fork_server.exited", pid=server.pid)
+    supervisor.end("the fork server is gone", _SERVER_GONE)
