@@ -67,7 +67,8 @@ class Job:
         self._gate = gate
         self._follow = follow
         self._changed = trio.Event()
-        self._kill_asked = trio.Event()
+        self._kill_asked = False
+        self._patience = trio.CancelScope()
         self._log = log.bind(job=config.name)
 
     def start(self) -> None:
@@ -88,7 +89,8 @@ class Job:
 
     def kill(self) -> None:
         """Stop it without any grace."""
-        self._kill_asked.set()
+        self._kill_asked = True
+        self._patience.cancel()
         self.stop()
 
     async def wait_changed(self) -> None:
@@ -148,7 +150,7 @@ class Job:
 
     async def _run_once(self) -> None:
         """Be one run, from its pipes to their end."""
-        self._kill_asked = trio.Event()
+        self._kill_asked = False
         tail = LineTail(TAIL_LINES)
         probe = self.config.ready
         watch = LogWatch(str(probe.target)) if probe and probe.kind == "log" else None
@@ -187,8 +189,9 @@ class Job:
     async def _attend(self, container: Container, watch: LogWatch | None) -> ExitStatus:
         """Accompany a container until it is gone."""
         refusal: IsolationError | None = None
+        executed = trio.Event()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._stop_when_asked, container)
+            nursery.start_soon(self._stop_when_asked, container, executed)
             try:
                 await wait_executed(container)
             except IsolationError as error:
@@ -196,6 +199,7 @@ class Job:
             else:
                 self._become(lifecycle.execute(self.life, trio.current_time()))
                 self._log.info("job.started", pid=container.pid, attempt=self.life.attempt)
+                executed.set()
                 for note in container.notes:
                     self._log.warning("job.degraded", reason=note)
                 nursery.start_soon(self._probe, JobAccess(container, watch))
@@ -224,21 +228,20 @@ class Job:
             reason = await wait_dead(config.alive, access)
             self._become(lifecycle.find_dead(self.life, reason))
 
-    async def _stop_when_asked(self, container: Container) -> None:
+    async def _stop_when_asked(self, container: Container, executed: trio.Event) -> None:
         """Stop the run once its state says so: in order, and by force when its time is over."""
         while self.life.state is not State.STOPPING:
             await self._changed.wait()
-        config = self.config
-        if self.life.began is None:
-            container.kill()  # the command is not executed yet: nobody would hear a signal
-            return
-        reason = {"reason": self.life.reason} if self.life.reason else {}
-        self._log.info("job.stopping", pid=container.pid, **reason)
-        container.send_signal(config.stop_signal)
-        self.kill_at = trio.current_time() + config.grace
-        with trio.move_on_at(self.kill_at):
-            await self._kill_asked.wait()
-        await kill(config, container)
+        grace = 0.0 if self._kill_asked else self.config.grace
+        with trio.move_on_after(grace) as self._patience:
+            self.kill_at = trio.current_time() + grace
+            # Before that, nobody would hear the signal.
+            await executed.wait()
+            reason = {"reason": self.life.reason} if self.life.reason else {}
+            self._log.info("job.stopping", pid=container.pid, **reason)
+            container.send_signal(self.config.stop_signal)
+            await trio.sleep_forever()
+        await kill(self.config, container)
 
     async def _limit_drain(self, relays: trio.CancelScope) -> None:
         """Cut short the relay of what is left once the container is gone, where that must end."""
@@ -289,7 +292,7 @@ class Job:
                 return {"next": "restart"}
             case State.BACKOFF:
                 wait = self.life.retry_at - trio.current_time()
-                return {"next": "restart", "delay_s": round(wait, 3)}
+                return {"next": "restart", "delay_s": round(max(0.0, wait), 3)}
             case _:
                 return {"next": "nothing"}
 

@@ -1,0 +1,597 @@
+"""`mocker-supervise` as its user meets it: real files, real containers, real signals."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from signal import Signals
+
+import pytest
+
+from tests.end_to_end.processes import find_descendants, wait_until, watch
+from tests.end_to_end.supervised import MOCKER_SUPERVISE, open_supervisor, supervise
+from tests.requirements import requires_busybox, requires_commands, requires_user_namespaces
+
+pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]
+
+# Shell code. A process that is done at SIGTERM, as most are, and one that only SIGKILL ends.
+SLEEP = "sleep 1000"
+STUBBORN = "trap '' TERM; echo ready; while :; do sleep 1; done"
+# One that listens, as a shell does only between two commands.
+LISTEN = "mkfifo /tmp/go; echo ready; while :; do read -r _ <>/tmp/go; done"
+
+STOP_SIGNALS = {
+    number.name.removeprefix("SIG"): number
+    for number in signal.Signals
+    if number not in {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
+}
+
+
+def job(name: str, script: str, keys: str = "") -> str:
+    """Return the entry of a job that is a shell script; the keys are TOML."""
+    text = script.replace("$", "$$")  # mocker's own variables
+    return f"[jobs.{name}]\ncommand = ['sh', '-c', '''{text}''']\n{keys}\n"
+
+
+def names(events: list[dict[str, object]]) -> list[object]:
+    return [event.get("job") for event in events]
+
+
+# How it ends
+
+
+def test_oneshots_that_end_well_end_it_with_0(tmp_path: Path) -> None:
+    status, run = supervise(tmp_path, job("one", "echo hello", "type = 'oneshot'"))
+
+    assert (status, run.lines, run.remarks) == (0, ["one | hello"], [])
+
+
+def test_file_without_jobs_that_run_ends_at_once(tmp_path: Path) -> None:
+    status, run = supervise(tmp_path, job("one", "exit 0", "restart = 'on-failure'"))
+
+    assert (status, run.find("job.exited", exit_code=0) != []) == (0, True)
+
+
+def test_job_that_is_given_up_makes_the_status_1_and_shows_its_last_lines(tmp_path: Path) -> None:
+    keys = "backoff = { initial = 0 }\ngive_up = { failures = 3, within = '60s' }"
+
+    status, run = supervise(tmp_path, job("web", "seq 30; exit 7", keys))
+
+    (given_up,) = run.find("job.given_up")
+    assert (status, len(run.find("job.started"))) == (1, 3)
+    assert given_up["last_lines"] == [str(number) for number in range(11, 31)]
+
+
+def test_permanent_exit_code_ends_a_job_after_one_run(tmp_path: Path) -> None:
+    keys = "restart = 'always'\npermanent_codes = [78]"
+
+    status, run = supervise(tmp_path, job("web", "exit 78", keys))
+
+    assert (status, len(run.find("job.started"))) == (1, 1)
+    assert run.find("job.given_up", reason="exit code 78 is permanent")
+
+
+def test_command_that_does_not_exist_says_so_and_is_tried_again(tmp_path: Path) -> None:
+    text = "[jobs.web]\ncommand = ['nosuch']\nbackoff = { initial = '10ms' }"
+
+    with open_supervisor(tmp_path, text) as run:
+        failed = run.wait_event("job.start_failed", count=2)
+
+        status = run.terminate()
+
+    assert (status, failed["next"]) == (0, "restart")
+    assert "'nosuch'" in failed["reason"]
+
+
+def test_start_that_is_given_up_names_the_step(tmp_path: Path) -> None:
+    text = "[jobs.web]\ncommand = ['true']\nuser = 'nosuch'\nrestart = 'never'"
+
+    status, run = supervise(tmp_path, text)
+
+    assert (status, "nosuch" in run.find("job.start_failed")[0]["reason"]) == (1, True)
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", 137)])
+def test_critical_job_stops_the_others_and_gives_its_status(
+    tmp_path: Path, script: str, status: int
+) -> None:
+    text = job("main", script, "critical = true\nrestart = 'never'") + job("other", SLEEP)
+
+    ended, run = supervise(tmp_path, text)
+
+    assert ended == status
+    assert run.find("supervisor.stopping", reason="critical job main has ended")
+    assert run.find("supervisor.stopped", exit_code=status)
+
+
+def test_second_supervisor_of_a_name_refuses(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, job("web", SLEEP)) as run:
+        run.wait_event("job.started")
+
+        second = subprocess.run(
+            [MOCKER_SUPERVISE, run.file],
+            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert second.returncode == 1
+    assert second.stderr == (
+        f"mocker-supervise: cannot use the name 'jobs': supervisor {run.process.pid} has it; "
+        "set another one in [supervisor]\n"
+    )
+
+
+def test_mistakes_of_the_file_are_all_told_and_nothing_is_started(tmp_path: Path) -> None:
+    text = job("web", SLEEP, "restart = 'alway'") + job("db", SLEEP, "grace = -1")
+
+    status, run = supervise(tmp_path, text)
+
+    assert (status, run.events, len(run.remarks)) == (2, [], 2)
+    assert all(line.startswith(f"mocker-supervise: {run.file}:") for line in run.remarks)
+
+
+# Restarts
+
+
+def test_each_restart_has_its_reason_and_its_wait(tmp_path: Path) -> None:
+    text = job("web", "kill -SEGV $$", "backoff = { initial = '10ms', factor = 3, jitter = 0 }")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.exited", count=3)
+        run.terminate()
+
+    exits = run.find("job.exited", signal="SIGSEGV", next="restart")[:3]
+    assert [event["delay_s"] for event in exits] == [0.01, 0.03, 0.09]
+    assert all(0 <= event["uptime_s"] < 5 for event in exits)
+
+
+@pytest.mark.parametrize("number", ["1", "2", "6", "9", "11", "15"])
+def test_job_that_dies_of_a_signal_is_restarted_and_the_signal_is_named(
+    tmp_path: Path, number: str
+) -> None:
+    text = job("web", f"kill -{number} $$", "restart = 'always'\nbackoff = { initial = 0 }")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.started", count=3)
+        run.terminate()
+
+    assert run.find("job.exited", signal=Signals(int(number)).name)
+
+
+def test_crash_of_a_dependency_leaves_its_dependents_alone(tmp_path: Path) -> None:
+    text = job(
+        "db", "echo up; mkfifo /tmp/go; read -r _ <>/tmp/go", "backoff = { initial = 0 }"
+    ) + job("web", SLEEP, "depends_on = { db = 'started' }")
+
+    with open_supervisor(tmp_path, text) as run:
+        db = run.wait_event("job.started", job="db")
+        run.wait_event("job.started", job="web")
+        os.kill(db["pid"], signal.SIGKILL)
+        run.wait_event("job.started", job="db", count=2)
+        run.terminate()
+
+    assert len(run.find("job.started", job="web")) == 1
+
+
+# Stops
+
+
+@pytest.mark.slow
+def test_job_that_ignores_its_stop_signal_is_killed_after_the_grace_period(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, job("web", STUBBORN, "grace = '700ms'")) as run:
+        run.wait_line("web | ready")
+        asked = time.monotonic()
+
+        status = run.terminate()
+        took = time.monotonic() - asked
+
+    assert (status, run.find("job.stopped", signal="SIGKILL") != []) == (0, True)
+    assert 0.7 <= took < 1.7
+
+
+def test_what_had_to_be_killed_is_listed(tmp_path: Path) -> None:
+    script = f"sleep 1234 & setsid sleep 4321 & {STUBBORN}"
+
+    with open_supervisor(tmp_path, job("web", script, "grace = '100ms'")) as run:
+        run.wait_line("web | ready")
+        run.terminate()
+
+    (killed,) = run.find("job.killed")
+    commands = [survivor.split(" ", 1)[1] for survivor in killed["survivors"]]
+    assert {"sleep 1234", "sleep 4321"} <= set(commands)
+
+
+def test_every_stop_signal_reaches_the_command(tmp_path: Path) -> None:
+    text = "".join(
+        job(f"job-{name}", f"trap 'exit 0' {int(number)}; {LISTEN}", f"stop_signal = '{name}'")
+        for name, number in STOP_SIGNALS.items()
+    )
+
+    with open_supervisor(tmp_path, text) as run:
+        for name in STOP_SIGNALS:
+            run.wait_line(f"job-{name} | ready")
+        run.terminate()
+
+    stopped = run.find("job.stopped", exit_code=0)
+    assert (len(stopped), run.find("job.killed")) == (len(STOP_SIGNALS), [])
+
+
+def test_jobs_stop_in_reverse_order_each_when_its_dependents_are_gone(tmp_path: Path) -> None:
+    slow = "trap 'sleep 0.2; exit 0' TERM; " + LISTEN
+    text = (
+        job("a", slow)
+        + job("b", slow, "depends_on = { a = 'started' }")
+        + job("c", slow, "depends_on = { b = 'started' }")
+        + job("d", slow)
+    )
+
+    with open_supervisor(tmp_path, text) as run:
+        for name in "abcd":
+            run.wait_line(f"{name} | ready")
+        status = run.terminate()
+
+    chain = [
+        (event["event"], event["job"])
+        for event in run.events
+        if event["event"] in {"job.stopping", "job.stopped"} and event["job"] != "d"
+    ]
+    assert status == 0
+    assert chain == [(f"job.{what}", name) for name in "cba" for what in ("stopping", "stopped")]
+
+
+def test_second_signal_kills_at_once(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, job("web", STUBBORN, "grace = '1h'")) as run:
+        run.wait_line("web | ready")
+        run.send(signal.SIGTERM)
+        run.wait_event("job.stopping")
+        run.send(signal.SIGINT)
+
+        status = run.wait_exit()
+
+    assert (status, len(run.find("job.killed"))) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    ["backoff = { initial = '1h', max = '1h' }", "depends_on = { other = 'completed' }"],
+    ids=["backoff", "dependency"],
+)
+def test_job_that_waits_is_stopped_at_once(tmp_path: Path, keys: str) -> None:
+    text = job("web", "exit 1", keys) + job("other", SLEEP)
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.started", job="other")
+        if "backoff" in keys:
+            run.wait_event("job.exited", job="web")
+        asked = time.monotonic()
+
+        status = run.terminate()
+
+    assert (status, time.monotonic() - asked < 1) == (0, True)
+
+
+def test_stop_while_a_job_becomes_ready_stops_it(tmp_path: Path) -> None:
+    text = job("web", f"echo up; {SLEEP}", "ready = { log = 'never' }")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_line("web | up")
+        status = run.terminate()
+
+    assert (status, len(run.find("job.stopped", signal="SIGTERM"))) == (0, 1)
+
+
+@pytest.mark.slow
+def test_stop_of_everything_has_a_deadline(tmp_path: Path) -> None:
+    text = "[supervisor]\nstop_timeout = '500ms'\n" + job("web", STUBBORN, "grace = '1h'")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_line("web | ready")
+        status = run.terminate()
+
+    assert (status, run.find("supervisor.stop_timed_out")[0]["jobs"]) == (1, ["web"])
+
+
+def test_process_that_left_its_session_ends_with_its_job(tmp_path: Path) -> None:
+    script = "setsid sh -c 'while :; do echo x; sleep 0.1; done' & exec sleep 60"
+
+    with open_supervisor(tmp_path, job("web", script, "grace = '300ms'")) as run:
+        run.wait_line("web | x", count=3)
+        with watch(find_descendants(run.process.pid)) as wait_ended:
+            status = run.terminate()
+
+            assert (status, wait_ended()) == (0, [])
+
+
+@pytest.mark.slow
+def test_many_jobs_leave_no_process_behind(tmp_path: Path) -> None:
+    script = "sh -c 'while :; do sleep 3600; done' & sleep 1000 & sleep 1000"
+    text = job("web", script, "replicas = 20")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.started", count=20)
+        with watch(find_descendants(run.process.pid)) as wait_ended:
+            status = run.terminate()
+
+            assert (status, wait_ended()) == (0, [])
+
+
+def test_supervisor_that_is_killed_takes_every_process_with_it(tmp_path: Path) -> None:
+    script = f"setsid {SLEEP} & trap '' TERM; echo ready; {SLEEP}"
+
+    with open_supervisor(tmp_path, job("web", script, "replicas = 3")) as run:
+        for number in (1, 2, 3):
+            run.wait_line(f"web-{number} | ready")
+        with watch(find_descendants(run.process.pid)) as wait_ended:
+            run.send(signal.SIGKILL)
+
+            assert wait_ended() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_before_anything_is_loaded_ends_it_in_order(tmp_path: Path, number: int) -> None:
+    with open_supervisor(tmp_path, job("web", SLEEP)) as run:
+        # Its handlers are what it has first of all, and this one is the last of them.
+        assert wait_until(lambda: catches(run.process.pid, signal.SIGQUIT))
+        run.send(number)
+
+        status = run.wait_exit()
+
+    assert (status, run.remarks) == (0, [])
+
+
+def catches(pid: int, number: int) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (caught,) = [line.split()[1] for line in lines if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def test_nothing_is_started_or_reloaded_once_a_stop_has_begun(tmp_path: Path) -> None:
+    text = job(
+        "db",
+        "mkfifo /tmp/go; echo ready; read -r _ <>/tmp/go",
+        "restart = 'always'\nbackoff = { initial = 0 }",
+    ) + job("web", STUBBORN, "depends_on = { db = 'started' }\ngrace = '1h'")
+
+    with open_supervisor(tmp_path, text) as run:
+        db = run.wait_event("job.started", job="db")
+        run.wait_line("web | ready")
+        run.send(signal.SIGTERM)
+        run.wait_event("job.stopping", job="web")
+        run.rewrite(job("new", SLEEP))
+        os.kill(db["pid"], signal.SIGKILL)
+        run.wait_event("job.exited", job="db")
+        run.send(signal.SIGTERM)
+        run.wait_exit()
+
+    assert names(run.find("job.started")) == ["db", "web"]
+    assert len(run.find("config.loaded")) == 1
+
+
+@pytest.mark.slow
+def test_job_that_holds_a_stop_is_named_after_three_seconds(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, job("web", STUBBORN, "grace = '5s'")) as run:
+        started = run.wait_event("job.started")
+        run.wait_line("web | ready")
+        run.send(signal.SIGTERM)
+        waiting = run.wait_event("supervisor.waiting")
+        run.send(signal.SIGQUIT)
+        state = run.wait_event("job.state")
+        run.send(signal.SIGTERM)
+        run.wait_exit()
+
+    assert (waiting["job"], waiting["pid"]) == ("web", started["pid"])
+    assert 1 < waiting["killed_in_s"] <= 2
+    assert state["state"] == "STOPPING"
+
+
+# Dependencies
+
+
+def test_chain_of_oneshots_runs_in_order(tmp_path: Path) -> None:
+    text = "".join(
+        job(
+            f"j{number}",
+            f"echo {number}",
+            "type = 'oneshot'"
+            + (f"\ndepends_on = {{ j{number - 1} = 'completed' }}" if number else ""),
+        )
+        for number in range(6)
+    )
+
+    status, run = supervise(tmp_path, text)
+
+    assert (status, run.lines) == (0, [f"j{number} | {number}" for number in range(6)])
+
+
+def test_job_with_two_dependencies_starts_once_after_both(tmp_path: Path) -> None:
+    def step(name: str, needed: str) -> str:
+        return job(name, f"echo {name}", f"type = 'oneshot'\ndepends_on = {{ {needed} }}")
+
+    text = (
+        step("end", "left = 'completed', right = 'completed'")
+        + step("left", "top = 'completed'")
+        + step("right", "top = 'completed'")
+        + step("top", "")
+    )
+
+    status, run = supervise(tmp_path, text)
+
+    started = names(run.find("job.started"))
+    assert (status, started[0], sorted(map(str, started[1:3])), started[3:]) == (
+        0,
+        "top",
+        ["left", "right"],
+        ["end"],
+    )
+
+
+@pytest.mark.slow
+def test_long_chain_of_short_jobs_is_done_soon(tmp_path: Path) -> None:
+    text = "".join(
+        f"[jobs.j{number}]\ncommand = ['true']\ntype = 'oneshot'\n"
+        + (f"depends_on = {{ j{number - 1} = 'completed' }}\n" if number else "")
+        for number in range(50)
+    )
+
+    status, run = supervise(tmp_path, text)
+
+    assert (status, names(run.find("job.exited"))) == (0, [f"j{number}" for number in range(50)])
+
+
+def test_dependency_that_fails_for_good_leaves_its_dependents_skipped(tmp_path: Path) -> None:
+    text = (
+        job("migrate", "exit 1", "type = 'oneshot'")
+        + job("web", SLEEP, "depends_on = { migrate = 'completed' }")
+        + job("proxy", SLEEP, "depends_on = { web = 'started' }")
+    )
+
+    status, run = supervise(tmp_path, text)
+
+    assert status == 1
+    assert [(event["job"], event["reason"]) for event in run.find("job.skipped")] == [
+        ("web", "migrate will not be completed: it is EXITED"),
+        ("proxy", "web will not be started: it is STOPPED"),
+    ]
+
+
+def test_line_that_comes_in_two_pieces_makes_a_job_ready_once(tmp_path: Path) -> None:
+    text = job(
+        "db",
+        f"printf 'now accept'; sleep 0.2; echo ing; {SLEEP}",
+        "ready = { log = 'now accepting$' }",
+    ) + job("web", SLEEP, "depends_on = { db = 'ready' }")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.started", job="web")
+        run.terminate()
+
+    order = [
+        (e["event"], e["job"]) for e in run.events if e["event"] in {"job.ready", "job.started"}
+    ]
+    assert order == [("job.started", "db"), ("job.ready", "db"), ("job.started", "web")]
+
+
+def test_dependents_of_a_job_that_ends_before_it_is_ready_are_skipped(tmp_path: Path) -> None:
+    text = job(
+        "db", "echo cannot; exit 1", "restart = 'never'\nready = { log = 'accepting' }"
+    ) + job("web", SLEEP, "depends_on = { db = 'ready' }")
+
+    status, run = supervise(tmp_path, text)
+
+    (exited,) = run.find("job.exited")
+    assert (status, names(run.find("job.skipped"))) == (1, ["web"])
+    assert exited["last_lines"] == ["cannot"]
+
+
+def test_job_that_is_not_ready_in_time_has_failed(tmp_path: Path) -> None:
+    keys = "ready = { log = 'never' }\nstart_timeout = '200ms'\nrestart = 'never'"
+
+    status, run = supervise(tmp_path, job("web", SLEEP, keys))
+
+    (exited,) = run.find("job.exited")
+    assert (status, exited["reason"]) == (1, "not ready after 0.2 s")
+
+
+# Reload
+
+
+def test_reload_touches_only_what_has_changed(tmp_path: Path) -> None:
+    same, old = job("same", SLEEP), job("old", SLEEP)
+
+    with open_supervisor(tmp_path, same + old + job("other", SLEEP)) as run:
+        run.wait_event("job.started", count=3)
+        run.rewrite(same + job("other", "sleep 2000") + job("new", SLEEP))
+        loaded = run.wait_event("config.loaded", count=2)
+        run.wait_event("job.started", job="new")
+        run.wait_event("job.started", job="other", count=2)
+        run.terminate()
+
+    assert (loaded["added"], loaded["changed"], loaded["removed"]) == (["new"], ["other"], ["old"])
+    assert len(run.find("job.started", job="same")) == 1
+    assert len(run.find("job.stopped", job="old")) == 1
+
+
+def test_reload_with_more_replicas_keeps_those_that_run(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, job("web", SLEEP, "replicas = 2")) as run:
+        run.wait_event("job.started", count=2)
+        run.rewrite(job("web", SLEEP, "replicas = 3"))
+        run.wait_event("job.started", count=3)
+        run.terminate()
+
+    assert sorted(map(str, names(run.find("job.started")))) == ["web-1", "web-2", "web-3"]
+
+
+def test_reload_of_the_same_file_changes_nothing(tmp_path: Path) -> None:
+    text = job("web", SLEEP)
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.started")
+        run.rewrite(text)
+        loaded = run.wait_event("config.loaded", count=2)
+        run.terminate()
+
+    assert (loaded["unchanged"], "changed" in loaded) == (1, False)
+    assert len(run.find("job.started")) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["garbage\0", "[jobs.web]\ncommand = []", ""], ids=["garbage", "mistake", "empty"]
+)
+def test_reload_of_a_file_that_cannot_be_meant_changes_nothing_and_says_why(
+    tmp_path: Path, text: str
+) -> None:
+    with open_supervisor(tmp_path, job("web", SLEEP)) as run:
+        run.wait_event("job.started")
+        run.rewrite(text)
+        rejected = run.wait_event("config.rejected")
+        run.send(signal.SIGQUIT)
+        state = run.wait_event("job.state", job="web")
+        run.terminate()
+
+    assert (state["state"], str(run.file) in rejected["mistakes"][0]) == ("RUNNING", True)
+
+
+def test_reload_of_a_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, job("web", SLEEP)) as run:
+        run.wait_event("job.started")
+        run.file.unlink()
+        run.send(signal.SIGHUP)
+        run.wait_event("config.rejected")
+        run.terminate()
+
+    assert len(run.find("job.started")) == 1
+
+
+def test_signal_to_open_logs_anew_harms_nobody(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, job("web", SLEEP)) as run:
+        run.wait_event("job.started")
+        run.send(signal.SIGUSR1)
+        run.wait_event("logs.reopened")
+
+        assert run.terminate() == 0
+
+
+# As an init
+
+
+@requires_commands("unshare")
+def test_orphans_are_reaped_in_a_pid_namespace_of_its_own(tmp_path: Path) -> None:
+    wrapper = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+    ]
+
+    with open_supervisor(tmp_path, job("web", "echo ready; exec sleep 1000"), wrapper) as run:
+        run.wait_line("web | ready")
+        run.process.kill()
+        run.wait_exit()
+
+    assert run.remarks == []
