@@ -20,8 +20,6 @@ from .probes import JobAccess, LogWatch, wait_dead, wait_ready
 from .relay import LineTail
 from .runs import TAIL_LINES, Means, Pipes, kill, start, wait_executed
 
-log = structlog.get_logger("mocker.jobs")
-
 # Seconds for output that nobody takes, of a job that is not to run again: it must not keep the
 # supervisor from ending. The same for what escaped from a job without a container of its own.
 _DRAIN_S = 2.0
@@ -69,7 +67,7 @@ class Job:
         self._changed = trio.Event()
         self._kill_asked = False
         self._patience = trio.CancelScope()
-        self._log = log.bind(job=config.name)
+        self._log = structlog.get_logger("mocker.jobs", job=config.name)
 
     def start(self) -> None:
         """Run it, if it does not run."""

@@ -6,13 +6,14 @@ are when its PID namespace is gone, because then nobody is left who could write.
 
 import os
 from collections.abc import Callable
+from errno import EAGAIN
 from functools import partial
 
 import attrs
 import structlog
 import trio
 
-from mocker.isolation import Container, ForkServer
+from mocker.isolation import Container, ContainerSpec, ForkServer
 
 from .config import JobConfig
 from .output import Output
@@ -34,11 +35,13 @@ class Means:
         server: Makes the containers.
         reaper: Collects them.
         output: Where their lines go.
+        starts: One at a time, as the server makes them: more threads would only wait for it.
     """
 
     server: ForkServer
     reaper: Reaper
     output: Output
+    starts: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
 
 class Pipes:
@@ -101,13 +104,24 @@ async def start(job: JobConfig, means: Means, pipes: Pipes) -> Container:
         OSError: The file for stdin cannot be opened.
         IsolationError: The container could not be made.
     """
+    stdin = -1
     try:
+        stdin = await _open_stdin(job.stdin)
         with means.reaper.starting():
-            # It takes milliseconds, or as long as the disk of the file for stdin.
-            container = await trio.to_thread.run_sync(_start, job, means.server, pipes.write_ends)
+            container = await trio.to_thread.run_sync(
+                _start,
+                means.server,
+                job.make_spec(),
+                [stdin, *pipes.write_ends],
+                limiter=means.starts,
+            )
             means.reaper.watch(container.pid)
+    except RuntimeError as error:  # what Python says where a thread is refused
+        raise OSError(EAGAIN, os.strerror(EAGAIN)) from error
     finally:
         close_all(pipes.write_ends)
+        if stdin >= 0:
+            os.close(stdin)
     return container
 
 
@@ -132,11 +146,19 @@ async def kill(job: JobConfig, container: Container) -> None:
     log.warning("job.killed", job=job.name, pid=container.pid, survivors=survivors)
 
 
-def _start(job: JobConfig, server: ForkServer, outputs: list[int]) -> Container:
+async def _open_stdin(path: str | None) -> int:
+    if path is None:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    # In a thread, for a disk may be slow, and not in that of the starts, which it would hold up.
+    return await trio.to_thread.run_sync(_open_for_reading, path)
+
+
+def _open_for_reading(path: str) -> int:
     # Not to wait for the other end of a FIFO; the command itself reads as usual.
-    stdin = os.open(job.stdin or os.devnull, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        os.set_blocking(stdin, True)
-        return server.start(job.make_spec(), stdin=stdin, stdout=outputs[0], stderr=outputs[1])
-    finally:
-        os.close(stdin)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(fd, True)
+    return fd
+
+
+def _start(server: ForkServer, spec: ContainerSpec, stdio: list[int]) -> Container:
+    return server.start(spec, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2])

@@ -1,6 +1,7 @@
 """A file's jobs in an event loop: what surrounds them, and how it all ends."""
 
 import os
+import resource
 from collections.abc import Callable
 from functools import partial
 
@@ -35,6 +36,7 @@ def supervise_file(path: str, server: ForkServer, tell: Callable[[str], None]) -
         tell: Says why nothing was started.
     """
     env = dict(os.environ)
+    _allow_many_descriptors()
     try:
         config = load_config(path, env)
         with hold_name(config.name, find_runtime_directory(env, os.geteuid())):
@@ -79,3 +81,9 @@ async def _watch_server(server: ForkServer, reaper: Reaper, supervisor: Supervis
     await reaper.wait(server.pid)
     log.error("fork_server.exited", pid=server.pid)
     supervisor.end("the fork server is gone", _SERVER_GONE)
+
+
+def _allow_many_descriptors() -> None:
+    """Raise the soft limit, as each job takes a handful; what the jobs inherit stays as it was."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
