@@ -221,7 +221,7 @@ class Job:
                 self._become(lifecycle.fail_start(self.life, reason))
                 return
             self._log.info("job.ready", pid=access.container.pid)
-        self._become(lifecycle.become_ready(self.life))
+        self._become(lifecycle.become_ready(self.life, trio.current_time()))
         if config.alive is not None:
             reason = await wait_dead(config.alive, access)
             self._become(lifecycle.find_dead(self.life, reason))
@@ -258,7 +258,7 @@ class Job:
             return
         if before.reason:
             facts["reason"] = before.reason
-        if not before.ready:
+        if before.ready_at is None:
             facts |= _decode(tail)  # it failed to start
         if status.code in self.config.success_codes and not before.reason:
             self._log.info("job.exited", **facts)

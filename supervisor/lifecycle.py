@@ -65,7 +65,7 @@ class Life:
         retry_at: When the wait is over; BACKOFF alone.
         failures: When the runs ended that count against `give_up`.
         after: What follows; STOPPING alone.
-        ready: Whether the present run, or the last one, was ready at some time.
+        ready_at: When the present run, or the last one, became ready; None if it did not.
         succeeded: Whether it ended well, of a job at rest; None if it did not end on its own.
         final: Whether no further run may follow, because the supervisor is stopping.
     """
@@ -78,7 +78,7 @@ class Life:
     retry_at: float = 0.0
     failures: tuple[float, ...] = ()
     after: After = After.REST
-    ready: bool = False
+    ready_at: float | None = None
     succeeded: bool | None = None
     final: bool = False
 
@@ -134,11 +134,11 @@ def execute(life: Life, now: float) -> Life:
     return attrs.evolve(life, began=now)
 
 
-def become_ready(life: Life) -> Life:
+def become_ready(life: Life, now: float) -> Life:
     """The run is ready, which it is once executed if nobody asks it."""
     if life.state is not State.STARTING:
         return life
-    return attrs.evolve(life, state=State.RUNNING, ready=True)
+    return attrs.evolve(life, state=State.RUNNING, ready_at=now)
 
 
 def fail_start(life: Life, reason: str) -> Life:
@@ -205,7 +205,9 @@ def meets(life: Life, condition: str) -> bool | None:
         case "started":
             met = life.began is not None and life.state not in {State.STOPPED, State.FATAL}
         case "ready":
-            met = life.state is State.RUNNING or (life.ready and life.succeeded is True)
+            met = life.state is State.RUNNING or (
+                life.ready_at is not None and life.succeeded is True
+            )
         case "completed":
             met = life.succeeded is True
         case _:
@@ -219,7 +221,8 @@ def _back_off(life: Life, job: JobConfig, now: float, chance: float, *, failed: 
     """Choose when the next run begins, or give the job up."""
     backoff = job.backoff
     delay, failures = life.delay, life.failures
-    if life.began is not None and now - life.began >= max(backoff.reset_after, delay or 0.0):
+    # Not from its beginning: a run that takes long and never gets ready is no good sign.
+    if life.ready_at is not None and now - life.ready_at >= max(backoff.reset_after, delay or 0.0):
         delay, failures = None, ()
     if failed:
         failures = (*failures, now)
@@ -249,5 +252,5 @@ def _give_up(life: Life, reason: str) -> Life:
 
 def _begin(life: Life, attempt: int) -> Life:
     return attrs.evolve(
-        life, state=State.STARTING, reason="", attempt=attempt, began=None, ready=False
+        life, state=State.STARTING, reason="", attempt=attempt, began=None, ready_at=None
     )

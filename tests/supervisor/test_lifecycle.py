@@ -23,7 +23,7 @@ NOT_FOUND = ExitStatus(code=127)
 STOPPED = Life()
 STARTING = lifecycle.ask_start(STOPPED)
 EXECUTED = lifecycle.execute(STARTING, 0.0)
-RUNNING = lifecycle.become_ready(EXECUTED)
+RUNNING = lifecycle.become_ready(EXECUTED, 0.0)
 
 
 def job(**fields: object) -> JobConfig:
@@ -46,7 +46,7 @@ def end(
 def run_again(life: Life, rules: JobConfig, uptime: float = 0.0) -> Life:
     """Let the wait pass, and the next run fail after so many seconds."""
     begun = lifecycle.execute(lifecycle.end_wait(life), life.retry_at)
-    return end(lifecycle.become_ready(begun), rules, at=life.retry_at + uptime)
+    return end(lifecycle.become_ready(begun, life.retry_at), rules, at=life.retry_at + uptime)
 
 
 def fail_times(rules: JobConfig, count: int, uptime: float = 0.0) -> list[Life]:
@@ -226,6 +226,14 @@ def test_counters_start_anew_after_a_long_run() -> None:
     assert [twice.delay, run_again(twice, rules, uptime=0.55).delay] == [0.01, 0.001]
 
 
+def test_run_that_never_gets_ready_is_no_long_run() -> None:
+    rules = job(give_up=GiveUp(2, 1000))
+    once = end(EXECUTED, rules, at=60)
+    again = lifecycle.execute(lifecycle.end_wait(once), 61)
+
+    assert end(again, rules, at=121).state is State.FATAL
+
+
 def test_run_must_be_longer_than_the_wait_before_it_to_count_as_long() -> None:
     rules = job(backoff=Backoff(initial=20, factor=2, max=60, reset_after=10))
     once = end(RUNNING, rules)
@@ -292,7 +300,7 @@ def test_manual_stops_and_starts_do_not_count() -> None:
     rules = job(give_up=GiveUp(2, 60))
     life = end(RUNNING, rules)
     for _ in range(5):
-        running = lifecycle.become_ready(lifecycle.execute(lifecycle.ask_start(life), 0.0))
+        running = lifecycle.become_ready(lifecycle.execute(lifecycle.ask_start(life), 0.0), 0.0)
         life = end(lifecycle.ask_stop(running), rules)
 
     assert lifecycle.ask_start(life).failures == ()
@@ -327,7 +335,7 @@ def test_run_is_found_dead_only_while_it_runs(life: Life) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lifecycle.become_ready,
+        lambda life: lifecycle.become_ready(life, 0.0),
         lambda life: lifecycle.fail_start(life, "late"),
         lambda life: lifecycle.skip(life, "db is gone"),
     ],
@@ -413,7 +421,7 @@ happenings: Sequence[Change] = (
     lifecycle.ask_start,
     lifecycle.ask_stop,
     lifecycle.ask_restart,
-    lifecycle.become_ready,
+    lambda life: lifecycle.become_ready(life, 1.0),
     lifecycle.end_wait,
     lambda life: lifecycle.execute(life, 1.0) if life.state is State.STARTING else life,
     lambda life: lifecycle.fail_start(life, "late"),
