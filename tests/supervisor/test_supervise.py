@@ -1,0 +1,328 @@
+"""All jobs together, in this process; `end_to_end` has the command."""
+
+import signal
+from collections.abc import Iterator
+
+import attrs
+import pytest
+import trio
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+from trio.testing import MockClock
+
+from mocker.supervisor.config import Backoff, GiveUp, JobConfig, SupervisorConfig
+from mocker.supervisor.errors import ConfigError
+from mocker.supervisor.lifecycle import State
+from mocker.supervisor.runs import Means
+from mocker.supervisor.supervise import Supervisor
+from tests.requirements import requires_busybox, requires_user_namespaces
+from tests.supervisor.job_world import configure, make_means, reach, surroundings, wait_for_line
+
+pytestmark = [requires_user_namespaces, requires_busybox]
+
+SLEEP = "exec sleep 1000"
+STUBBORN = "trap '' TERM; echo ready; while :; do sleep 1000; done"
+
+
+@pytest.fixture
+def means() -> Iterator[Means]:
+    with make_means() as means:
+        yield means
+
+
+class Run:
+    """A supervisor that runs while a test looks at it.
+
+    Attributes:
+        supervisor: The one.
+        file: What a reload finds; a ConfigError is raised.
+        status: What it ended with.
+    """
+
+    def __init__(self, means: Means, *jobs: JobConfig, stop_timeout: float = 60) -> None:
+        self.file: SupervisorConfig | ConfigError = SupervisorConfig(
+            path="/jobs.toml",
+            name="jobs",
+            stop_timeout=stop_timeout,
+            jobs={job.name: job for job in jobs},
+        )
+        self.supervisor = Supervisor(self.file, means, self.load)
+        self.status: int | None = None
+        self._means = means
+        self._send, self._receive = trio.open_memory_channel[int](10)
+
+    def load(self) -> SupervisorConfig:
+        if isinstance(self.file, ConfigError):
+            raise self.file
+        return self.file
+
+    def rewrite(self, *jobs: JobConfig) -> None:
+        """Change the file and ask for a reload."""
+        assert isinstance(self.file, SupervisorConfig)
+        self.file = attrs.evolve(self.file, jobs={job.name: job for job in jobs})
+        self.send(signal.SIGHUP)
+
+    def send(self, number: int) -> None:
+        self._send.send_nowait(number)
+
+    async def be(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run to the end."""
+        async with surroundings(self._means):
+            task_status.started()
+            self.status = await self.supervisor.run(self._receive)
+        await self._receive.aclose()
+        await self._send.aclose()
+
+    async def reach(self, name: str, *states: State) -> None:
+        while name not in self.supervisor.jobs:
+            await trio.lowlevel.checkpoint()
+        await reach(self.supervisor.jobs[name], *states)
+
+
+def told(events: list[EventDict], name: str) -> list[object]:
+    """Return the jobs of all events of a name."""
+    return [event.get("job") for event in events if event["event"] == name]
+
+
+async def test_jobs_that_end_well_end_it_with_0(means: Means) -> None:
+    run = Run(means, configure("exit 0", name="one"), configure("exit 0", name="two"))
+
+    await run.be()
+
+    assert run.status == 0
+
+
+async def test_file_without_jobs_ends_at_once(means: Means) -> None:
+    run = Run(means)
+
+    await run.be()
+
+    assert run.status == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"restart": "never"},
+        {"give_up": GiveUp(2, 60)},
+        {"permanent_codes": frozenset({1})},
+        {"kind": "oneshot", "restart": "never"},
+    ],
+    ids=str,
+)
+async def test_job_that_fails_for_good_makes_the_status_1(
+    means: Means, fields: dict[str, object], autojump_clock: MockClock
+) -> None:
+    run = Run(means, configure("exit 1", **fields))
+
+    await run.be()
+
+    assert run.status == 1
+
+
+async def test_critical_job_ends_everything_with_its_status(means: Means) -> None:
+    critical = configure("exit 5", name="main", critical=True, restart="never")
+    run = Run(means, critical, configure(SLEEP, name="other"))
+
+    await run.be()
+
+    assert (run.status, run.supervisor.jobs["other"].life.state) == (5, State.STOPPED)
+
+
+async def test_critical_job_that_is_skipped_ends_everything_with_1(means: Means) -> None:
+    run = Run(
+        means,
+        configure("exit 1", name="db", restart="never"),
+        configure(SLEEP, name="main", critical=True, depends_on={"db": "completed"}),
+        configure(SLEEP, name="other"),
+    )
+
+    await run.be()
+
+    assert run.status == 1
+
+
+async def test_scheduled_job_keeps_it_alive_and_is_not_run_at_the_start(
+    means: Means, autojump_clock: MockClock
+) -> None:
+    run = Run(means, configure("exit 0", kind="oneshot", schedule="0 0 1 1 *"))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await trio.sleep(3600)
+        state = run.supervisor.jobs["web"].life.state
+        run.send(signal.SIGTERM)
+
+    assert (state, run.status) == (State.STOPPED, 0)
+
+
+async def test_dependent_of_a_scheduled_job_waits_for_it(
+    means: Means, autojump_clock: MockClock
+) -> None:
+    run = Run(
+        means,
+        configure("exit 0", name="backup", kind="oneshot", schedule="* * * * * *"),
+        configure(
+            "exit 7", name="web", critical=True, depends_on={"backup": "completed"}, restart="never"
+        ),
+    )
+
+    await run.be()
+
+    assert run.status == 7
+
+
+async def test_wait_before_a_run_does_not_hold_up_a_stop(
+    means: Means, autojump_clock: MockClock
+) -> None:
+    run = Run(means, configure("exit 1", backoff=Backoff(initial=3600, max=3600)))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.BACKOFF)
+        asked = trio.current_time()
+        run.send(signal.SIGTERM)
+
+    assert (run.status, trio.current_time() - asked < 1) == (0, True)
+
+
+async def test_everything_is_killed_when_the_stop_takes_too_long(
+    means: Means, autojump_clock: MockClock
+) -> None:
+    stubborn = configure(STUBBORN, grace=3600.0, **wait_for_line("ready"))
+    run = Run(means, stubborn, stop_timeout=600)
+
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run.be)
+            await run.reach("web", State.RUNNING)
+            run.send(signal.SIGTERM)
+
+    assert run.status == 1
+    assert [e["jobs"] for e in events if e["event"] == "supervisor.stop_timed_out"] == [["web"]]
+
+
+async def test_who_holds_the_stop_is_told(means: Means, autojump_clock: MockClock) -> None:
+    run = Run(means, configure(STUBBORN, grace=10.0, **wait_for_line("ready")))
+
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run.be)
+            await run.reach("web", State.RUNNING)
+            run.send(signal.SIGTERM)
+
+    left = [event["killed_in_s"] for event in events if event["event"] == "supervisor.waiting"]
+    assert left[:3] == pytest.approx([7, 4, 1], abs=0.5)
+
+
+async def test_second_signal_kills_at_once(means: Means) -> None:
+    run = Run(means, configure(STUBBORN, grace=3600.0, **wait_for_line("ready")))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.RUNNING)
+        run.send(signal.SIGTERM)
+        run.send(signal.SIGTERM)
+
+    assert run.status == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_signal_that_comes_before_the_first_job_is_followed(means: Means, count: int) -> None:
+    run = Run(means, configure(SLEEP))
+    for _ in range(count):
+        run.send(signal.SIGTERM)
+
+    await run.be()
+
+    assert run.status == count - 1
+
+
+async def test_reload_replaces_what_has_changed(means: Means) -> None:
+    run = Run(means, configure(SLEEP, name="same"), configure(SLEEP, name="old"))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("same", State.RUNNING)
+        pid = run.supervisor.jobs["same"].pid
+        run.rewrite(configure(SLEEP, name="same"), configure(SLEEP, name="new"))
+        await run.reach("new", State.RUNNING)
+        names = list(run.supervisor.jobs)
+        same = run.supervisor.jobs["same"].pid == pid
+        run.send(signal.SIGTERM)
+
+    assert (names, same, run.status) == (["same", "new"], True, 0)
+
+
+async def test_reload_that_leaves_nothing_to_run_ends_it(means: Means) -> None:
+    run = Run(means, configure(SLEEP))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.RUNNING)
+        run.rewrite()
+
+    assert run.status == 0
+
+
+async def test_reload_gives_a_job_its_new_schedule(means: Means, autojump_clock: MockClock) -> None:
+    run = Run(means, configure(SLEEP, kind="oneshot", schedule="0 0 1 1 *"))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        run.rewrite(configure("exit 9", critical=True, restart="never"))
+
+    assert run.status == 9
+
+
+async def test_file_that_cannot_be_meant_changes_nothing(means: Means) -> None:
+    run = Run(means, configure(SLEEP))
+
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run.be)
+            await run.reach("web", State.RUNNING)
+            run.file = ConfigError(["/jobs.toml:1: unknown key"])
+            run.send(signal.SIGHUP)
+            while not told(events, "config.rejected"):
+                await trio.lowlevel.checkpoint()
+            state = run.supervisor.jobs["web"].life.state
+            run.send(signal.SIGTERM)
+
+    assert state is State.RUNNING
+
+
+async def test_stop_interrupts_a_reload(means: Means) -> None:
+    stubborn = configure(STUBBORN, grace=3600.0, **wait_for_line("ready"))
+    run = Run(means, stubborn)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.RUNNING)
+        run.rewrite(configure(SLEEP, name="new"))
+        await run.reach("web", State.STOPPING)
+        run.send(signal.SIGTERM)
+        run.send(signal.SIGTERM)
+
+    assert (run.status, list(run.supervisor.jobs)) == (1, ["web"])
+
+
+async def test_states_of_all_jobs_are_told(means: Means) -> None:
+    run = Run(
+        means,
+        configure(SLEEP, name="web"),
+        configure("exit 1", name="db", restart="never"),
+        configure("exit 1", name="cache", backoff=Backoff(initial=3600, max=3600)),
+    )
+
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run.be)
+            await run.reach("web", State.RUNNING)
+            await run.reach("db", State.EXITED)
+            await run.reach("cache", State.BACKOFF)
+            run.send(signal.SIGQUIT)
+            run.send(signal.SIGTERM)
+
+    states = {e["job"]: e["state"] for e in events if e["event"] == "job.state"}
+    assert states == {"web": "RUNNING", "db": "EXITED", "cache": "BACKOFF"}
