@@ -24,10 +24,10 @@ signals:
   QUIT       tell the state of each job
 
 exit status:
-  0    nothing is left to run and all went well, or a signal stopped everything in order
-  1    a job was given up, or stopping had to be forced
-  2    the file or the command line cannot be meant; nothing was started
-  other  that of a critical job
+  0  all went well and nothing is left to run, or a signal stopped all in order
+  1  some job failed for good, or stopping had to be forced
+  2  the file or the command line cannot be meant; nothing was started
+  that of a critical job, if one ended
 """
 _WRONG_USAGE = 2
 _CANNOT_RUN = 1

@@ -36,11 +36,11 @@ class Supervised:
         self.events: list[Event] = []
         self.remarks: list[str] = []
         self._news = threading.Condition()
-        assert process.stdout is not None
-        assert process.stderr is not None
+        streams = [(process.stdout, self.lines.append), (process.stderr, self._add_event)]
         self._readers = [
-            threading.Thread(target=self._read, args=(process.stdout, self.lines.append)),
-            threading.Thread(target=self._read, args=(process.stderr, self._add_event)),
+            threading.Thread(target=self._read, args=(stream, add))
+            for stream, add in streams
+            if stream is not None
         ]
         for reader in self._readers:
             reader.start()
@@ -111,7 +111,7 @@ Supervise = Callable[..., Any]
 
 @contextmanager
 def open_supervisor(
-    directory: Path, text: str, wrapper: Sequence[str] = ()
+    directory: Path, text: str, wrapper: Sequence[str] = (), stdout: int = subprocess.PIPE
 ) -> Iterator[Supervised]:
     """Run `mocker-supervise` on a file with this text; kill it on the way out.
 
@@ -119,13 +119,14 @@ def open_supervisor(
         directory: For the file, and for what the supervisor keeps.
         text: TOML.
         wrapper: A command to run it in.
+        stdout: A descriptor for the lines of the jobs, instead of the list of them.
     """
     file = directory / "jobs.toml"
     file.write_text(text)
     process = subprocess.Popen(
         [*DEFAULT_SIGNALS, *wrapper, MOCKER_SUPERVISE, file],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",

@@ -11,7 +11,12 @@ import pytest
 
 from tests.end_to_end.processes import find_descendants, wait_until, watch
 from tests.end_to_end.supervised import MOCKER_SUPERVISE, open_supervisor, supervise
-from tests.requirements import requires_busybox, requires_commands, requires_user_namespaces
+from tests.requirements import (
+    requires_busybox,
+    requires_commands,
+    requires_root,
+    requires_user_namespaces,
+)
 
 pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]
 
@@ -578,20 +583,25 @@ def test_signal_to_open_logs_anew_harms_nobody(tmp_path: Path) -> None:
 
 
 @requires_commands("unshare")
-def test_orphans_are_reaped_in_a_pid_namespace_of_its_own(tmp_path: Path) -> None:
-    wrapper = [
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "--pid",
-        "--fork",
-        "--mount-proc",
-        "--kill-child",
-    ]
+@requires_root
+def test_as_the_init_of_a_pid_namespace_it_reaps_what_it_never_started(tmp_path: Path) -> None:
+    orphans = "for i in 1 2 3; do (sleep 0.5 &); done"
+    wrapper = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
-    with open_supervisor(tmp_path, job("web", "echo ready; exec sleep 1000"), wrapper) as run:
-        run.wait_line("web | ready")
-        run.process.kill()
-        run.wait_exit()
+    with open_supervisor(
+        tmp_path, job("web", SLEEP), [*wrapper, "sh", "-c", f'{orphans}; exec "$@"', "sh"]
+    ) as run:
+        run.wait_event("orphan.reaped", count=3)
+        inside = find_descendants(run.process.pid)[0]
+        os.kill(inside, signal.SIGTERM)
 
-    assert run.remarks == []
+        assert run.wait_exit() == 0
+
+
+def test_as_a_subreaper_it_reaps_what_it_never_started(tmp_path: Path) -> None:
+    orphan = '(sleep 0.5; :) & exec "$@"'
+
+    with open_supervisor(tmp_path, job("web", SLEEP), ["sh", "-c", orphan, "sh"]) as run:
+        run.wait_event("orphan.reaped", exit_code=0)
+
+        assert run.terminate() == 0

@@ -1,0 +1,119 @@
+"""Everything around the jobs of a file, in a process of its own: it becomes a subreaper."""
+
+import fcntl
+import os
+import resource
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.processes import find_descendants, wait_until
+from tests.end_to_end.supervised import open_supervisor, supervise
+from tests.requirements import requires_busybox, requires_user_namespaces
+
+pytestmark = [requires_user_namespaces, requires_busybox]
+
+SLEEP = "[jobs.web]\ncommand = ['sleep', '1000']\n"
+
+
+def test_file_is_told_when_it_is_loaded(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, SLEEP) as run:
+        loaded = run.wait_event("config.loaded")
+        run.terminate()
+
+    assert (loaded["path"], loaded["jobs"]) == (str(run.file), 1)
+
+
+def test_end_is_the_last_that_is_told(tmp_path: Path) -> None:
+    status, run = supervise(tmp_path, "[jobs.web]\ncommand = ['true']\n")
+
+    assert (run.events[-1]["event"], run.events[-1]["exit_code"]) == ("supervisor.stopped", status)
+
+
+def test_end_of_the_fork_server_ends_everything(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, SLEEP) as run:
+        started = run.wait_event("job.started")
+        (server,) = set(find_children(run.process.pid)) - {started["pid"]}
+        os.kill(server, signal.SIGKILL)
+
+        status = run.wait_exit()
+
+    assert (status, bool(run.find("fork_server.exited"))) == (1, True)
+    assert run.find("job.stopped", job="web")
+
+
+def find_children(pid: int) -> list[int]:
+    below = find_descendants(pid)
+    return [child for child in below if read_parent(child) == pid]
+
+
+def read_parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_many_descriptors_are_allowed_to_it_and_not_to_its_jobs(tmp_path: Path) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = "[jobs.web]\ncommand = ['sh', '-c', 'ulimit -n; exec sleep 1000']\n"
+
+    with open_supervisor(tmp_path, text, ["prlimit", f"--nofile=200:{hard}"]) as run:
+        run.wait_line("web | 200")
+        limits = Path(f"/proc/{run.process.pid}/limits").read_text()
+        run.terminate()
+
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    assert line.split()[3] == str(hard)
+
+
+@pytest.mark.slow
+def test_output_that_nobody_takes_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+    text = "[jobs.web]\ncommand = ['yes']\n"
+    read_end, write_end = os.pipe()
+    try:
+        with open_supervisor(tmp_path, text, stdout=write_end) as run:
+            os.close(write_end)
+            run.wait_event("job.started")
+            assert wait_until(lambda: is_full(read_end))
+
+            status = run.terminate()
+    finally:
+        os.close(read_end)
+
+    assert status == 0
+
+
+def is_full(read_end: int) -> bool:
+    """Tell whether a pipe holds all it can."""
+    size = int.from_bytes(fcntl.ioctl(read_end, termios.FIONREAD, bytes(4)), sys.byteorder)
+    return size >= fcntl.fcntl(read_end, fcntl.F_GETPIPE_SZ)
+
+
+def test_reader_that_goes_away_harms_nobody(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    text = "[jobs.web]\ncommand = ['yes']\n"
+
+    with open_supervisor(tmp_path, text, stdout=write_end) as run:
+        os.close(write_end)
+        run.wait_event("job.started")
+        os.close(read_end)
+        run.send(signal.SIGQUIT)
+        state = run.wait_event("job.state")
+        status = run.terminate()
+
+    assert (state["state"], status) == ("RUNNING", 0)
+
+
+def test_descriptors_that_the_caller_closed_are_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text("[jobs.web]\ncommand = ['true']\n")
+    command = Path(sys.executable).with_name("mocker-supervise")
+
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", command, tmp_path / "jobs.toml"],
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+        check=False,
+    )
+
+    assert result.returncode == 0
