@@ -1,5 +1,7 @@
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -44,21 +46,29 @@ def test_many_processes_are_cut() -> None:
     assert len(commands_in(spec)) == 50
 
 
-def test_pid_is_that_of_the_host() -> None:
-    with subprocess.Popen(["sleep", "1000"]) as child:
+@contextmanager
+def child(*arguments: str) -> Iterator[int]:
+    """Run a shell with these arguments on the host, and provide its pid once it runs."""
+    command = ["sh", "-c", "echo; read -r _", "sh", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         try:
-            assert f"{child.pid} sleep 1000" in list_survivors(os.getpid())
+            yield process.pid
         finally:
-            child.kill()
+            process.kill()
+
+
+def test_pid_is_that_of_the_host() -> None:
+    with child("word") as pid:
+        assert f"{pid} sh -c echo; read -r _ sh word" in list_survivors(os.getpid())
 
 
 def test_long_command_line_is_cut() -> None:
-    with subprocess.Popen(["tail", "-f", "/dev/null", *["/dev/null"] * 50]) as child:
-        try:
-            (line,) = [text for text in list_survivors(os.getpid()) if str(child.pid) in text]
-            assert len(line) <= 200 + len(f"{child.pid} ")
-        finally:
-            child.kill()
+    with child(*["word"] * 100) as pid:
+        (line,) = [text for text in list_survivors(os.getpid()) if text.startswith(f"{pid} ")]
+
+    assert len(line) <= len(f"{pid} ") + 200
 
 
 def test_nobody_is_below_a_process_that_is_gone() -> None:
