@@ -4,11 +4,10 @@ Works from any program with one thread, and needs no event loop: a container has
 wait on for those that have one.
 """
 
+import _signal as signal
 import os
 import select
-import signal
 import time
-from types import TracebackType
 
 from .errors import SetupError
 from .exit_status import ExitStatus
@@ -174,12 +173,7 @@ class Container:
     def __enter__(self) -> "Container":
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _signal_init(self, number: int) -> None:

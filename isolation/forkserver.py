@@ -17,17 +17,17 @@ is its length in eight bytes and that much JSON, the descriptors travel with the
 Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
 """
 
+import _signal as signal
+import _socket as socket
 import gc
 import os
-import signal
-import socket
+from _collections_abc import Sequence
 from _thread import allocate_lock
-from collections.abc import Sequence
-from types import ModuleType, TracebackType
+from types import ModuleType
 
 from .container import Container
 from .errors import ForkServerError, IsolationError, SetupError
-from .handshake import receive_with_fds
+from .handshake import receive_with_fds, send_with_fds
 from .hints import explain
 from .launch import Launch, above_stdio, check_one_thread, check_open, launch
 from .plan import make_plan
@@ -135,12 +135,7 @@ class ForkServer:
     def __enter__(self) -> "ForkServer":
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -206,7 +201,7 @@ def _load_json() -> ModuleType:
 def _send(peer: socket.socket, text: bytes, fds: Sequence[int] = ()) -> None:
     head = len(text).to_bytes(_LENGTH, "big")
     if fds:
-        socket.send_fds(peer, [head], list(fds))
+        send_with_fds(peer, head, fds)
     else:
         peer.sendall(head)
     peer.sendall(text)

@@ -21,9 +21,10 @@ forked. The control socket keeps messages apart (SOCK_SEQPACKET) and carries des
 also how each side notices that the other is gone.
 """
 
+import _socket as socket
 import os
-import socket
 import struct
+from _collections_abc import Sequence
 from errno import ECONNRESET
 
 from .errors import CommandError, IsolationError, SetupError
@@ -35,17 +36,17 @@ _QUIETLY = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 _GO = b"go"
 _TREES = b"trees"
 _TERMINAL = b"terminal"
-_READY = "ready"
+READY = b"ready"
 
 _FD = struct.Struct("i")
 _MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
-_MAX_MESSAGE = 2**16  # bytes; a failure with two paths and what newuidmap said fits
+MAX_FAILURE = 2**14  # bytes; two paths, or what newuidmap said, and more
 
 
 def send_go(control: socket.socket, trees: list[int]) -> None:
     """Tell the init to begin, with the trees of the host that it is to attach."""
     for start in range(0, len(trees), _MAX_FDS):
-        socket.send_fds(control, [_TREES], trees[start : start + _MAX_FDS])
+        send_with_fds(control, _TREES, trees[start : start + _MAX_FDS])
     control.send(_GO)
 
 
@@ -66,14 +67,24 @@ def receive_go(control: socket.socket) -> list[int]:
     """
     trees: list[int] = []
     while True:
-        message, fds = receive_with_fds(control, _MAX_MESSAGE, _MAX_FDS)
+        message, fds = receive_with_fds(control, MAX_FAILURE, _MAX_FDS)
         trees += fds
-        if message == _GO:
-            return trees
-        if not message:
-            raise EOFError
         if message != _TREES:
-            raise _parse_failure(message)
+            check_go(message)
+            return trees
+
+
+def check_go(message: bytes) -> None:
+    """Return if the parent said "go".
+
+    Raises:
+        EOFError: It is gone.
+        IsolationError: It could not do its part.
+    """
+    if not message:
+        raise EOFError
+    if message != _GO:
+        raise _parse_failure(message)
 
 
 def send_failure(report: int, error: IsolationError) -> None:
@@ -84,19 +95,14 @@ def send_failure(report: int, error: IsolationError) -> None:
 def receive_failure(report: int) -> IsolationError | None:
     """Wait until the command is executed (None), or until something failed (why)."""
     chunks = []
-    while chunk := os.read(report, _MAX_MESSAGE):
+    while chunk := os.read(report, MAX_FAILURE):
         chunks.append(chunk)
     return _parse_failure(b"".join(chunks)) if chunks else None
 
 
-def send_ready(control: socket.socket) -> None:
-    """Tell the parent that the init has done its part, before it lets go of the report."""
-    _send_quietly(control, _READY)
-
-
 def receive_ready(control: socket.socket) -> bool:
     """Tell whether the report ended because the command is executed, not because the init died."""
-    return receive_message(control) == _READY.encode()
+    return receive_message(control) == READY
 
 
 def send_exit(control: socket.socket, status: ExitStatus) -> None:
@@ -142,7 +148,7 @@ def receive_message(control: socket.socket) -> bytes:
     A socket whose other end was killed with something unread says ECONNRESET once.
     """
     try:
-        return control.recv(_MAX_MESSAGE, socket.MSG_DONTWAIT)
+        return control.recv(MAX_FAILURE, socket.MSG_DONTWAIT)
     except BlockingIOError:
         return b""
     except OSError as error:
@@ -153,15 +159,21 @@ def receive_message(control: socket.socket) -> bytes:
 
 def send_terminal(control: socket.socket, master: int) -> None:
     """Hand the parent its side of the container's terminal."""
-    socket.send_fds(control, [_TERMINAL], [master])
+    send_with_fds(control, _TERMINAL, [master])
 
 
 def receive_terminal(control: socket.socket) -> int:
     """Return the parent's side of the container's terminal; it is there once the command is."""
-    _, fds = receive_with_fds(control, _MAX_MESSAGE, 1)
+    _, fds = receive_with_fds(control, MAX_FAILURE, 1)
     if not fds:
         raise SetupError("open a terminal", hint="the init ended first")
     return fds[0]
+
+
+def send_with_fds(peer: socket.socket, message: bytes, fds: Sequence[int]) -> None:
+    """Send a message and descriptors, which travel with its first byte."""
+    data = b"".join(map(_FD.pack, fds))
+    peer.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, data)])
 
 
 def receive_with_fds(peer: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:

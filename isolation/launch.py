@@ -5,11 +5,11 @@ goes on in `init`. Everything that takes rights which only the parent has is don
 and the ID-mapped clones of directories that root's containers see.
 """
 
+import _signal as signal
+import _socket as socket
 import fcntl
 import os
-import signal
-import socket
-from collections.abc import Iterable, Sequence
+from _collections_abc import Iterable, Sequence
 from errno import EINVAL
 
 from .errors import SetupError
@@ -19,6 +19,7 @@ from .mounts import open_source
 from .namespaces import namespace_flags
 from .plan import Plan
 from .privileges import own_pipes
+from .program import Program
 from .syscalls import ALL_SIGNALS, CLONE_PARENT, clone3, sigprocmask
 from .user_mapping import UserMapping, write_user_mapping
 
@@ -65,15 +66,16 @@ def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch
     check_one_thread()
     check_open(stdio)
     control, remote, report, remote_report = _open_channels()
+    # The control's own end, held open in the init, would never tell that the parent died.
+    not_its = control.fileno(), report
+    program = Program(plan, remote, remote_report, stdio, not_its)
     flags = sum(namespace_flags(plan.spec).values()) | (CLONE_PARENT if sibling else 0)
     # A signal that arrives between clone and the init's own mask would run the caller's handlers.
     mask = sigprocmask(signal.SIG_BLOCK, ALL_SIGNALS)
     try:
         pid, pidfd = clone3(flags, 0 if sibling else signal.SIGCHLD)
         if pid == 0:
-            control.close()  # held open here, its other end would never tell that the parent died
-            os.close(report)
-            run_init(plan, remote, remote_report, stdio)
+            run_init(program)
     except OSError as error:
         control.close()
         os.close(report)
@@ -101,7 +103,7 @@ def check_one_thread() -> None:
         SetupError: A lock that another thread holds would never be released in the child.
     """
     try:
-        threads = len(os.listdir("/proc/self/task"))
+        threads = os.stat("/proc/self/task").st_nlink - 2  # a directory for each
     except OSError as error:
         hint = "mount proc on /proc"
         raise SetupError("count threads", error.errno or 0, "/proc/self/task", hint) from error
@@ -179,7 +181,7 @@ def _open_channels() -> tuple[socket.socket, socket.socket, int, int]:
     fds: list[int] = []
     try:
         fds += os.pipe2(os.O_CLOEXEC)
-        fds += (end.detach() for end in socket.socketpair(type=socket.SOCK_SEQPACKET))
+        fds += (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         for index, fd in enumerate(fds):
             fds[index] = above_stdio(fd)
     except OSError as error:

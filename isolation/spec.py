@@ -6,8 +6,8 @@ raises SpecError here; whatever depends on the host is found out when the contai
 """
 
 import resource
-from collections.abc import Iterable, Mapping
-from signal import SIGCHLD, SIGKILL, SIGSTOP, SIGTERM, valid_signals
+from _collections_abc import Iterable, Mapping
+from _signal import SIGCHLD, SIGKILL, SIGSTOP, SIGTERM, valid_signals
 
 from .errors import SpecError
 

@@ -15,8 +15,7 @@ number 424 on, Linux gives a call the same number on every architecture (alpha a
 
 import ctypes
 import os
-from collections.abc import Mapping
-from errno import ENOSYS, EPERM
+from _collections_abc import Iterable, Mapping, Sequence
 
 CLONE_PIDFD = 0x1000
 CLONE_PARENT = 0x8000
@@ -60,8 +59,12 @@ FSCONFIG_CMD_CREATE = 6
 
 CLOSE_RANGE_CLOEXEC = 4
 
+STATX_INO = 0x100
+STATX_SIZE = 256  # bytes of struct statx
+
 ALL_SIGNALS = 2**64 - 1
 NO_SIGNALS = 0
+SIG_SETMASK = 2
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -72,28 +75,28 @@ PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
-_OPEN_TREE = 428
-_MOVE_MOUNT = 429
-_FSOPEN = 430
-_FSCONFIG = 431
-_FSMOUNT = 432
-_CLONE3 = 435
-_CLOSE_RANGE = 436
-_OPENAT2 = 437
-_MOUNT_SETATTR = 442
+OPEN_TREE = 428
+MOVE_MOUNT = 429
+FSOPEN = 430
+FSCONFIG = 431
+FSMOUNT = 432
+CLONE3 = 435
+CLOSE_RANGE = 436
+OPENAT2 = 437
+MOUNT_SETATTR = 442
 
 _MAX_FD = 0xFFFF_FFFF
 
 # Older than the calls with one number for all.
-_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "s390x": 280, "ppc64le": 271}
-_KEYCTL_JOIN_SESSION_KEYRING = 1
+KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "s390x": 280, "ppc64le": 271}
+KEYCTL_JOIN_SESSION_KEYRING = 1
 
 _CAPABILITY_VERSION_3 = 0x2008_0522
 
-_libc = ctypes.PyDLL(None, use_errno=True)
-_syscall = _libc.syscall
+libc = ctypes.PyDLL(None, use_errno=True)
+_syscall = libc.syscall
 _syscall.restype = ctypes.c_long
-_mount = _libc.mount
+_mount = libc.mount
 _mount.argtypes = [
     ctypes.c_char_p,
     ctypes.c_char_p,
@@ -101,33 +104,43 @@ _mount.argtypes = [
     ctypes.c_ulong,
     ctypes.c_char_p,
 ]
-_umount2 = _libc.umount2
+_umount2 = libc.umount2
 _umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
-_pivot_root = _libc.pivot_root
+_pivot_root = libc.pivot_root
 _pivot_root.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
-_unshare = _libc.unshare
+_unshare = libc.unshare
 _unshare.argtypes = [ctypes.c_int]
-_prctl = _libc.prctl
+_prctl = libc.prctl
 _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
-_prctl_text = _libc["prctl"]  # the same function, for the option that takes a string
-_prctl_text.argtypes = [
+prctl_text = libc["prctl"]  # the same function, for the option that takes a string
+prctl_text.argtypes = [
     ctypes.c_int,
     ctypes.c_char_p,
     ctypes.c_ulong,
     ctypes.c_ulong,
     ctypes.c_ulong,
 ]
-_signal = _libc.signal
+_signal = libc.signal
 _signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
 _signal.restype = ctypes.c_void_p
-_sigprocmask = _libc.sigprocmask
+_sigprocmask = libc.sigprocmask
 _sigprocmask.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 _Sigset = ctypes.c_uint64 * 16  # sigset_t; the kernel uses the first 64 bits
-_capset = _libc.capset
+_capset = libc.capset
 _capset.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 
 
-class _CloneArgs(ctypes.Structure):
+class Cell(ctypes.c_int):
+    """A number that one call returns and another takes; see `calls`."""
+
+
+byref, sizeof = ctypes.byref, ctypes.sizeof
+memset, memmove = ctypes.memset, ctypes.memmove
+Buffer = ctypes.Array[ctypes.c_char]
+make_buffer = ctypes.create_string_buffer
+
+
+class CloneArgs(ctypes.Structure):
     """struct clone_args of clone3(2), as of Linux 5.7."""
 
     _fields_ = tuple(
@@ -148,7 +161,7 @@ class _CloneArgs(ctypes.Structure):
     )
 
 
-class _OpenHow(ctypes.Structure):
+class OpenHow(ctypes.Structure):
     """struct open_how of openat2(2)."""
 
     _fields_ = (
@@ -158,7 +171,7 @@ class _OpenHow(ctypes.Structure):
     )
 
 
-class _MountAttr(ctypes.Structure):
+class MountAttr(ctypes.Structure):
     """struct mount_attr of mount_setattr(2)."""
 
     _fields_ = (
@@ -183,10 +196,10 @@ def clone3(flags: int, exit_signal: int) -> tuple[int, int]:
         (pid, pidfd) in the parent, (0, -1) in the child. The pidfd is close-on-exec.
     """
     pidfd = ctypes.c_int(-1)
-    args = _CloneArgs(
+    args = CloneArgs(
         flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal
     )
-    pid = _check(_syscall(_CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args))))
+    pid = _check(_syscall(CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args))))
     return pid, pidfd.value if pid else -1
 
 
@@ -217,7 +230,7 @@ def open_tree(path: str, flags: int, dir_fd: int = AT_FDCWD) -> int:
     """Call open_tree(2); returns a close-on-exec descriptor."""
     return _check(
         _syscall(
-            _OPEN_TREE,
+            OPEN_TREE,
             ctypes.c_int(dir_fd),
             os.fsencode(path),
             ctypes.c_uint(flags | OPEN_TREE_CLOEXEC),
@@ -229,7 +242,7 @@ def move_mount(tree_fd: int, target_fd: int) -> None:
     """Call move_mount(2) from a descriptor onto a descriptor, so that no path is resolved."""
     _check(
         _syscall(
-            _MOVE_MOUNT,
+            MOVE_MOUNT,
             ctypes.c_int(tree_fd),
             b"",
             ctypes.c_int(target_fd),
@@ -245,14 +258,14 @@ def new_mount(fstype: str, options: Mapping[str, str]) -> int:
     Returns:
         A close-on-exec descriptor of its root, for `move_mount`.
     """
-    context = _check(_syscall(_FSOPEN, fstype.encode(), ctypes.c_uint(FSOPEN_CLOEXEC)))
+    context = _check(_syscall(FSOPEN, fstype.encode(), ctypes.c_uint(FSOPEN_CLOEXEC)))
     try:
         for key, value in options.items():
             _fsconfig(context, FSCONFIG_SET_STRING, key.encode(), value.encode())
         _fsconfig(context, FSCONFIG_CMD_CREATE, None, None)
         return _check(
             _syscall(
-                _FSMOUNT, ctypes.c_int(context), ctypes.c_uint(FSMOUNT_CLOEXEC), ctypes.c_uint(0)
+                FSMOUNT, ctypes.c_int(context), ctypes.c_uint(FSMOUNT_CLOEXEC), ctypes.c_uint(0)
             )
         )
     finally:
@@ -263,10 +276,10 @@ def mount_setattr(
     fd: int, attr_set: int, *, recursive: bool, propagation: int = 0, userns_fd: int = 0
 ) -> None:
     """Call mount_setattr(2) on the mount that a descriptor refers to; clears nothing."""
-    attr = _MountAttr(attr_set=attr_set, propagation=propagation, userns_fd=userns_fd)
+    attr = MountAttr(attr_set=attr_set, propagation=propagation, userns_fd=userns_fd)
     _check(
         _syscall(
-            _MOUNT_SETATTR,
+            MOUNT_SETATTR,
             ctypes.c_int(fd),
             b"",
             ctypes.c_uint(AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)),
@@ -278,10 +291,10 @@ def mount_setattr(
 
 def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     """Call openat2(2); returns a close-on-exec descriptor."""
-    how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
+    how = OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
     return _check(
         _syscall(
-            _OPENAT2,
+            OPENAT2,
             ctypes.c_int(dir_fd),
             os.fsencode(path),
             ctypes.byref(how),
@@ -314,27 +327,15 @@ def prctl(option: int, argument: int = 0, argument3: int = 0) -> int:
     return _check(_prctl(option, argument, argument3, 0, 0))
 
 
-def join_session_keyring() -> None:
-    """Start with an empty session keyring, see keyrings(7); nothing happens without keyctl(2)."""
-    number = _KEYCTL.get(os.uname().machine)
-    if number is None:
-        return
-    try:
-        _check(_syscall(number, ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None))
-    except OSError as error:
-        # A kernel without keyrings, or a filter that forbids them, gives none away either.
-        if error.errno not in {ENOSYS, EPERM}:
-            raise
-
-
 def set_process_name(name: str) -> None:
     """Name the calling thread for ps(1) and top(1); the kernel keeps 15 bytes."""
-    _check(_prctl_text(PR_SET_NAME, name.encode(), 0, 0, 0))
+    _check(prctl_text(PR_SET_NAME, name.encode(), 0, 0, 0))
 
 
-def set_default_action(number: int) -> None:
+def set_default_action(number: int) -> int:
     """Call signal(2) with SIG_DFL; Python's own handler table is not told, so only before exec."""
     _signal(number, None)
+    return 0
 
 
 def sigprocmask(how: int, mask: int) -> int:
@@ -362,13 +363,13 @@ def overwrite_memory(start: int, end: int, content: bytes) -> None:
 
 
 def _close_range(first: int, last: int, flags: int) -> None:
-    _check(_syscall(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags)))
+    _check(_syscall(CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags)))
 
 
 def _fsconfig(context: int, command: int, key: bytes | None, value: bytes | None) -> None:
     _check(
         _syscall(
-            _FSCONFIG,
+            FSCONFIG,
             ctypes.c_int(context),
             ctypes.c_uint(command),
             key,
@@ -378,8 +379,29 @@ def _fsconfig(context: int, command: int, key: bytes | None, value: bytes | None
     )
 
 
+def make_strings(words: Iterable[bytes]) -> object:
+    """Return what execve(2) takes for argv and for the environment."""
+    strings = [*words, None]
+    return (ctypes.c_char_p * len(strings))(*strings)
+
+
+def make_ids(ids: Sequence[int]) -> ctypes.Array[ctypes.c_uint32]:
+    """Return an array of user or group IDs."""
+    return (ctypes.c_uint32 * len(ids))(*ids)
+
+
+def make_signal_set(mask: int) -> object:
+    """Return a reference to a set of signals, in which bit 0 is signal 1."""
+    return ctypes.byref(_Sigset(mask))
+
+
+def last_error() -> OSError:
+    """Return the error of the system call that failed last."""
+    errno = ctypes.get_errno()
+    return OSError(errno, os.strerror(errno))
+
+
 def _check(result: int) -> int:
     if result < 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno))
+        raise last_error()
     return result

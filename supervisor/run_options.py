@@ -3,9 +3,9 @@
 Spellings are docker run(1)'s where it has the option.
 """
 
+import _signal as signal
 import os
-import signal
-from collections.abc import Callable, Sequence
+from _collections_abc import Callable, Sequence
 
 from mocker.isolation import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
 
@@ -54,6 +54,7 @@ _OPTIONS = (
     Option("--init", "", "accepted; there is always one"),
     Option("--help", "", "print this; so does -h alone"),
 )
+_MAX_DIGITS = 10
 _HELP = """\
 usage: mocker run [OPTIONS] COMMAND [ARG...]
 
@@ -201,10 +202,12 @@ def _parse_limit(text: str) -> int:
 
 def _parse_signal(word: str) -> int:
     name = word.upper().removeprefix("SIG")
-    try:
-        return int(signal.Signals(int(word)) if word.isdecimal() else signal.Signals[f"SIG{name}"])
-    except (KeyError, ValueError):
-        raise SpecError(f"--stop-signal must be a signal such as TERM, not {word!r}") from None
+    number = getattr(signal, f"SIG{name}", 0) if name.isalnum() else 0
+    if word.isascii() and word.isdecimal() and len(word) < _MAX_DIGITS:
+        number = int(word)
+    if number not in signal.valid_signals():
+        raise SpecError(f"--stop-signal must be a signal such as TERM, not {word!r}")
+    return int(number)
 
 
 def _parse_env(word: str, where: str) -> dict[str, str]:
