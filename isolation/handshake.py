@@ -30,7 +30,6 @@ from errno import ECONNRESET
 from .errors import CommandError, IsolationError, SetupError
 from .exit_status import ExitStatus
 
-_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 _QUIETLY = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 
 _GO = b"go"
@@ -130,16 +129,6 @@ def parse_stopped(message: bytes) -> int:
     """Return the signal that a STOPPED message names, 0 for any other message."""
     word, _, number = message.decode().partition(" ")
     return int(number) if word == "stopped" else 0
-
-
-def is_closed(control: socket.socket) -> bool:
-    """Tell whether the other end is gone, without waiting."""
-    try:
-        return not control.recv(1, _PEEK)
-    except BlockingIOError:
-        return False
-    except ConnectionResetError:
-        return True
 
 
 def receive_message(control: socket.socket) -> bytes:

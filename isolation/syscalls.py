@@ -15,7 +15,7 @@ number 424 on, Linux gives a call the same number on every architecture (alpha a
 
 import ctypes
 import os
-from _collections_abc import Iterable, Mapping, Sequence
+from _collections_abc import Iterable, Sequence
 
 CLONE_PIDFD = 0x1000
 CLONE_PARENT = 0x8000
@@ -104,10 +104,6 @@ _mount.argtypes = [
     ctypes.c_ulong,
     ctypes.c_char_p,
 ]
-_umount2 = libc.umount2
-_umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
-_pivot_root = libc.pivot_root
-_pivot_root.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
 _unshare = libc.unshare
 _unshare.argtypes = [ctypes.c_int]
 _prctl = libc.prctl
@@ -216,16 +212,6 @@ def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "")
     )
 
 
-def umount2(target: str, flags: int) -> None:
-    """Call umount2(2)."""
-    _check(_umount2(os.fsencode(target), flags))
-
-
-def pivot_root(new_root: str, put_old: str) -> None:
-    """Call pivot_root(2)."""
-    _check(_pivot_root(os.fsencode(new_root), os.fsencode(put_old)))
-
-
 def open_tree(path: str, flags: int, dir_fd: int = AT_FDCWD) -> int:
     """Call open_tree(2); returns a close-on-exec descriptor."""
     return _check(
@@ -250,26 +236,6 @@ def move_mount(tree_fd: int, target_fd: int) -> None:
             ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
         )
     )
-
-
-def new_mount(fstype: str, options: Mapping[str, str]) -> int:
-    """Make a file system that is mounted nowhere yet: fsopen(2), fsconfig(2), fsmount(2).
-
-    Returns:
-        A close-on-exec descriptor of its root, for `move_mount`.
-    """
-    context = _check(_syscall(FSOPEN, fstype.encode(), ctypes.c_uint(FSOPEN_CLOEXEC)))
-    try:
-        for key, value in options.items():
-            _fsconfig(context, FSCONFIG_SET_STRING, key.encode(), value.encode())
-        _fsconfig(context, FSCONFIG_CMD_CREATE, None, None)
-        return _check(
-            _syscall(
-                FSMOUNT, ctypes.c_int(context), ctypes.c_uint(FSMOUNT_CLOEXEC), ctypes.c_uint(0)
-            )
-        )
-    finally:
-        os.close(context)
 
 
 def mount_setattr(
@@ -301,11 +267,6 @@ def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> 
             ctypes.c_size_t(ctypes.sizeof(how)),
         )
     )
-
-
-def close_range_cloexec(first: int) -> None:
-    """Mark every descriptor from `first` on close-on-exec."""
-    _close_range(first, _MAX_FD, CLOSE_RANGE_CLOEXEC)
 
 
 def close_all_but(*fds: int, first: int = 0) -> None:
@@ -356,27 +317,8 @@ def capset(capabilities: int) -> None:
     _check(_capset(ctypes.byref(header), ctypes.byref(data)))
 
 
-def overwrite_memory(start: int, end: int, content: bytes) -> None:
-    """Fill the calling process's memory from `start` to `end` with `content`, then zeros."""
-    ctypes.memset(start, 0, end - start)
-    ctypes.memmove(start, content, min(len(content), end - start))
-
-
 def _close_range(first: int, last: int, flags: int) -> None:
     _check(_syscall(CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags)))
-
-
-def _fsconfig(context: int, command: int, key: bytes | None, value: bytes | None) -> None:
-    _check(
-        _syscall(
-            FSCONFIG,
-            ctypes.c_int(context),
-            ctypes.c_uint(command),
-            key,
-            value,
-            ctypes.c_int(0),
-        )
-    )
 
 
 def make_strings(words: Iterable[bytes]) -> object:

@@ -103,7 +103,8 @@ def plan_user_mapping() -> UserMapping:
     Source: user_namespaces(7), subuid(5), newuidmap(1).
     """
     uid, gid = os.geteuid(), os.getegid()
-    key = uid, gid, *map(_stamp, ("/etc/subuid", "/etc/subgid")), find_helpers()
+    files = ("/proc/self/ns/user", "/etc/subuid", "/etc/subgid")
+    key = uid, gid, *map(_stamp, files), find_helpers()
     if key not in _planned:
         _planned.clear()
         _planned[key] = _plan(uid, gid)
