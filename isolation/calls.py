@@ -24,6 +24,8 @@ from .syscalls import Buffer, Cell, last_error, libc, make_buffer
 Call = tuple[Callable[..., int], tuple[object, ...], int, tuple[int, ...], Cell | None]
 
 _F_DUPFD_CLOEXEC = 1030
+_F_SETOWN = 8
+_F_SETFL = 4
 _MSG_DONTWAIT = 0x40
 _MSG_NOSIGNAL = 0x4000
 _SOCK_CLOEXEC = os.O_CLOEXEC
@@ -185,6 +187,16 @@ def ioctl(fd: Cell, request: int, argument: bytes) -> Call:
 def send(fd: int, message: bytes) -> Call:
     """Send a message without waiting, and without SIGPIPE."""
     return _prepare(libc.send, fd, message, len(message), _MSG_NOSIGNAL | _MSG_DONTWAIT)
+
+
+def listen(fd: int) -> list[Call]:
+    """Let the kernel send SIGIO to the process when something arrives at a socket."""
+    pid = Cell(-1)
+    return [
+        _prepare(libc.getpid, to=pid),
+        _prepare(libc.fcntl, fd, _F_SETOWN, pid),
+        _prepare(libc.fcntl, fd, _F_SETFL, os.O_ASYNC | os.O_RDWR),
+    ]
 
 
 def recv(fd: int, buffer: Buffer) -> Call:

@@ -8,12 +8,14 @@ import _signal as signal
 import os
 import select
 import time
+from _collections_abc import Mapping, Sequence
 
 from .errors import SetupError
 from .exit_status import ExitStatus
 from .handshake import (
     parse_status,
     parse_stopped,
+    parse_survivors,
     receive_failure,
     receive_message,
     receive_ready,
@@ -22,7 +24,8 @@ from .handshake import (
 from .hints import explain
 from .launch import Launch, launch
 from .plan import make_plan
-from .spec import ContainerSpec
+from .requests import Process, Reply, request_process, request_socket, send_kill
+from .spec import ContainerSpec, check_env_name, check_text, check_user
 
 _LONGEST_POLL = 86400  # seconds; poll(2) takes 24 days at most
 _NOT_FORWARDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
@@ -37,12 +40,24 @@ class Container:
         pid: Of its init, as the caller sees it.
         spec: What was asked for.
         notes: A sentence for each thing that is not quite as it was asked for.
+        survivors: What the command left and had to be killed after the grace period: process IDs,
+            as the container saw them, and command lines. Complete once the container is gone.
         terminal_fd: The other side of its terminal, see `ContainerSpec.terminal`; -1 without one.
 
     Source: pidfd_open(2), waitid(2), pid_namespaces(7).
     """
 
-    __slots__ = ("_control", "_pidfd", "_report", "_status", "notes", "pid", "spec", "terminal_fd")
+    __slots__ = (
+        "_control",
+        "_pidfd",
+        "_report",
+        "_status",
+        "notes",
+        "pid",
+        "spec",
+        "survivors",
+        "terminal_fd",
+    )
 
     def __init__(self, spec: ContainerSpec, launched: Launch) -> None:
         self.spec = spec
@@ -50,6 +65,7 @@ class Container:
         self._pidfd, self._control = launched.pidfd, launched.control
         self._report = launched.report
         self._status: ExitStatus | None = None
+        self.survivors = list[tuple[int, str]]()
         self.terminal_fd = -1
 
     def wait_started(self) -> None:
@@ -80,6 +96,11 @@ class Container:
         return self._pidfd
 
     @property
+    def report_fd(self) -> int:
+        """A descriptor that becomes readable when `wait_started` does not wait; -1 after it."""
+        return self._report
+
+    @property
     def control_fd(self) -> int:
         """A descriptor that becomes readable when `take_stop` may have something to say."""
         return self._control.fileno()
@@ -93,7 +114,53 @@ class Container:
         while message := receive_message(self._control):
             self._status = self._status or parse_status(message)
             stopped = parse_stopped(message) or stopped
+            self.survivors += parse_survivors(message)
         return 0 if self._status else stopped
+
+    def start_process(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        workdir: str | None = None,
+        stdin: int = 0,
+        stdout: int = 1,
+        stderr: int = 2,
+    ) -> Process:
+        """Start a process beside the command: in all of its namespaces, with no more rights.
+
+        Args:
+            argv: The program and its arguments.
+            env: Variables on top of the command's.
+            user: As in `ContainerSpec`; None for the command's.
+            workdir: As in `ContainerSpec`; None for the command's.
+            stdin: A descriptor of the caller's, which the process gets itself.
+            stdout: Likewise.
+            stderr: Likewise.
+
+        Raises:
+            SetupError: The container is gone.
+        """
+        return request_process(
+            self._control,
+            [check_text(word, "argument") for word in argv],
+            {check_env_name(k): check_text(v, f"variable {k}") for k, v in (env or {}).items()},
+            (stdin, stdout, stderr),
+            user=check_user(user) if user else "",
+            workdir=check_text(workdir or "", "workdir"),
+        )
+
+    def request_socket(self, family: int) -> Reply:
+        """Ask for a stream socket of the container's network; `receive_socket` takes it.
+
+        Args:
+            family: AF_INET, AF_INET6 or AF_UNIX.
+
+        Raises:
+            SetupError: The container is gone.
+        """
+        return request_socket(self._control, family)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the command; nothing happens if the container is gone.
@@ -109,6 +176,9 @@ class Container:
 
     def kill(self) -> None:
         """Kill everything in the container at once; nothing happens if it is gone."""
+        if not self.spec.isolate:
+            send_kill(self._control)
+            return
         self._signal_init(signal.SIGKILL)
 
     def stop(self, grace: float | None = None) -> ExitStatus:

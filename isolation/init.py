@@ -23,9 +23,12 @@ from errno import ENOMEM
 from .calls import perform
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus
-from .handshake import send_exit, send_failure, send_stopped, send_terminal
+from .handshake import send_exit, send_failure, send_stopped, send_survivors, send_terminal
+from .privileges import inner_namespace_flags
 from .program import COMMAND, Program, become_command, release, settle
+from .requests import Desk
 from .steps import Setup
+from .survivors import list_container, list_descendants, read_title
 from .terminal import copy_size, find_terminal, make_controlling_terminal
 from .users import User, look_up_user
 
@@ -68,9 +71,9 @@ def _run(program: Program) -> ExitStatus:
     if COMMAND.value == 0:
         _become_command(program)
     perform(program.release)
-    status = _wait_for_command(COMMAND.value, program.control)
+    status = _wait_for_command(COMMAND.value, program)
     send_exit(program.control, status)
-    _end_what_is_left(program.plan.spec.grace)
+    _end_what_is_left(program)
     return status
 
 
@@ -78,7 +81,7 @@ def _look_inside(program: Program) -> None:
     """Prepare and do what depends on the container's own files, or on its terminal."""
     plan, control, setup, stdio = program.plan, program.control, program.setup, program.stdio
     user = plan.user or look_up_user(plan.spec.user, plan.home_uid)
-    *calls, clone = settle(plan.strings, plan.mapping)
+    *calls, clone = settle(plan.strings, inner_namespace_flags(plan.mapping))
     perform(calls)
     if setup.slave_fd >= 0:
         stdio = _hand_out_terminal(setup, control, stdio, user)
@@ -115,16 +118,21 @@ def _hand_out_terminal(
     return tuple(setup.slave_fd if fd in callers else fd for fd in stdio)
 
 
-def _wait_for_command(command: int, control: socket.socket) -> ExitStatus:
-    """Forward signals and reap, until the command has ended."""
+def _wait_for_command(command: int, program: Program) -> ExitStatus:
+    """Forward signals, reap, and do what is asked for, until the command has ended."""
+    desk = None
     while True:
-        number = signal.sigwaitinfo(_SIGNALS).si_signo
-        if number == signal.SIGCHLD:
-            status = _reap(command, control)
+        info = signal.sigwaitinfo(_SIGNALS)
+        if info.si_signo == signal.SIGCHLD:
+            status = _reap(command, program.control, desk)
             if status is not None:
                 return status
+        elif info.si_signo == signal.SIGIO and info.si_code > 0:  # of the kernel's: a request
+            desk = desk or Desk(program.plan, program.control, command)
+            if not desk.serve() and not program.plan.spec.isolate:
+                _signal_descendants(signal.SIGKILL)  # what ends a container, has to be done here
         else:
-            _forward(number, command)
+            _forward(info.si_signo, command)
 
 
 def _forward(number: int, command: int) -> None:
@@ -139,7 +147,7 @@ def _forward(number: int, command: int) -> None:
     os.kill(command, number)  # not reaped yet, so it is there, if only as a zombie
 
 
-def _reap(command: int, control: socket.socket) -> ExitStatus | None:
+def _reap(command: int, control: socket.socket, desk: Desk | None) -> ExitStatus | None:
     """Collect whoever ended; return the command's status if it was among them."""
     status = None
     while True:
@@ -149,24 +157,30 @@ def _reap(command: int, control: socket.socket) -> ExitStatus | None:
             return status
         if result is None:
             return status
-        if result.si_pid != command:
-            continue
+        ours = result.si_pid == command
         if result.si_code == os.CLD_STOPPED:
-            send_stopped(control, result.si_status)
-        elif result.si_code == os.CLD_EXITED:
-            status = ExitStatus(code=result.si_status)
+            if ours:
+                send_stopped(control, result.si_status)
+            continue
+        if not ours and desk is None:
+            continue
+        if result.si_code == os.CLD_EXITED:
+            end = ExitStatus(code=result.si_status)
         else:
-            status = ExitStatus(signal=result.si_status)
+            end = ExitStatus(signal=result.si_status)
+        if ours:
+            status = end
+        elif desk is not None:
+            desk.tell_end(result.si_pid, end)
 
 
-def _end_what_is_left(grace: float) -> None:
+def _end_what_is_left(program: Program) -> None:
     """Ask the rest to end, and wait; what is still there when the init ends, the kernel kills."""
-    try:
-        os.kill(-1, signal.SIGTERM)
-        os.kill(-1, signal.SIGCONT)  # what is stopped could not end otherwise
-    except ProcessLookupError:
-        return
-    deadline = time.monotonic() + grace
+    isolate = program.plan.spec.isolate
+    send = _signal_container if isolate else _signal_descendants
+    send(signal.SIGTERM)
+    send(signal.SIGCONT)  # what is stopped could not end otherwise
+    deadline = time.monotonic() + program.plan.spec.grace
     while (remaining := deadline - time.monotonic()) > 0:
         try:
             while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
@@ -174,3 +188,25 @@ def _end_what_is_left(grace: float) -> None:
         except ChildProcessError:
             return
         signal.sigtimedwait({signal.SIGCHLD}, remaining)
+    pids = list_container() if isolate else list_descendants()
+    send_survivors(program.control, ((pid, read_title(pid)) for pid in pids))
+    while not isolate and _signal_descendants(signal.SIGKILL):
+        os.waitid(os.P_ALL, 0, os.WEXITED)
+
+
+def _signal_container(number: int) -> None:
+    try:
+        os.kill(-1, number)
+    except ProcessLookupError:
+        pass  # the init is alone
+
+
+def _signal_descendants(number: int) -> int:
+    """Send a signal to whatever the init started, and return how many processes that are."""
+    pids = list_descendants()
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue  # ended, and reaped by its parent
+    return len(pids)

@@ -42,6 +42,8 @@ _IFREQ = struct.Struct("16sH30x")  # struct ifreq with flags; 32 or 40 bytes are
 
 def namespace_flags(spec: ContainerSpec) -> dict[str, int]:
     """Return the namespaces that a container gets, by name, each with its clone flag."""
+    if not spec.isolate:
+        return {}
     flags = dict(_ALWAYS)
     if spec.userns == "private":
         flags["user"] = CLONE_NEWUSER

@@ -116,6 +116,8 @@ def make_plan(spec: ContainerSpec) -> Plan:
 
 
 def _make_plan(spec: ContainerSpec) -> Plan:
+    if not spec.isolate:
+        return Plan(spec, None, [], [])
     if spec.userns == "host" and os.geteuid() != 0:
         raise SetupError("share the host's user namespace", hint="only root may do that")
     mapping = plan_user_mapping() if spec.userns == "private" else None

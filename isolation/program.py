@@ -23,6 +23,7 @@ from .calls import (
     default_action,
     eventfd,
     join_session_keyring,
+    listen,
     prctl,
     read,
     recv,
@@ -50,6 +51,7 @@ from .process_title import overwrite_strings
 from .spec import DEFAULT_PATH, ContainerSpec
 from .steps import Setup
 from .syscalls import (
+    PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
     PR_SET_PDEATHSIG,
     Cell,
@@ -102,11 +104,11 @@ class Program:
             wait = [*map(close, not_its), then(_receive_trees, self.setup, control)]
         else:
             wait = _keep(_wait_for_go, control.fileno(), not_its)
-        self.build: list[Sequence[Call]] = [wait, _keep(_begin, plan.mapping)]
+        self.build: list[Sequence[Call]] = [wait, _keep(_begin, plan.mapping, plan.spec.isolate)]
         self.build += [step.prepare(self.setup) for step in plan.steps]
         self.become, self.release = list[Call](), list[Call]()
         if plan.user is not None and not plan.spec.terminal:
-            self.build.append(_keep(settle, plan.strings, plan.mapping))
+            self.build.append(_keep(settle, plan.strings, inner_namespace_flags(plan.mapping)))
             self.become = become_command(plan, plan.user, self.stdio)
             self.release = _keep(release, plan.mapping, control.fileno())
 
@@ -133,7 +135,11 @@ def _wait_for_go(control: int, not_its: tuple[int, ...]) -> list[Call]:
     return [*map(close, not_its), recv(control, _GO)]
 
 
-def _begin(mapping: UserMapping | None) -> list[Call]:
+def _begin(mapping: UserMapping | None, isolate: bool) -> list[Call]:
+    if not isolate:
+        # No PID namespace keeps together what the command starts: whatever loses its parent comes
+        # to the init. That must outlive its own parent, to end them all.
+        return [default_action(SIGCHLD), prctl(PR_SET_CHILD_SUBREAPER, 1)]
     return [
         # Ignored, as some callers have it, nobody is waited for.
         default_action(SIGCHLD),
@@ -148,7 +154,7 @@ def _receive_trees(setup: Setup, control: socket.socket) -> None:
     setup.trees = receive_go(control)
 
 
-def settle(strings: tuple[int, int, int], mapping: UserMapping | None) -> list[Call]:
+def settle(strings: tuple[int, int, int], inner_flags: int) -> list[Call]:
     """Return the init's calls between the last step and the clone of the command, and that."""
     return [
         umask(_UMASK),
@@ -159,7 +165,7 @@ def settle(strings: tuple[int, int, int], mapping: UserMapping | None) -> list[C
         eventfd(to=_GATE),
         # What is not dumpable has a /proc directory of nobody's; the command's is to be written to.
         prctl(PR_SET_DUMPABLE, 1),
-        clone3(inner_namespace_flags(mapping), SIGCHLD, to=COMMAND),
+        clone3(inner_flags, SIGCHLD, to=COMMAND),
     ]
 
 
@@ -178,6 +184,8 @@ def release(mapping: UserMapping | None, control: int, kept: int = -1) -> list[C
     return [
         prctl(PR_SET_DUMPABLE, 0),
         *([] if mapping is None else map_inner_namespace(mapping)),
+        # Each request sends SIGIO to this process, 1; see `requests`.
+        *listen(control),
         # Fails if the parent died before the death signal was set; then nobody is let go on.
         send(control, READY),
         write(_GATE, _ONE),
@@ -196,9 +204,10 @@ def become_command(plan: Plan, user: User, stdio: Sequence[int]) -> list[Call]:
     return [
         *_keep(_place_command, tuple(stdio)),
         *([then(own_pipes, (0, 1, 2), user.uid, user.gid)] if user.uid else []),
-        *([then(drop_capabilities)] if mapping is None else []),
+        *([then(drop_capabilities)] if mapping is None and spec.isolate else []),
         *([then(take_foreground)] if spec.terminal else []),
-        *_keep(become, user, mapping),
+        *(_keep(become, user, mapping) if spec.isolate or spec.user is not None else []),
+        *([] if spec.isolate else [prctl(PR_SET_PDEATHSIG, SIGKILL)]),
         *_keep(join_session_keyring),
         go,
         *([then(set_rlimits, plan.rlimits)] if plan.rlimits else []),

@@ -117,6 +117,9 @@ class ContainerSpec:
         grace: Seconds between SIGTERM and SIGKILL for what the command leaves behind.
         stop_signal: What `Container.stop` sends first.
         terminal: Whether the command gets a terminal of its own, see `Container.terminal_fd`.
+        isolate: Whether there is a container at all. Without, the command is a process of the
+            host's, as the caller or as `user`, below an init that ends what it leaves; then
+            `rootfs` and `network` must be "host".
 
     Raises:
         SpecError: A value that no host could carry out.
@@ -129,6 +132,7 @@ class ContainerSpec:
         "env",
         "grace",
         "hostname",
+        "isolate",
         "network",
         "read_only",
         "rlimits",
@@ -162,6 +166,7 @@ class ContainerSpec:
         grace: float = 10.0,
         stop_signal: int = SIGTERM,
         terminal: bool = False,
+        isolate: bool = True,
     ) -> None:
         self.argv = tuple(check_text(word, "argument") for word in argv)
         if not self.argv or not self.argv[0]:
@@ -197,6 +202,23 @@ class ContainerSpec:
             raise SpecError(f"stop signal must be one that can be handled, not {stop_signal}{hint}")
         self.stop_signal = stop_signal
         self.terminal = terminal
+        self.isolate = isolate
+        if not isolate:
+            self._check_shared()
+
+    def _check_shared(self) -> None:
+        """Refuse what only a container can have."""
+        asked = {
+            "a rootfs": self.rootfs != "host",
+            "a network": self.network != "host",
+            "volumes": bool(self.volumes),
+            "tmpfs": bool(self.tmpfs),
+            "a read-only root": self.read_only,
+            "a terminal": self.terminal,
+        }
+        for what, is_asked in asked.items():
+            if is_asked:
+                raise SpecError(f"without isolation there can't be {what} of its own")
 
 
 def check_text(text: str, what: str) -> str:

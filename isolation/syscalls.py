@@ -70,6 +70,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
@@ -281,6 +282,11 @@ def close_all_but(*fds: int, first: int = 0) -> None:
 def unshare(flags: int) -> None:
     """Call unshare(2), which Python has from 3.12 on."""
     _check(_unshare(flags))
+
+
+def setns(fd: int) -> None:
+    """Call setns(2), which Python has from 3.12 on, with a descriptor of one namespace."""
+    _check(libc.setns(fd, 0))
 
 
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> int:
