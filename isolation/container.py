@@ -24,7 +24,14 @@ from .handshake import (
 from .hints import explain
 from .launch import Launch, launch
 from .plan import make_plan
-from .requests import Process, Reply, request_process, request_socket, send_kill
+from .requests import (
+    Process,
+    Reply,
+    request_namespaces,
+    request_process,
+    request_socket,
+    send_kill,
+)
 from .spec import ContainerSpec, check_env_name, check_text, check_user
 
 _LONGEST_POLL = 86400  # seconds; poll(2) takes 24 days at most
@@ -39,6 +46,8 @@ class Container:
     Attributes:
         pid: Of its init, as the caller sees it.
         spec: What was asked for.
+        helper: The pid of a child that made it and has ended; who has a fork server and reaps
+            children one by one, has to reap this too. 0 if there is none.
         notes: A sentence for each thing that is not quite as it was asked for.
         survivors: What the command left and had to be killed after the grace period: process IDs,
             as the container saw them, and command lines. Complete once the container is gone.
@@ -52,6 +61,7 @@ class Container:
         "_pidfd",
         "_report",
         "_status",
+        "helper",
         "notes",
         "pid",
         "spec",
@@ -66,6 +76,7 @@ class Container:
         self._report = launched.report
         self._status: ExitStatus | None = None
         self.survivors = list[tuple[int, str]]()
+        self.helper = launched.helper
         self.terminal_fd = -1
 
     def wait_started(self) -> None:
@@ -124,9 +135,7 @@ class Container:
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         workdir: str | None = None,
-        stdin: int = 0,
-        stdout: int = 1,
-        stderr: int = 2,
+        stdio: Sequence[int] = (0, 1, 2),
     ) -> Process:
         """Start a process beside the command: in all of its namespaces, with no more rights.
 
@@ -135,9 +144,7 @@ class Container:
             env: Variables on top of the command's.
             user: As in `ContainerSpec`; None for the command's.
             workdir: As in `ContainerSpec`; None for the command's.
-            stdin: A descriptor of the caller's, which the process gets itself.
-            stdout: Likewise.
-            stderr: Likewise.
+            stdio: Three descriptors of the caller's, which the process gets itself.
 
         Raises:
             SetupError: The container is gone.
@@ -146,13 +153,13 @@ class Container:
             self._control,
             [check_text(word, "argument") for word in argv],
             {check_env_name(k): check_text(v, f"variable {k}") for k, v in (env or {}).items()},
-            (stdin, stdout, stderr),
+            stdio,
             user=check_user(user) if user else "",
             workdir=check_text(workdir or "", "workdir"),
         )
 
     def request_socket(self, family: int) -> Reply:
-        """Ask for a stream socket of the container's network; `receive_socket` takes it.
+        """Ask for a stream socket of the container's network; `receive_descriptors` takes it.
 
         Args:
             family: AF_INET, AF_INET6 or AF_UNIX.
@@ -161,6 +168,10 @@ class Container:
             SetupError: The container is gone.
         """
         return request_socket(self._control, family)
+
+    def request_namespaces(self) -> Reply:
+        """Ask for what another container needs to share this one's network, as with a socket."""
+        return request_namespaces(self._control)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the command; nothing happens if the container is gone.

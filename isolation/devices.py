@@ -63,7 +63,7 @@ _prepared: dict[tuple[bool, bool], list[Step]] = {}  # the same for container af
 
 def plan_kernel_filesystems(spec: ContainerSpec, mapping: UserMapping | None) -> list[Step]:
     """Return the steps that mount /proc, /sys and /dev onto directories that are there."""
-    own_network = spec.network == "none"
+    own_network = spec.network != "host"
     has_tty_group = mapping is None or mapping.maps_gid(_TTY_GID)
     key = own_network, has_tty_group
     if key not in _prepared:

@@ -13,16 +13,17 @@ from _collections_abc import Iterable, Sequence
 from errno import EINVAL
 
 from .errors import SetupError
-from .handshake import send_go, send_refusal
+from .handshake import receive_with_fds, send_go, send_refusal, send_with_fds
 from .init import run_init
 from .mounts import open_source
 from .namespaces import namespace_flags
 from .plan import Plan
 from .privileges import own_pipes
 from .program import Program
-from .syscalls import ALL_SIGNALS, CLONE_PARENT, clone3, sigprocmask
+from .syscalls import ALL_SIGNALS, CLONE_PARENT, clone3, setns, sigprocmask
 from .user_mapping import UserMapping, write_user_mapping
 
+_MAX_ANSWER = 32  # bytes; a number
 _FIRST_FREE_FD = 3  # below are the standard descriptors, which the command gets
 
 
@@ -34,16 +35,18 @@ class Launch:
         pidfd: Of its init; close-on-exec, as the others.
         control: To the init, see `handshake`.
         report: Where a failure arrives, or end of file once the command is executed.
+        helper: A process that the caller's parent has to wait for besides; 0 if there is none.
         notes: A sentence for each thing that is not quite as it was asked for.
     """
 
-    __slots__ = ("control", "notes", "pid", "pidfd", "report")
+    __slots__ = ("control", "helper", "notes", "pid", "pidfd", "report")
 
     def __init__(
         self, pid: int, pidfd: int, control: socket.socket, report: int, notes: Sequence[str] = ()
     ) -> None:
         self.pid, self.pidfd, self.control, self.report = pid, pidfd, control, report
         self.notes = tuple(notes)
+        self.helper = 0
 
     def close(self) -> None:
         """Let go of every descriptor; the container goes on."""
@@ -52,13 +55,16 @@ class Launch:
         os.close(self.report)
 
 
-def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch:
+def launch(
+    plan: Plan, stdio: Sequence[int], *, sibling: bool = False, join: Sequence[int] = ()
+) -> Launch:
     """Start to make a container, and return while its init is still at work.
 
     Args:
         plan: What to do.
         stdio: Three descriptors of the caller's for the command.
         sibling: Make it a child of the caller's parent, as a fork server does.
+        join: The user and the network namespace of the container whose network it shares.
 
     Raises:
         SetupError: The kernel refused before the init could begin.
@@ -72,10 +78,14 @@ def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch
     flags = sum(namespace_flags(plan.spec).values()) | (CLONE_PARENT if sibling else 0)
     # A signal that arrives between clone and the init's own mask would run the caller's handlers.
     mask = sigprocmask(signal.SIG_BLOCK, ALL_SIGNALS)
+    helper = 0
     try:
-        pid, pidfd = clone3(flags, 0 if sibling else signal.SIGCHLD)
-        if pid == 0:
-            run_init(program)
+        if plan.spec.network == "shared":
+            pid, pidfd, helper = _clone_beside(program, flags, join, sibling=sibling)
+        else:
+            pid, pidfd = clone3(flags, 0 if sibling else signal.SIGCHLD)
+            if pid == 0:
+                run_init(program)
     except OSError as error:
         control.close()
         os.close(report)
@@ -85,6 +95,7 @@ def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch
         remote.close()
         os.close(remote_report)
     launched = Launch(pid, pidfd, control, report, plan.notes)
+    launched.helper = helper if sibling else 0
     try:
         sigprocmask(signal.SIG_SETMASK, mask)  # here, a signal's handler may raise
         _hand_over(launched, plan, stdio)
@@ -94,6 +105,48 @@ def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch
             os.waitpid(pid, 0)
         raise
     return launched
+
+
+def _clone_beside(
+    program: Program, flags: int, join: Sequence[int], *, sibling: bool
+) -> tuple[int, int, int]:
+    """Clone from a short-lived child that has joined another container's namespaces.
+
+    Nobody comes back from a user namespace, hence the child. What it clones is its sibling.
+
+    Returns:
+        The pid and pidfd of the init, and the pid of the child; in the init this does not return.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent = CLONE_PARENT if sibling else 0
+    helper, helper_fd = clone3(parent, 0 if sibling else signal.SIGCHLD)
+    if helper == 0:
+        _be_helper(program, flags | CLONE_PARENT, join, theirs)
+    os.close(helper_fd)
+    theirs.close()
+    answer, fds = receive_with_fds(ours, _MAX_ANSWER, 1)
+    ours.close()
+    if not sibling:
+        os.waitpid(helper, 0)
+    if not fds:
+        errno = int(answer or EINVAL)
+        raise OSError(errno, os.strerror(errno))
+    return int(answer), fds[0], helper
+
+
+def _be_helper(program: Program, flags: int, join: Sequence[int], answers: socket.socket) -> None:
+    """Join, clone, and tell; does not return."""
+    try:
+        for fd in join if program.plan.mapping is not None else join[1:]:
+            setns(fd)
+        pid, pidfd = clone3(flags, 0)
+        if pid == 0:
+            run_init(program)
+        send_with_fds(answers, b"%d" % pid, [pidfd])
+    except OSError as error:
+        answers.send(b"%d" % (error.errno or 0))
+    finally:
+        os._exit(0)
 
 
 def check_one_thread() -> None:
@@ -119,7 +172,8 @@ def _hand_over(launched: Launch, plan: Plan, stdio: Sequence[int]) -> None:
     mapping, trees = plan.mapping, list[int]()
     try:
         if mapping is not None:
-            write_user_mapping(launched.pid, mapping)
+            if plan.spec.network != "shared":
+                write_user_mapping(launched.pid, mapping)
             if os.geteuid() == 0 and mapping.root_uid != 0:
                 own_pipes(stdio, mapping.root_uid, mapping.gids[0].outside)
                 trees = _open_mapped_trees(launched.pid, plan, mapping)

@@ -45,7 +45,7 @@ def namespace_flags(spec: ContainerSpec) -> dict[str, int]:
     if not spec.isolate:
         return {}
     flags = dict(_ALWAYS)
-    if spec.userns == "private":
+    if spec.userns == "private" and spec.network != "shared":
         flags["user"] = CLONE_NEWUSER
     if spec.network == "none":
         flags["network"] = CLONE_NEWNET

@@ -44,6 +44,7 @@ from .users import become, look_up_user
 
 _SOCKET = b"socket"
 _EXEC = b"exec"
+_NAMESPACES = b"namespaces"
 _SIGNAL = b"signal"
 _KILL = b"kill"  # everything, where the kernel does not do that as the init is killed
 _STARTED = b"started"
@@ -78,7 +79,7 @@ class Reply:
 
     def take(self) -> tuple[bytes, list[int]]:
         """Wait for a message and its descriptors; nothing if the container is gone."""
-        return receive_with_fds(self._socket, MAX_FAILURE, 1)
+        return receive_with_fds(self._socket, MAX_FAILURE, _MAX_FDS)
 
     def close(self) -> None:
         """Let go of it."""
@@ -175,21 +176,26 @@ def send_kill(control: socket.socket) -> None:
 
 
 def request_socket(control: socket.socket, family: int) -> Reply:
-    """Ask for a stream socket of the container's network; see `receive_socket`."""
+    """Ask for a stream socket of the container's network; see `receive_descriptors`."""
     return Reply(control, b"%s\0%d" % (_SOCKET, family))
 
 
-def receive_socket(reply: Reply) -> int:
-    """Return the socket that was asked for, as a descriptor.
+def request_namespaces(control: socket.socket) -> Reply:
+    """Ask for the user and the network namespace; see `receive_descriptors`."""
+    return Reply(control, _NAMESPACES)
+
+
+def receive_descriptors(reply: Reply) -> list[int]:
+    """Return the descriptors that were asked for.
 
     Raises:
         SetupError: The kernel refused, or the container is gone.
     """
     message, fds = reply.take()
     if fds:
-        return fds[0]
+        return fds
     if not message:
-        raise SetupError("open a socket in the container", hint="the container is gone")
+        raise SetupError("ask the container's init", hint="the container is gone")
     raise parse_failure(message)
 
 
@@ -248,10 +254,11 @@ class Desk:
             return
         reply = socket.socket(fileno=os.dup(fds[0]))
         try:
-            if words[0] == _SOCKET:
-                fd = _open_socket(int(words[1]))
-                send_with_fds(reply, _SOCKET, [fd])
-                os.close(fd)
+            if words[0] in {_SOCKET, _NAMESPACES}:
+                opened = [_open_socket(int(words[1]))] if words[1:] else _open_namespaces()
+                send_with_fds(reply, words[0], opened)
+                for fd in opened:
+                    os.close(fd)
                 reply.close()
             else:
                 pid = self._start(words[1:], fds[1:], reply)
@@ -312,6 +319,11 @@ def _become_process(
         _answer(reply, render_failure(SetupError(f"start the process after {error!r}")))
     finally:
         os._exit(_FAILED)
+
+
+def _open_namespaces() -> list[int]:
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    return [os.open(f"/proc/self/ns/{name}", flags) for name in ("user", "net")]
 
 
 def _open_socket(family: int) -> int:

@@ -14,7 +14,7 @@ from .errors import SpecError
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_HOSTNAME = "containerhostname"
 
-NETWORKS = ("none", "host")
+NETWORKS = ("none", "host", "shared")
 ROOTFS_MODES = ("overlay", "rw")
 USER_NAMESPACES = ("private", "host")
 
@@ -111,7 +111,8 @@ class ContainerSpec:
             directory where the container has it.
         user: "USER[:GROUP]", names or numbers, looked up in the container; None for root.
         hostname: At most 64 bytes.
-        network: "none" (a loopback device alone) or "host".
+        network: "none" (a loopback device alone), "host", or "shared" (that of another container,
+            which is named when this one is made; it shares its user namespace as well).
         userns: "private" (root inside is an unprivileged user outside) or "host" (needs root).
         rlimits: Limits for the command.
         grace: Seconds between SIGTERM and SIGKILL for what the command leaves behind.
