@@ -5,6 +5,7 @@ In a root that has nothing else there is no loader and no library, so it must be
 
 import os
 import struct
+from stat import S_ISREG
 
 from .errors import SetupError
 from .hints import explain
@@ -12,8 +13,6 @@ from .hints import explain
 _PT_INTERP = 3  # a program header of this type names the loader of a dynamic program, elf(5)
 _SEARCH_PATH = "/bin:/usr/bin:/usr/local/bin:/sbin:/usr/sbin"
 _INSTALL_HINT = "install busybox-static (Debian, Ubuntu, Alpine) or busybox (Fedora, Arch)"
-
-_applets: dict[tuple[str, int, int], tuple[str, ...]] = {}
 
 
 class Busybox:
@@ -30,6 +29,9 @@ class Busybox:
         self.path, self.applets = path, applets
 
 
+_found: dict[tuple[str, int, int], Busybox] = {}  # asked once for each binary in a process
+
+
 def find_busybox() -> Busybox:
     """Return the first static busybox of the caller's PATH and the usual places.
 
@@ -39,14 +41,16 @@ def find_busybox() -> Busybox:
     dynamic = ""
     for directory in f"{os.environ.get('PATH', '')}:{_SEARCH_PATH}".split(":"):
         path = f"{directory}/busybox"
-        if (
-            directory.startswith("/")
-            and os.access(path, os.R_OK | os.X_OK)
-            and os.path.isfile(path)
-        ):
-            if _is_static(path):
-                return Busybox(path, _list_applets(path))
-            dynamic = dynamic or path
+        if directory.startswith("/") and os.access(path, os.R_OK | os.X_OK):
+            stat = os.stat(path)
+            key = path, stat.st_mtime_ns, stat.st_size
+            if key in _found:
+                return _found[key]
+            if S_ISREG(stat.st_mode):
+                if _is_static(path):
+                    _found[key] = Busybox(path, _list_applets(path))
+                    return _found[key]
+                dynamic = dynamic or path
     if dynamic:
         hint = f"it is not static; {_INSTALL_HINT}"
         raise SetupError("use busybox", 0, dynamic, hint)
@@ -100,34 +104,30 @@ def _is_static(path: str) -> bool:
 
 
 def _list_applets(path: str) -> tuple[str, ...]:
-    """Ask busybox for its applets, once for each binary in a process."""
-    stat = os.stat(path)
-    key = (path, stat.st_mtime_ns, stat.st_size)
-    if key not in _applets:
-        try:
-            read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        except OSError as error:
-            raise SetupError("list the applets of busybox", error.errno or 0, path) from error
-        try:
-            pid = os.posix_spawn(
-                path,
-                ["busybox", "--list"],
-                {},
-                file_actions=[(os.POSIX_SPAWN_DUP2, write_end, 1)],
-                setsigmask=(),
-            )
-        except OSError as error:
-            os.close(read_end)
-            raise SetupError("list the applets of busybox", error.errno or 0, path) from error
-        finally:
-            os.close(write_end)
-        with open(read_end, "rb") as file:
-            names = file.read().decode("ascii", "replace").split()
-        try:
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        except ChildProcessError:
-            status = 0  # a caller that ignores SIGCHLD never learns it
-        if status or not names:
-            raise SetupError("list the applets of busybox", 0, path, f"it ended with {status}")
-        _applets[key] = tuple(n for n in names if n != "busybox" and "/" not in n)
-    return _applets[key]
+    """Ask busybox for its applets."""
+    try:
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    except OSError as error:
+        raise SetupError("list the applets of busybox", error.errno or 0, path) from error
+    try:
+        pid = os.posix_spawn(
+            path,
+            ["busybox", "--list"],
+            {},
+            file_actions=[(os.POSIX_SPAWN_DUP2, write_end, 1)],
+            setsigmask=(),
+        )
+    except OSError as error:
+        os.close(read_end)
+        raise SetupError("list the applets of busybox", error.errno or 0, path) from error
+    finally:
+        os.close(write_end)
+    with open(read_end, "rb") as file:
+        names = file.read().decode("ascii", "replace").split()
+    try:
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        status = 0  # a caller that ignores SIGCHLD never learns it
+    if status or not names:
+        raise SetupError("list the applets of busybox", 0, path, f"it ended with {status}")
+    return tuple(n for n in names if n != "busybox" and "/" not in n)

@@ -4,19 +4,19 @@ The order matters: groups before the user, the working directory as the user, li
 else has to be opened, signals last, so that none arrives before its default action is in place.
 """
 
-import fcntl
 import os
-from collections.abc import Mapping, Sequence
+from _collections_abc import Mapping, Sequence
 from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
 
+from .calls import Call, close_range, dup2, dup_above, execve
 from .errors import CommandError, SetupError
 from .spec import DEFAULT_PATH
-from .syscalls import close_range_cloexec
+from .syscalls import CLOSE_RANGE_CLOEXEC, Cell
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 _SHELL = "/bin/sh"
-_SEARCH_GOES_ON = {EACCES, ENOENT, ENOTDIR}  # as in execvp(3): another directory may do
+_SEARCH_GOES_ON = (EACCES, ENOENT, ENOTDIR)  # as in execvp(3): another directory may do
 
 
 def change_directory(path: str, *, needed: bool) -> None:
@@ -36,21 +36,24 @@ def change_directory(path: str, *, needed: bool) -> None:
         os.chdir("/")
 
 
-def place_stdio(fds: Sequence[int]) -> None:
-    """Make three descriptors 0, 1 and 2, and let no other reach the command."""
-    if tuple(fds) == (0, 1, 2):
-        for fd in fds:
-            os.set_inheritable(fd, True)
-    else:
+def place_stdio(fds: Sequence[int]) -> list[Call]:
+    """Return the calls that make three descriptors 0, 1 and 2; no other reaches the command."""
+    moved = [Cell(-1), Cell(-1), Cell(-1)]
+    return [
         # First out of the way: a source may itself be 0, 1 or 2, in another order.
-        for number, fd in enumerate([_above_stdio(fd) for fd in fds]):
-            os.dup2(fd, number)
-    close_range_cloexec(3)
+        *(dup_above(fd, 3, to=cell) for fd, cell in zip(fds, moved, strict=True)),
+        *(dup2(cell, number) for number, cell in enumerate(moved)),
+        close_range(3, flags=CLOSE_RANGE_CLOEXEC),
+    ]
 
 
-def _above_stdio(fd: int) -> int:
-    """Duplicate a descriptor to a number above 2."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+def try_execute(argv: tuple[str, ...], env: Mapping[str, str]) -> list[Call]:
+    """Return the calls that execute a command as execvpe(3) does, if nothing is in the way.
+
+    What was in the way is told by `execute`, which does the same and can explain it.
+    """
+    paths = _candidates(argv[0], env.get("PATH", DEFAULT_PATH))
+    return [execve(path, argv, env, tolerated=_SEARCH_GOES_ON) for path in paths]
 
 
 def execute(argv: tuple[str, ...], env: Mapping[str, str]) -> None:

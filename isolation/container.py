@@ -4,17 +4,18 @@ Works from any program with one thread, and needs no event loop: a container has
 wait on for those that have one.
 """
 
+import _signal as signal
 import os
 import select
-import signal
 import time
-from types import TracebackType
+from _collections_abc import Mapping, Sequence
 
 from .errors import SetupError
 from .exit_status import ExitStatus
 from .handshake import (
     parse_status,
     parse_stopped,
+    parse_survivors,
     receive_failure,
     receive_message,
     receive_ready,
@@ -23,7 +24,15 @@ from .handshake import (
 from .hints import explain
 from .launch import Launch, launch
 from .plan import make_plan
-from .spec import ContainerSpec
+from .requests import (
+    Process,
+    Reply,
+    request_namespaces,
+    request_process,
+    request_socket,
+    send_kill,
+)
+from .spec import ContainerSpec, check_env_name, check_text, check_user
 
 _LONGEST_POLL = 86400  # seconds; poll(2) takes 24 days at most
 _NOT_FORWARDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
@@ -37,13 +46,28 @@ class Container:
     Attributes:
         pid: Of its init, as the caller sees it.
         spec: What was asked for.
+        helper: The pid of a child that made it and has ended; who has a fork server and reaps
+            children one by one, has to reap this too. 0 if there is none.
         notes: A sentence for each thing that is not quite as it was asked for.
+        survivors: What the command left and had to be killed after the grace period: process IDs,
+            as the container saw them, and command lines. Complete once the container is gone.
         terminal_fd: The other side of its terminal, see `ContainerSpec.terminal`; -1 without one.
 
     Source: pidfd_open(2), waitid(2), pid_namespaces(7).
     """
 
-    __slots__ = ("_control", "_pidfd", "_report", "_status", "notes", "pid", "spec", "terminal_fd")
+    __slots__ = (
+        "_control",
+        "_pidfd",
+        "_report",
+        "_status",
+        "helper",
+        "notes",
+        "pid",
+        "spec",
+        "survivors",
+        "terminal_fd",
+    )
 
     def __init__(self, spec: ContainerSpec, launched: Launch) -> None:
         self.spec = spec
@@ -51,6 +75,8 @@ class Container:
         self._pidfd, self._control = launched.pidfd, launched.control
         self._report = launched.report
         self._status: ExitStatus | None = None
+        self.survivors = list[tuple[int, str]]()
+        self.helper = launched.helper
         self.terminal_fd = -1
 
     def wait_started(self) -> None:
@@ -81,14 +107,14 @@ class Container:
         return self._pidfd
 
     @property
+    def report_fd(self) -> int:
+        """A descriptor that becomes readable when `wait_started` does not wait; -1 after it."""
+        return self._report
+
+    @property
     def control_fd(self) -> int:
         """A descriptor that becomes readable when `take_stop` may have something to say."""
         return self._control.fileno()
-
-    @property
-    def report_fd(self) -> int:
-        """A descriptor that becomes readable when `wait_started` will not block; -1 after it."""
-        return self._report
 
     def take_stop(self) -> int:
         """Return the signal that stopped the command since this was last asked.
@@ -99,7 +125,53 @@ class Container:
         while message := receive_message(self._control):
             self._status = self._status or parse_status(message)
             stopped = parse_stopped(message) or stopped
+            self.survivors += parse_survivors(message)
         return 0 if self._status else stopped
+
+    def start_process(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        workdir: str | None = None,
+        stdio: Sequence[int] = (0, 1, 2),
+    ) -> Process:
+        """Start a process beside the command: in all of its namespaces, with no more rights.
+
+        Args:
+            argv: The program and its arguments.
+            env: Variables on top of the command's.
+            user: As in `ContainerSpec`; None for the command's.
+            workdir: As in `ContainerSpec`; None for the command's.
+            stdio: Three descriptors of the caller's, which the process gets itself.
+
+        Raises:
+            SetupError: The container is gone.
+        """
+        return request_process(
+            self._control,
+            [check_text(word, "argument") for word in argv],
+            {check_env_name(k): check_text(v, f"variable {k}") for k, v in (env or {}).items()},
+            stdio,
+            user=check_user(user) if user else "",
+            workdir=check_text(workdir or "", "workdir"),
+        )
+
+    def request_socket(self, family: int) -> Reply:
+        """Ask for a stream socket of the container's network; `receive_descriptors` takes it.
+
+        Args:
+            family: AF_INET, AF_INET6 or AF_UNIX.
+
+        Raises:
+            SetupError: The container is gone.
+        """
+        return request_socket(self._control, family)
+
+    def request_namespaces(self) -> Reply:
+        """Ask for what another container needs to share this one's network, as with a socket."""
+        return request_namespaces(self._control)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the command; nothing happens if the container is gone.
@@ -115,6 +187,9 @@ class Container:
 
     def kill(self) -> None:
         """Kill everything in the container at once; nothing happens if it is gone."""
+        if not self.spec.isolate:
+            send_kill(self._control)
+            return
         self._signal_init(signal.SIGKILL)
 
     def stop(self, grace: float | None = None) -> ExitStatus:
@@ -179,12 +254,7 @@ class Container:
     def __enter__(self) -> "Container":
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _signal_init(self, number: int) -> None:

@@ -9,25 +9,23 @@ Source: the OCI runtime specification, "Default Devices" and "Default Filesystem
 import os
 from stat import S_ISDIR
 
-from .mounts import (
-    TreeSource,
-    make_directory,
-    open_in_root,
-    open_source,
-    source_attributes,
-)
+from . import calls
+from .calls import Call
+from .mounts import TreeSource, open_in_root, open_source, source_attributes
 from .spec import ContainerSpec
-from .steps import Setup, Step
+from .steps import ROOT, Setup, Step
 from .syscalls import (
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
     MS_RDONLY,
     OPEN_TREE_CLONE,
+    Cell,
     mount,
     move_mount,
     open_tree,
 )
+from .user_mapping import UserMapping
 
 KERNEL_PATHS = ("/proc", "/sys", "/dev")
 KERNEL_SECRETS = (
@@ -55,27 +53,42 @@ _LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
+_DIRECTORIES = ("pts", "shm", "mqueue")
 _TTY_GID = 5  # the group that owns terminals on every distribution
 _SHM_SIZE = 64 * 2**20  # bytes, as docker run has it
 _CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
 
+_prepared: dict[tuple[bool, bool], list[Step]] = {}  # the same for container after container
 
-def plan_kernel_filesystems(spec: ContainerSpec) -> list[Step]:
-    """Return the steps that mount /proc, /sys and /dev."""
-    if spec.network == "none":
+
+def plan_kernel_filesystems(spec: ContainerSpec, mapping: UserMapping | None) -> list[Step]:
+    """Return the steps that mount /proc, /sys and /dev onto directories that are there."""
+    own_network = spec.network != "host"
+    has_tty_group = mapping is None or mapping.maps_gid(_TTY_GID)
+    key = own_network, has_tty_group
+    if key not in _prepared:
+        _prepared[key] = _plan(own_network=own_network, has_tty_group=has_tty_group)
+    return _prepared[key]
+
+
+def _plan(*, own_network: bool, has_tty_group: bool) -> list[Step]:
+    if own_network:
         sysfs = _mount("sysfs", "/sys", _CLOSED | MS_RDONLY)
     else:
         # sysfs shows one network namespace, and only the owner of that may mount it.
         attributes = source_attributes(read_only=True)
         source = TreeSource("/sys", recursive=True, attributes=attributes)
         sysfs = Step("bind the host's /sys read-only", "/sys", Setup.attach, source, "/sys")
+    pts = "newinstance,ptmxmode=0666,mode=0620"
+    if has_tty_group:
+        pts += f",gid={_TTY_GID}"
     return [
         _mount("proc", "/proc", _CLOSED),
         sysfs,
         _mount("tmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k"),
-        Step(f"bind the host's {', '.join(_NODES)}", "/dev", _bind_nodes),
-        Step(f"link {', '.join(_LINKS)}", "/dev", _make_links),
-        Step("mount devpts", "/dev/pts", _mount_devpts),
+        Step(f"bind the host's {', '.join(_NODES)}", "/dev", calls=_bind_nodes()),
+        Step(f"link {', '.join(_LINKS)}", "/dev", calls=_make_links()),
+        _mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, pts),
         _mount("tmpfs", "/dev/shm", _CLOSED, f"mode=1777,size={_SHM_SIZE}"),
         _mount("mqueue", "/dev/mqueue", _CLOSED),
     ]
@@ -117,34 +130,35 @@ def hide_kernel_secrets(setup: Setup) -> None:
 
 
 def _mount(fstype: str, path: str, flags: int, data: str = "") -> Step:
-    return Step(f"mount {fstype}", path, Setup.mount_new, path, fstype, flags, data)
+    target = Cell(-1)
+    made = [
+        calls.open_in_root(ROOT, path, os.O_PATH | os.O_DIRECTORY, to=target),
+        calls.fchdir(target),
+        calls.mount("none", ".", fstype, flags, data),
+        calls.close(target),
+    ]
+    return Step(f"mount {fstype}", path, calls=made)
 
 
-def _bind_nodes(setup: Setup) -> None:
-    dev_fd = make_directory(setup.root_fd, "/dev")
-    try:
-        for name in _NODES:
-            flags = os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC
-            node = os.open(name, flags, 0o644, dir_fd=dev_fd)
-            tree = open_tree(f"/dev/{name}", OPEN_TREE_CLONE)
-            move_mount(tree, node)
-            os.close(tree)
-            os.close(node)
-    finally:
-        os.close(dev_fd)
+def _bind_nodes() -> list[Call]:
+    dev, node, tree = Cell(-1), Cell(-1), Cell(-1)
+    bind = [calls.open_in_root(ROOT, "/dev", os.O_PATH | os.O_DIRECTORY, to=dev)]
+    for name in _NODES:
+        bind += [
+            calls.openat(dev, name, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644, to=node),
+            calls.open_tree(f"/dev/{name}", to=tree),
+            calls.move_mount(tree, node),
+            calls.close(tree),
+            calls.close(node),
+        ]
+    return [*bind, calls.close(dev)]
 
 
-def _make_links(setup: Setup) -> None:
-    dev_fd = make_directory(setup.root_fd, "/dev")
-    try:
-        for name, target in _LINKS.items():
-            os.symlink(target, name, dir_fd=dev_fd)
-    finally:
-        os.close(dev_fd)
-
-
-def _mount_devpts(setup: Setup) -> None:
-    options = "newinstance,ptmxmode=0666,mode=0620"
-    if setup.mapping is None or setup.mapping.maps_gid(_TTY_GID):
-        options += f",gid={_TTY_GID}"
-    setup.mount_new("/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, options)
+def _make_links() -> list[Call]:
+    dev = Cell(-1)
+    return [
+        calls.open_in_root(ROOT, "/dev", os.O_PATH | os.O_DIRECTORY, to=dev),
+        *(calls.symlinkat(target, dev, name) for name, target in _LINKS.items()),
+        *(calls.mkdirat(dev, name, 0o755) for name in _DIRECTORIES),
+        calls.close(dev),
+    ]

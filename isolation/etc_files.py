@@ -6,8 +6,10 @@ the network are laid over its own, because the host's would be wrong.
 
 from .spec import ContainerSpec
 
-_PASSWD = """\
-root:x:0:0:root:/root:/bin/sh
+ROOT_HOME = "/root"
+
+_PASSWD = f"""\
+root:x:0:0:root:{ROOT_HOME}:/bin/sh
 daemon:x:1:1:daemon:/usr/sbin:/bin/false
 bin:x:2:2:bin:/bin:/bin/false
 sys:x:3:3:sys:/dev:/bin/false

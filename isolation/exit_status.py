@@ -1,7 +1,5 @@
 """How a command ended: with a code of its own, or by a signal."""
 
-from signal import Signals
-
 
 class ExitStatus:
     """The end of a command; exactly one of the two attributes is None.
@@ -47,6 +45,8 @@ class ExitStatus:
     def __str__(self) -> str:
         if self.signal is None:
             return f"exit code {self.code}"
+        from signal import Signals
+
         try:
             return Signals(self.signal).name
         except ValueError:

@@ -17,17 +17,17 @@ is its length in eight bytes and that much JSON, the descriptors travel with the
 Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
 """
 
+import _signal as signal
+import _socket as socket
 import gc
 import os
-import signal
-import socket
+from _collections_abc import Sequence
 from _thread import allocate_lock
-from collections.abc import Sequence
-from types import ModuleType, TracebackType
+from types import ModuleType
 
 from .container import Container
 from .errors import ForkServerError, IsolationError, SetupError
-from .handshake import receive_with_fds
+from .handshake import receive_with_fds, send_with_fds
 from .hints import explain
 from .launch import Launch, above_stdio, check_one_thread, check_open, launch
 from .plan import make_plan
@@ -35,7 +35,7 @@ from .spec import ContainerSpec, Rlimit, Tmpfs, Volume
 from .syscalls import PR_SET_PDEATHSIG, close_all_but, prctl, set_process_name
 
 _LENGTH = 8  # bytes, big endian
-_MAX_FDS = 3
+_MAX_FDS = 5
 _CHUNK = 2**20  # bytes
 _TITLE = "mocker-fork"
 
@@ -102,13 +102,49 @@ class ForkServer:
             ForkServerError: The server is gone.
             SetupError: A descriptor is not open, or it was refused before the init could begin.
         """
-        check_open([stdin, stdout, stderr])
+        with self._lock:
+            self.request(spec, [stdin, stdout, stderr])
+            return self.receive(spec)
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when `receive` does not wait."""
+        return self._socket.fileno()
+
+    def request(
+        self, spec: ContainerSpec, stdio: Sequence[int], namespaces: Sequence[int] = ()
+    ) -> None:
+        """Ask for a container without waiting for it: for a program with an event loop.
+
+        Args:
+            spec: What to make.
+            stdio: Three descriptors for the command.
+            namespaces: With the network "shared", what `Container.request_namespaces` of the
+                container that has the network has brought.
+
+        Raises:
+            ForkServerError: The server is gone.
+            SetupError: A descriptor is not open.
+        """
+        check_open(stdio)
         try:
-            with self._lock:
-                _send(self._socket, _render_spec(spec), [stdin, stdout, stderr])
-                text, fds = _receive(self._socket)
+            _send(self._socket, _render_spec(spec), [*stdio, *namespaces])
+        except OSError as error:
+            raise self._gone() from error
+        except BaseException:
+            self._socket.close()  # interrupted half-way: what follows would not be understood
+            raise
+
+    def receive(self, spec: ContainerSpec) -> Container:
+        """Return the container of the oldest request that was not answered yet, once it is begun.
+
+        Raises:
+            ForkServerError: The server is gone.
+            SetupError: It was refused before the init could begin.
+        """
+        try:
+            text, fds = _receive(self._socket)
         except (OSError, EOFError) as error:
-            raise ForkServerError(f"cannot ask fork server {self.pid}: it is gone") from error
+            raise self._gone() from error
         except BaseException:
             self._socket.close()  # interrupted half-way: the next answer would be this one's
             raise
@@ -118,7 +154,11 @@ class ForkServer:
         pidfd, control, report = fds
         control_socket = socket.socket(fileno=control)
         launched = Launch(answer["pid"], pidfd, control_socket, report, answer["notes"])
+        launched.helper = answer["helper"]
         return Container(spec, launched)
+
+    def _gone(self) -> ForkServerError:
+        return ForkServerError(f"cannot ask fork server {self.pid}: it is gone")
 
     def close(self) -> None:
         """End the server and reap it; containers go on."""
@@ -135,12 +175,7 @@ class ForkServer:
     def __enter__(self) -> "ForkServer":
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -154,29 +189,30 @@ def _be_server(requests: socket.socket) -> None:
             os.dup2(null, fd)
         close_all_but(requests.fileno(), first=3)
         while True:
-            text, stdio = _receive(requests)
-            _answer(requests, text, stdio)
+            text, fds = _receive(requests)
+            _answer(requests, text, fds)
     except EOFError:
         os._exit(0)
     finally:
         os._exit(1)
 
 
-def _answer(requests: socket.socket, text: bytes, stdio: list[int]) -> None:
+def _answer(requests: socket.socket, text: bytes, fds: list[int]) -> None:
+    stdio, join = fds[:3], fds[3:]
     try:
-        launched = launch(make_plan(_parse_spec(text)), stdio, sibling=True)
+        launched = launch(make_plan(_parse_spec(text)), stdio, sibling=True, join=join)
     except SetupError as error:
         fields = [error.step, error.errno, error.path, error.hint]
         _send(requests, _load_json().dumps({"error": fields}).encode())
     except (IsolationError, OSError) as error:
         _send(requests, _load_json().dumps({"error": [f"use the spec: {error}"]}).encode())
     else:
-        fds = [launched.pidfd, launched.control.fileno(), launched.report]
-        answer = {"pid": launched.pid, "notes": launched.notes}
-        _send(requests, _load_json().dumps(answer).encode(), fds)
+        held = [launched.pidfd, launched.control.fileno(), launched.report]
+        answer = {"pid": launched.pid, "notes": launched.notes, "helper": launched.helper}
+        _send(requests, _load_json().dumps(answer).encode(), held)
         launched.close()
     finally:
-        for fd in stdio:
+        for fd in fds:
             os.close(fd)
 
 
@@ -206,7 +242,7 @@ def _load_json() -> ModuleType:
 def _send(peer: socket.socket, text: bytes, fds: Sequence[int] = ()) -> None:
     head = len(text).to_bytes(_LENGTH, "big")
     if fds:
-        socket.send_fds(peer, [head], list(fds))
+        send_with_fds(peer, head, fds)
     else:
         peer.sendall(head)
     peer.sendall(text)

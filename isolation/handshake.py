@@ -21,38 +21,39 @@ forked. The control socket keeps messages apart (SOCK_SEQPACKET) and carries des
 also how each side notices that the other is gone.
 """
 
+import _socket as socket
 import os
-import socket
 import struct
+from _collections_abc import Iterable, Sequence
 from errno import ECONNRESET
 
 from .errors import CommandError, IsolationError, SetupError
 from .exit_status import ExitStatus
 
-_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 _QUIETLY = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 
 _GO = b"go"
 _TREES = b"trees"
 _TERMINAL = b"terminal"
-_READY = "ready"
+READY = b"ready"
 
 _FD = struct.Struct("i")
 _MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
-_MAX_MESSAGE = 2**16  # bytes; a failure with two paths and what newuidmap said fits
+_MAX_TITLE = 200  # characters of a command line; a page of them fits
+MAX_FAILURE = 2**14  # bytes; two paths, or what newuidmap said, and more
 
 
 def send_go(control: socket.socket, trees: list[int]) -> None:
     """Tell the init to begin, with the trees of the host that it is to attach."""
     for start in range(0, len(trees), _MAX_FDS):
-        socket.send_fds(control, [_TREES], trees[start : start + _MAX_FDS])
+        send_with_fds(control, _TREES, trees[start : start + _MAX_FDS])
     control.send(_GO)
 
 
 def send_refusal(control: socket.socket, error: SetupError) -> None:
     """Tell the init that the parent could not do its part, which it then reports as a failure."""
     try:
-        control.send(_render_failure(error), _QUIETLY)
+        control.send(render_failure(error), _QUIETLY)
     except OSError:
         pass  # it was killed, which its silent report says
 
@@ -66,53 +67,80 @@ def receive_go(control: socket.socket) -> list[int]:
     """
     trees: list[int] = []
     while True:
-        message, fds = receive_with_fds(control, _MAX_MESSAGE, _MAX_FDS)
+        message, fds = receive_with_fds(control, MAX_FAILURE, _MAX_FDS)
         trees += fds
-        if message == _GO:
-            return trees
-        if not message:
-            raise EOFError
         if message != _TREES:
-            raise _parse_failure(message)
+            check_go(message)
+            return trees
+
+
+def check_go(message: bytes) -> None:
+    """Return if the parent said "go".
+
+    Raises:
+        EOFError: It is gone.
+        IsolationError: It could not do its part.
+    """
+    if not message:
+        raise EOFError
+    if message != _GO:
+        raise parse_failure(message)
 
 
 def send_failure(report: int, error: IsolationError) -> None:
     """Write why the container did not come to be, from the child's side."""
-    os.write(report, _render_failure(error))
+    os.write(report, render_failure(error))
 
 
 def receive_failure(report: int) -> IsolationError | None:
     """Wait until the command is executed (None), or until something failed (why)."""
     chunks = []
-    while chunk := os.read(report, _MAX_MESSAGE):
+    while chunk := os.read(report, MAX_FAILURE):
         chunks.append(chunk)
-    return _parse_failure(b"".join(chunks)) if chunks else None
-
-
-def send_ready(control: socket.socket) -> None:
-    """Tell the parent that the init has done its part, before it lets go of the report."""
-    _send_quietly(control, _READY)
+    return parse_failure(b"".join(chunks)) if chunks else None
 
 
 def receive_ready(control: socket.socket) -> bool:
     """Tell whether the report ended because the command is executed, not because the init died."""
-    return receive_message(control) == _READY.encode()
+    return receive_message(control) == READY
 
 
 def send_exit(control: socket.socket, status: ExitStatus) -> None:
     """Tell the parent how the command ended, if it still listens."""
-    word = f"exited {status.code}" if status.code is not None else f"killed {status.signal}"
-    _send_quietly(control, word)
+    _send_quietly(control, render_status(status))
+
+
+def send_survivors(control: socket.socket, survivors: Iterable[tuple[int, str]]) -> None:
+    """Tell the parent what has to be killed: process IDs in the container, and command lines."""
+    lines = (f"{pid} {title[:_MAX_TITLE]}" for pid, title in survivors)
+    text = "\0".join(["survivors", *lines]).encode("utf-8", "surrogateescape")
+    _send_quietly(control, text[:MAX_FAILURE])
+
+
+def parse_survivors(message: bytes) -> list[tuple[int, str]]:
+    """Return what a SURVIVORS message says, nothing for any other."""
+    word, *lines = message.decode("utf-8", "replace").split("\0")
+    if word != "survivors":
+        return []
+    pairs = (line.partition(" ") for line in lines)
+    return [(int(pid), title) for pid, _, title in pairs if pid.isdecimal()]
+
+
+def render_status(status: ExitStatus) -> bytes:
+    """Return the message that says how something ended; `parse_status` undoes it."""
+    if status.code is not None:
+        return b"exited %d" % status.code
+    return b"killed %d" % (status.signal or 0)
 
 
 def send_stopped(control: socket.socket, signal: int) -> None:
     """Tell the parent that a signal stopped the command, as job control does."""
-    _send_quietly(control, f"stopped {signal}")
+    _send_quietly(control, b"stopped %d" % signal)
 
 
 def parse_status(message: bytes) -> ExitStatus | None:
     """Return what an EXITED message says, None for any other."""
-    word, _, number = message.decode().partition(" ")
+    word, _, number = message.decode("utf-8", "replace").partition(" ")
     if word == "exited":
         return ExitStatus(code=int(number))
     if word == "killed":
@@ -122,18 +150,8 @@ def parse_status(message: bytes) -> ExitStatus | None:
 
 def parse_stopped(message: bytes) -> int:
     """Return the signal that a STOPPED message names, 0 for any other message."""
-    word, _, number = message.decode().partition(" ")
+    word, _, number = message.decode("utf-8", "replace").partition(" ")
     return int(number) if word == "stopped" else 0
-
-
-def is_closed(control: socket.socket) -> bool:
-    """Tell whether the other end is gone, without waiting."""
-    try:
-        return not control.recv(1, _PEEK)
-    except BlockingIOError:
-        return False
-    except ConnectionResetError:
-        return True
 
 
 def receive_message(control: socket.socket) -> bytes:
@@ -142,7 +160,7 @@ def receive_message(control: socket.socket) -> bytes:
     A socket whose other end was killed with something unread says ECONNRESET once.
     """
     try:
-        return control.recv(_MAX_MESSAGE, socket.MSG_DONTWAIT)
+        return control.recv(MAX_FAILURE, socket.MSG_DONTWAIT)
     except BlockingIOError:
         return b""
     except OSError as error:
@@ -153,31 +171,40 @@ def receive_message(control: socket.socket) -> bytes:
 
 def send_terminal(control: socket.socket, master: int) -> None:
     """Hand the parent its side of the container's terminal."""
-    socket.send_fds(control, [_TERMINAL], [master])
+    send_with_fds(control, _TERMINAL, [master])
 
 
 def receive_terminal(control: socket.socket) -> int:
     """Return the parent's side of the container's terminal; it is there once the command is."""
-    _, fds = receive_with_fds(control, _MAX_MESSAGE, 1)
+    _, fds = receive_with_fds(control, MAX_FAILURE, 1)
     if not fds:
         raise SetupError("open a terminal", hint="the init ended first")
     return fds[0]
 
 
-def receive_with_fds(peer: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+def send_with_fds(peer: socket.socket, message: bytes, fds: Sequence[int]) -> None:
+    """Send a message and descriptors, which travel with its first byte."""
+    data = b"".join(map(_FD.pack, fds))
+    peer.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, data)])
+
+
+def receive_with_fds(
+    peer: socket.socket, size: int, most: int, flags: int = 0
+) -> tuple[bytes, list[int]]:
     """Wait for a message and its descriptors, close-on-exec; nothing if the other end is gone.
 
     Python's socket.recv_fds cannot: it takes flags and does not hand them on.
     """
     room = socket.CMSG_LEN(most * _FD.size)
     try:
-        message, parts, _, _ = peer.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
+        message, parts, _, _ = peer.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC | flags)
     except ConnectionResetError:
         return b"", []  # it was killed with something unread
     return message, [fd for _, _, data in parts for (fd,) in _FD.iter_unpack(data)]
 
 
-def _render_failure(error: IsolationError) -> bytes:
+def render_failure(error: IsolationError) -> bytes:
+    """Return the message that says why something failed; `parse_failure` undoes it."""
     fields: tuple[object, ...]
     if isinstance(error, CommandError):
         fields = ("command", error.command, error.errno, error.exit_code, error.hint)
@@ -189,15 +216,16 @@ def _render_failure(error: IsolationError) -> bytes:
     return "\0".join(texts).encode("utf-8", "surrogatepass")
 
 
-def _parse_failure(record: bytes) -> IsolationError:
+def parse_failure(record: bytes) -> IsolationError:
+    """Return the error that a message of the other side says."""
     kind, first, second, third, hint = record.decode("utf-8", "surrogatepass").split("\0")
     if kind == "command":
         return CommandError(first, int(second), int(third), hint)
     return SetupError(first, int(second), third, hint)
 
 
-def _send_quietly(control: socket.socket, word: str) -> None:
+def _send_quietly(control: socket.socket, message: bytes) -> None:
     try:
-        control.send(word.encode(), _QUIETLY)
+        control.send(message, _QUIETLY)
     except OSError:
         pass  # the parent is gone or does not listen; the exit code says the same

@@ -86,7 +86,7 @@ def explain_apparmor() -> str:
 def read_switch(path: str) -> str:
     """Return what a file of /proc/sys has, nothing if there is no such switch."""
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             return file.read().strip()
     except OSError:
         return ""
@@ -95,7 +95,7 @@ def read_switch(path: str) -> str:
 def filters_system_calls() -> bool:
     """Whether a seccomp filter is in force, as in an ordinary container of docker's."""
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
             return any(line.split() == ["Seccomp:", "2"] for line in file)
     except OSError:
         return False

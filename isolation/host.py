@@ -4,10 +4,9 @@ Nothing is concluded from a version or a setting alone where it can be tried: a 
 an overlay is mounted, a container is run, all in children that end at once.
 """
 
+import _signal as signal
 import os
-import signal
-from collections.abc import Callable
-from functools import partial
+from _collections_abc import Callable
 
 from .busybox import default_rootfs, find_busybox
 from .container import spawn
@@ -51,9 +50,7 @@ def check_host() -> tuple[HostCheck, ...]:
     check_one_thread()
     checks = [_check("kernel", _check_kernel)]
     flags = namespace_flags(ContainerSpec(["true"], rootfs="host"))
-    checks += [
-        _check(f"{name} namespace", partial(_try_namespace, flag)) for name, flag in flags.items()
-    ]
+    checks += [_check(f"{name} namespace", _try_namespace, flag) for name, flag in flags.items()]
     checks += [
         _check("subordinate IDs", _check_subordinate_ids, needed=False),
         _check("overlay in a user namespace", _check_overlay, needed=False),
@@ -65,9 +62,11 @@ def check_host() -> tuple[HostCheck, ...]:
     return tuple(checks)
 
 
-def _check(name: str, probe: Callable[[], str], *, needed: bool = True) -> HostCheck:
+def _check(
+    name: str, probe: Callable[..., str], *arguments: object, needed: bool = True
+) -> HostCheck:
     try:
-        return HostCheck(name, probe(), granted=True, needed=needed)
+        return HostCheck(name, probe(*arguments), granted=True, needed=needed)
     except IsolationError as error:
         return HostCheck(name, str(explain(error)), granted=False, needed=needed)
 
@@ -145,7 +144,7 @@ def _check_cgroup() -> str:
         with open("/proc/self/cgroup", encoding="utf-8") as file:
             path = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
         directory = f"/sys/fs/cgroup{path}".rstrip("/")
-        with open(f"{directory}/cgroup.controllers", encoding="ascii") as file:
+        with open(f"{directory}/cgroup.controllers", encoding="utf-8") as file:
             controllers = file.read().split()
     except OSError as error:
         what = "the cgroup v2 hierarchy is not mounted on /sys/fs/cgroup"

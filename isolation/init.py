@@ -12,74 +12,38 @@ reaches even PID 1, no handler runs in the middle of anything, and none is lost 
 Source: pid_namespaces(7), prctl(2) PR_SET_PDEATHSIG and PR_SET_DUMPABLE, signal(7).
 """
 
+import _signal as signal
+import _socket as socket
 import gc
 import os
-import signal
-import socket
 import time
-from collections.abc import Sequence
+from _collections_abc import Sequence
 from errno import ENOMEM
 
-from .command import change_directory, execute, place_stdio
+from .calls import perform
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus
-from .handshake import (
-    is_closed,
-    receive_go,
-    send_exit,
-    send_failure,
-    send_ready,
-    send_stopped,
-    send_terminal,
-)
-from .plan import Plan
-from .privileges import (
-    drop_capabilities,
-    enter_inner_namespaces,
-    map_inner_namespaces,
-    own_pipes,
-    reset_signals,
-    set_rlimits,
-)
-from .process_title import overwrite_strings
-from .spec import DEFAULT_PATH, ContainerSpec
+from .handshake import send_exit, send_failure, send_stopped, send_survivors, send_terminal
+from .privileges import inner_namespace_flags
+from .program import COMMAND, Program, become_command, release, settle
+from .requests import Desk
 from .steps import Setup
-from .syscalls import (
-    PR_SET_DUMPABLE,
-    PR_SET_PDEATHSIG,
-    clone3,
-    close_all_but,
-    join_session_keyring,
-    prctl,
-    set_default_action,
-    set_process_name,
-)
-from .terminal import copy_size, find_terminal, make_controlling_terminal, take_foreground
-from .users import User, become, look_up_user
+from .survivors import list_container, list_descendants, read_title
+from .terminal import copy_size, find_terminal, make_controlling_terminal
+from .users import User, look_up_user
 
-_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+# As bare numbers: each named one is an object, and would be copied.
+_SIGNALS = tuple(map(int, signal.valid_signals()))
 _TO_THE_GROUP = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCONT}
 _SETUP_FAILED = 125
-_UMASK = 0o022
-_LAST_STANDARD_FD = 2
-_ROOT = User(0, 0, (), "/")
-_TITLE = "mocker-init"
 
 
-def run_init(plan: Plan, control: socket.socket, report: int, stdio: Sequence[int]) -> None:
-    """Be the init of a container, from the first instruction after clone; does not return.
-
-    Args:
-        plan: What to do.
-        control: To the parent, see `handshake`.
-        report: Where a failure is written to.
-        stdio: The command's standard input, output and error.
-    """
+def run_init(program: Program) -> None:
+    """Be the init of a container, from the first instruction after clone; does not return."""
     gc.disable()  # a collection would touch, and so copy, every object that the parent made
-    code = _SETUP_FAILED
+    report, code = program.report, _SETUP_FAILED
     try:
-        _occupy_standard_descriptors()
-        code = _run(plan, control, report, stdio).shell_code
+        code = _run(program).shell_code
     except EOFError:
         pass  # the parent is gone: nobody is left to tell
     except IsolationError as error:
@@ -94,72 +58,43 @@ def run_init(plan: Plan, control: socket.socket, report: int, stdio: Sequence[in
         os._exit(code)
 
 
-def _run(plan: Plan, control: socket.socket, report: int, stdio: Sequence[int]) -> ExitStatus:
-    spec, mapping = plan.spec, plan.mapping
-    set_default_action(signal.SIGCHLD)  # ignored, as some callers have it, nobody is waited for
-    setup = Setup(mapping, plan.sources, receive_go(control))
-    if mapping is not None:
-        become(_ROOT, mapping)
-    _die_with_parent(control)
-    os.umask(0)
-    _perform(plan, setup)
-    os.umask(_UMASK)
-    user = look_up_user(spec.user, plan.home_uid)
-    env = _make_env(spec, user)
-    stdio = _lead_session(setup, control, stdio, user)
-    set_process_name(_TITLE)
-    overwrite_strings(plan.strings, _TITLE)
-    ours, theirs = socket.socketpair()
-    prctl(PR_SET_DUMPABLE, 0)
-    command, _ = clone3(0, signal.SIGCHLD)
-    if command == 0:
-        _become_command(plan, user, env, stdio, report, theirs)
-    theirs.close()
-    if mapping is not None:
-        map_inner_namespaces(ours, command, mapping)
-    ours.close()
-    send_ready(control)
-    close_all_but(control.fileno(), setup.slave_fd)
-    status = _wait_for_command(command, control)
-    send_exit(control, status)
-    _end_what_is_left(spec.grace)
+def _run(program: Program) -> ExitStatus:
+    done = 0
+    try:
+        for calls in program.build:
+            perform(calls)
+            done += 1
+    except OSError as error:
+        raise program.explain(done, error) from error
+    if not program.become:
+        _look_inside(program)
+    if COMMAND.value == 0:
+        _become_command(program)
+    perform(program.release)
+    status = _wait_for_command(COMMAND.value, program)
+    send_exit(program.control, status)
+    _end_what_is_left(program)
     return status
 
 
-def _occupy_standard_descriptors() -> None:
-    """Let nothing of the init's have a number that the command's own will get."""
-    while (fd := os.open("/", os.O_PATH | os.O_CLOEXEC)) <= _LAST_STANDARD_FD:
-        pass
-    os.close(fd)
+def _look_inside(program: Program) -> None:
+    """Prepare and do what depends on the container's own files, or on its terminal."""
+    plan, control, setup, stdio = program.plan, program.control, program.setup, program.stdio
+    user = plan.user or look_up_user(plan.spec.user, plan.home_uid)
+    *calls, clone = settle(plan.strings, inner_namespace_flags(plan.mapping))
+    perform(calls)
+    if setup.slave_fd >= 0:
+        stdio = _hand_out_terminal(setup, control, stdio, user)
+    program.become = become_command(plan, user, stdio)
+    program.release = release(plan.mapping, control.fileno(), setup.slave_fd)
+    perform([clone])
 
 
-def _become_command(
-    plan: Plan,
-    user: User,
-    env: dict[str, str],
-    stdio: Sequence[int],
-    report: int,
-    sync: socket.socket,
-) -> None:
+def _become_command(program: Program) -> None:
     """Turn the fork of the init into the command; does not return."""
-    spec, mapping = plan.spec, plan.mapping
+    report = program.report
     try:
-        os.setpgid(0, 0)
-        place_stdio(stdio)
-        if mapping is not None:
-            enter_inner_namespaces(sync)
-        else:
-            drop_capabilities()
-        if spec.terminal:
-            take_foreground()
-        become(user, mapping)
-        join_session_keyring()
-        change_directory(plan.workdir, needed=spec.workdir is not None)
-        set_rlimits(plan.rlimits)
-        reset_signals(plan.changed_signals)
-        execute(spec.argv, env)
-    except EOFError:
-        pass  # the init has failed, and says why itself
+        perform(program.become)
     except IsolationError as error:
         send_failure(report, error)
     except OSError as error:
@@ -170,64 +105,34 @@ def _become_command(
         os._exit(_SETUP_FAILED)
 
 
-def _die_with_parent(control: socket.socket) -> None:
-    """Arm the death signal after the last change of credentials, which would clear it."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # getppid() says 0 in a new PID namespace, so a parent that died before is seen by its socket.
-    if is_closed(control):
-        raise EOFError
-
-
-def _perform(plan: Plan, setup: Setup) -> None:
-    for step in plan.steps:
-        try:
-            step.perform(setup)
-        except OSError as error:
-            raise SetupError(step.action, error.errno or 0, step.path) from error
-
-
-def _lead_session(
+def _hand_out_terminal(
     setup: Setup, control: socket.socket, stdio: Sequence[int], user: User
-) -> Sequence[int]:
-    """Leave the caller's session, so that nothing can be typed into its terminal from here.
-
-    With a terminal of the container's, it controls the new session, its other side goes to the
-    parent, and it replaces the caller's on the standard descriptors.
-    """
-    os.setsid()
-    if user.uid:
-        own_pipes(stdio, user.uid, user.gid)
-    if setup.slave_fd < 0:
-        return stdio
+) -> tuple[int, ...]:
+    """Let the terminal control the session, and put it in the place of the caller's."""
     callers = find_terminal(stdio)
     if callers:
         copy_size(callers[0], setup.slave_fd)  # before anybody is told of a change
     make_controlling_terminal(setup.slave_fd)
     os.fchown(setup.slave_fd, user.uid, -1)
     send_terminal(control, setup.master_fd)
-    return [setup.slave_fd if fd in callers else fd for fd in stdio]
+    return tuple(setup.slave_fd if fd in callers else fd for fd in stdio)
 
 
-def _make_env(spec: ContainerSpec, user: User) -> dict[str, str]:
-    return {
-        "PATH": DEFAULT_PATH,
-        "HOME": user.home,
-        "TERM": "xterm" if spec.terminal else "dumb",
-        "HOSTNAME": spec.hostname,
-        **spec.env,
-    }
-
-
-def _wait_for_command(command: int, control: socket.socket) -> ExitStatus:
-    """Forward signals and reap, until the command has ended."""
+def _wait_for_command(command: int, program: Program) -> ExitStatus:
+    """Forward signals, reap, and do what is asked for, until the command has ended."""
+    desk = None
     while True:
-        number = signal.sigwaitinfo(_SIGNALS).si_signo
-        if number == signal.SIGCHLD:
-            status = _reap(command, control)
+        info = signal.sigwaitinfo(_SIGNALS)
+        if info.si_signo == signal.SIGCHLD:
+            status = _reap(command, program.control, desk)
             if status is not None:
                 return status
+        elif info.si_signo == signal.SIGIO and info.si_code > 0:  # of the kernel's: a request
+            desk = desk or Desk(program.plan, program.control, command)
+            if not desk.serve() and not program.plan.spec.isolate:
+                _signal_descendants(signal.SIGKILL)  # what ends a container, has to be done here
         else:
-            _forward(number, command)
+            _forward(info.si_signo, command)
 
 
 def _forward(number: int, command: int) -> None:
@@ -242,7 +147,7 @@ def _forward(number: int, command: int) -> None:
     os.kill(command, number)  # not reaped yet, so it is there, if only as a zombie
 
 
-def _reap(command: int, control: socket.socket) -> ExitStatus | None:
+def _reap(command: int, control: socket.socket, desk: Desk | None) -> ExitStatus | None:
     """Collect whoever ended; return the command's status if it was among them."""
     status = None
     while True:
@@ -252,24 +157,30 @@ def _reap(command: int, control: socket.socket) -> ExitStatus | None:
             return status
         if result is None:
             return status
-        if result.si_pid != command:
-            continue
+        ours = result.si_pid == command
         if result.si_code == os.CLD_STOPPED:
-            send_stopped(control, result.si_status)
-        elif result.si_code == os.CLD_EXITED:
-            status = ExitStatus(code=result.si_status)
+            if ours:
+                send_stopped(control, result.si_status)
+            continue
+        if not ours and desk is None:
+            continue
+        if result.si_code == os.CLD_EXITED:
+            end = ExitStatus(code=result.si_status)
         else:
-            status = ExitStatus(signal=result.si_status)
+            end = ExitStatus(signal=result.si_status)
+        if ours:
+            status = end
+        elif desk is not None:
+            desk.tell_end(result.si_pid, end)
 
 
-def _end_what_is_left(grace: float) -> None:
+def _end_what_is_left(program: Program) -> None:
     """Ask the rest to end, and wait; what is still there when the init ends, the kernel kills."""
-    try:
-        os.kill(-1, signal.SIGTERM)
-        os.kill(-1, signal.SIGCONT)  # what is stopped could not end otherwise
-    except ProcessLookupError:
-        return
-    deadline = time.monotonic() + grace
+    isolate = program.plan.spec.isolate
+    send = _signal_container if isolate else _signal_descendants
+    send(signal.SIGTERM)
+    send(signal.SIGCONT)  # what is stopped could not end otherwise
+    deadline = time.monotonic() + program.plan.spec.grace
     while (remaining := deadline - time.monotonic()) > 0:
         try:
             while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
@@ -277,3 +188,25 @@ def _end_what_is_left(grace: float) -> None:
         except ChildProcessError:
             return
         signal.sigtimedwait({signal.SIGCHLD}, remaining)
+    pids = list_container() if isolate else list_descendants()
+    send_survivors(program.control, ((pid, read_title(pid)) for pid in pids))
+    while not isolate and _signal_descendants(signal.SIGKILL):
+        os.waitid(os.P_ALL, 0, os.WEXITED)
+
+
+def _signal_container(number: int) -> None:
+    try:
+        os.kill(-1, number)
+    except ProcessLookupError:
+        pass  # the init is alone
+
+
+def _signal_descendants(number: int) -> int:
+    """Send a signal to whatever the init started, and return how many processes that are."""
+    pids = list_descendants()
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue  # ended, and reaped by its parent
+    return len(pids)

@@ -5,23 +5,25 @@ goes on in `init`. Everything that takes rights which only the parent has is don
 and the ID-mapped clones of directories that root's containers see.
 """
 
+import _signal as signal
+import _socket as socket
 import fcntl
 import os
-import signal
-import socket
-from collections.abc import Iterable, Sequence
+from _collections_abc import Iterable, Sequence
 from errno import EINVAL
 
 from .errors import SetupError
-from .handshake import send_go, send_refusal
+from .handshake import receive_with_fds, send_go, send_refusal, send_with_fds
 from .init import run_init
 from .mounts import open_source
 from .namespaces import namespace_flags
 from .plan import Plan
 from .privileges import own_pipes
-from .syscalls import ALL_SIGNALS, CLONE_PARENT, clone3, sigprocmask
+from .program import Program
+from .syscalls import ALL_SIGNALS, CLONE_PARENT, clone3, setns, sigprocmask
 from .user_mapping import UserMapping, write_user_mapping
 
+_MAX_ANSWER = 32  # bytes; a number
 _FIRST_FREE_FD = 3  # below are the standard descriptors, which the command gets
 
 
@@ -33,16 +35,18 @@ class Launch:
         pidfd: Of its init; close-on-exec, as the others.
         control: To the init, see `handshake`.
         report: Where a failure arrives, or end of file once the command is executed.
+        helper: A process that the caller's parent has to wait for besides; 0 if there is none.
         notes: A sentence for each thing that is not quite as it was asked for.
     """
 
-    __slots__ = ("control", "notes", "pid", "pidfd", "report")
+    __slots__ = ("control", "helper", "notes", "pid", "pidfd", "report")
 
     def __init__(
         self, pid: int, pidfd: int, control: socket.socket, report: int, notes: Sequence[str] = ()
     ) -> None:
         self.pid, self.pidfd, self.control, self.report = pid, pidfd, control, report
         self.notes = tuple(notes)
+        self.helper = 0
 
     def close(self) -> None:
         """Let go of every descriptor; the container goes on."""
@@ -51,13 +55,16 @@ class Launch:
         os.close(self.report)
 
 
-def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch:
+def launch(
+    plan: Plan, stdio: Sequence[int], *, sibling: bool = False, join: Sequence[int] = ()
+) -> Launch:
     """Start to make a container, and return while its init is still at work.
 
     Args:
         plan: What to do.
         stdio: Three descriptors of the caller's for the command.
         sibling: Make it a child of the caller's parent, as a fork server does.
+        join: The user and the network namespace of the container whose network it shares.
 
     Raises:
         SetupError: The kernel refused before the init could begin.
@@ -65,15 +72,20 @@ def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch
     check_one_thread()
     check_open(stdio)
     control, remote, report, remote_report = _open_channels()
+    # The control's own end, held open in the init, would never tell that the parent died.
+    not_its = control.fileno(), report
+    program = Program(plan, remote, remote_report, stdio, not_its)
     flags = sum(namespace_flags(plan.spec).values()) | (CLONE_PARENT if sibling else 0)
     # A signal that arrives between clone and the init's own mask would run the caller's handlers.
     mask = sigprocmask(signal.SIG_BLOCK, ALL_SIGNALS)
+    helper = 0
     try:
-        pid, pidfd = clone3(flags, 0 if sibling else signal.SIGCHLD)
-        if pid == 0:
-            control.close()  # held open here, its other end would never tell that the parent died
-            os.close(report)
-            run_init(plan, remote, remote_report, stdio)
+        if plan.spec.network == "shared":
+            pid, pidfd, helper = _clone_beside(program, flags, join, sibling=sibling)
+        else:
+            pid, pidfd = clone3(flags, 0 if sibling else signal.SIGCHLD)
+            if pid == 0:
+                run_init(program)
     except OSError as error:
         control.close()
         os.close(report)
@@ -83,6 +95,7 @@ def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch
         remote.close()
         os.close(remote_report)
     launched = Launch(pid, pidfd, control, report, plan.notes)
+    launched.helper = helper if sibling else 0
     try:
         sigprocmask(signal.SIG_SETMASK, mask)  # here, a signal's handler may raise
         _hand_over(launched, plan, stdio)
@@ -94,6 +107,48 @@ def launch(plan: Plan, stdio: Sequence[int], *, sibling: bool = False) -> Launch
     return launched
 
 
+def _clone_beside(
+    program: Program, flags: int, join: Sequence[int], *, sibling: bool
+) -> tuple[int, int, int]:
+    """Clone from a short-lived child that has joined another container's namespaces.
+
+    Nobody comes back from a user namespace, hence the child. What it clones is its sibling.
+
+    Returns:
+        The pid and pidfd of the init, and the pid of the child; in the init this does not return.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent = CLONE_PARENT if sibling else 0
+    helper, helper_fd = clone3(parent, 0 if sibling else signal.SIGCHLD)
+    if helper == 0:
+        _be_helper(program, flags | CLONE_PARENT, join, theirs)
+    os.close(helper_fd)
+    theirs.close()
+    answer, fds = receive_with_fds(ours, _MAX_ANSWER, 1)
+    ours.close()
+    if not sibling:
+        os.waitpid(helper, 0)
+    if not fds:
+        errno = int(answer or EINVAL)
+        raise OSError(errno, os.strerror(errno))
+    return int(answer), fds[0], helper
+
+
+def _be_helper(program: Program, flags: int, join: Sequence[int], answers: socket.socket) -> None:
+    """Join, clone, and tell; does not return."""
+    try:
+        for fd in join if program.plan.mapping is not None else join[1:]:
+            setns(fd)
+        pid, pidfd = clone3(flags, 0)
+        if pid == 0:
+            run_init(program)
+        send_with_fds(answers, b"%d" % pid, [pidfd])
+    except OSError as error:
+        answers.send(b"%d" % (error.errno or 0))
+    finally:
+        os._exit(0)
+
+
 def check_one_thread() -> None:
     """Refuse to clone from a process with several threads.
 
@@ -101,7 +156,7 @@ def check_one_thread() -> None:
         SetupError: A lock that another thread holds would never be released in the child.
     """
     try:
-        threads = len(os.listdir("/proc/self/task"))
+        threads = os.stat("/proc/self/task").st_nlink - 2  # a directory for each
     except OSError as error:
         hint = "mount proc on /proc"
         raise SetupError("count threads", error.errno or 0, "/proc/self/task", hint) from error
@@ -117,7 +172,8 @@ def _hand_over(launched: Launch, plan: Plan, stdio: Sequence[int]) -> None:
     mapping, trees = plan.mapping, list[int]()
     try:
         if mapping is not None:
-            write_user_mapping(launched.pid, mapping)
+            if plan.spec.network != "shared":
+                write_user_mapping(launched.pid, mapping)
             if os.geteuid() == 0 and mapping.root_uid != 0:
                 own_pipes(stdio, mapping.root_uid, mapping.gids[0].outside)
                 trees = _open_mapped_trees(launched.pid, plan, mapping)
@@ -179,7 +235,7 @@ def _open_channels() -> tuple[socket.socket, socket.socket, int, int]:
     fds: list[int] = []
     try:
         fds += os.pipe2(os.O_CLOEXEC)
-        fds += (end.detach() for end in socket.socketpair(type=socket.SOCK_SEQPACKET))
+        fds += (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         for index, fd in enumerate(fds):
             fds[index] = above_stdio(fd)
     except OSError as error:

@@ -3,15 +3,14 @@
 Source: namespaces(7), pivot_root(2), netdevice(7).
 """
 
-import fcntl
+import _socket as socket
 import os
-import socket
 import struct
-from errno import EBUSY
 
-from .mounts import open_in_root
+from . import calls
+from .calls import Call
 from .spec import ContainerSpec
-from .steps import Setup
+from .steps import ROOT, Setup
 from .syscalls import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -23,10 +22,10 @@ from .syscalls import (
     MNT_DETACH,
     MS_REC,
     MS_SLAVE,
+    Cell,
     mount,
-    pivot_root,
-    umount2,
 )
+from .user_mapping import UserMapping
 
 _ALWAYS = {
     "mount": CLONE_NEWNS,
@@ -43,17 +42,14 @@ _IFREQ = struct.Struct("16sH30x")  # struct ifreq with flags; 32 or 40 bytes are
 
 def namespace_flags(spec: ContainerSpec) -> dict[str, int]:
     """Return the namespaces that a container gets, by name, each with its clone flag."""
+    if not spec.isolate:
+        return {}
     flags = dict(_ALWAYS)
-    if spec.userns == "private":
+    if spec.userns == "private" and spec.network != "shared":
         flags["user"] = CLONE_NEWUSER
     if spec.network == "none":
         flags["network"] = CLONE_NEWNET
     return flags
-
-
-def set_hostname(_setup: Setup, name: str) -> None:
-    """Name the container in its UTS namespace."""
-    socket.sethostname(name)
 
 
 def set_mounts_slave(_setup: Setup) -> None:
@@ -65,39 +61,46 @@ def set_mounts_slave(_setup: Setup) -> None:
     mount("none", "/", "", MS_REC | MS_SLAVE)
 
 
-def set_up_network(setup: Setup) -> None:
+def set_up_network(mapping: UserMapping | None) -> list[Call]:
     """Bring the loopback device up, and let everybody inside bind low ports and ping.
 
     The kernel gives the device 127.0.0.1 and ::1 itself. The command has no capability over this
     namespace, so what root may do elsewhere is granted here to all, as docker run does.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        fcntl.ioctl(control, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP))
+    control, sysctl = Cell(-1), Cell(-1)
     last_gid = _LAST_GROUP
-    if setup.mapping is not None:
-        last_gid = min(last_gid, max(r.inside + r.count for r in setup.mapping.gids) - 1)
+    if mapping is not None:
+        last_gid = min(last_gid, max(r.inside + r.count for r in mapping.gids) - 1)
+    made = [
+        calls.socket(socket.AF_INET, socket.SOCK_DGRAM, to=control),
+        calls.ioctl(control, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP)),
+        calls.close(control),
+    ]
     for name, value in (
         ("ip_unprivileged_port_start", "0"),
         ("ping_group_range", f"0 {last_gid}"),
     ):
-        sysctl = open_in_root(setup.root_fd, f"/proc/sys/net/ipv4/{name}", os.O_WRONLY)
-        os.write(sysctl, value.encode())
-        os.close(sysctl)
+        made += [
+            calls.open_in_root(ROOT, f"/proc/sys/net/ipv4/{name}", os.O_WRONLY, to=sysctl),
+            calls.write(sysctl, value.encode()),
+            calls.close(sysctl),
+        ]
+    return made
 
 
-def pivot_to_root(setup: Setup) -> None:
+def pivot_to_root(*, layers: bool) -> list[Call]:
     """Make the new root the only one, and let go of the host's.
 
     pivot_root(".", ".") puts the old root on top of the new one, so that no directory is needed
     for it. What is on top is then taken off: the file system with the layers, where there is one,
     because it lies on the old root, and the old root with everything below it.
     """
-    os.fchdir(setup.root_fd)
-    pivot_root(".", ".")
-    if setup.base_fd >= 0:
-        umount2(".", MNT_DETACH)
-    umount2(".", MNT_DETACH)
-    os.chdir("/")
-    # A lookup of ".." at the root goes to whatever is mounted on top of it.
-    if not os.path.samestat(os.stat("/.."), os.fstat(setup.root_fd)):
-        raise OSError(EBUSY, os.strerror(EBUSY))
+    on_top = 2 if layers else 1
+    return [
+        calls.fchdir(ROOT),
+        calls.pivot_root(".", "."),
+        *([calls.umount2(".", MNT_DETACH)] * on_top),
+        calls.chdir("/"),
+        # A lookup of ".." at the root goes to whatever is mounted on top of it.
+        *calls.check_same("/..", ROOT),
+    ]

@@ -11,10 +11,11 @@ Source: pivot_root(2), mount_namespaces(7), the OCI runtime specification.
 """
 
 import os
-from collections.abc import Sequence
+from _collections_abc import Sequence
 from stat import S_ISBLK, S_ISCHR, S_ISDIR
 
 from .busybox import find_busybox
+from .calls import sethostname
 from .devices import (
     KERNEL_PATHS,
     KERNEL_SECRETS,
@@ -24,11 +25,11 @@ from .devices import (
     plan_kernel_filesystems,
 )
 from .errors import SetupError
+from .etc_files import ROOT_HOME
 from .mounts import TreeSource, make_directory, make_file, source_attributes
 from .namespaces import (
     namespace_flags,
     pivot_to_root,
-    set_hostname,
     set_mounts_slave,
     set_up_network,
 )
@@ -40,6 +41,7 @@ from .steps import Setup, Step
 from .syscalls import MOUNT_ATTR_RDONLY, mount_setattr
 from .terminal import open_terminal
 from .user_mapping import IdRange, UserMapping, plan_user_mapping
+from .users import User
 
 
 class Plan:
@@ -54,6 +56,7 @@ class Plan:
         notes: A sentence for each thing that is not quite as asked for.
         workdir: Where the command starts, if that is there: see `ContainerSpec.workdir`.
         changed_signals: What the caller ignores or handles, and the command must not.
+        user: Who the command runs as, where that is known without a look into the container.
         home_uid: Whose entry of the container's /etc/passwd names root's home directory.
         strings: Where the process's command line is in memory, for `process_title`.
     """
@@ -68,6 +71,7 @@ class Plan:
         "spec",
         "steps",
         "strings",
+        "user",
         "workdir",
     )
 
@@ -83,6 +87,7 @@ class Plan:
         self.rlimits, self.notes = clamp_rlimits(spec.rlimits)
         self.workdir = _choose_workdir(spec)
         # With the host's files in view, the container's root is at home where the caller is.
+        self.user = _foresee_user(spec)
         self.home_uid = os.geteuid() if spec.rootfs == "host" else 0
         self.strings = find_strings()
         self.changed_signals = find_changed_signals()
@@ -111,6 +116,8 @@ def make_plan(spec: ContainerSpec) -> Plan:
 
 
 def _make_plan(spec: ContainerSpec) -> Plan:
+    if not spec.isolate:
+        return Plan(spec, None, [], [])
     if spec.userns == "host" and os.geteuid() != 0:
         raise SetupError("share the host's user namespace", hint="only root may do that")
     mapping = plan_user_mapping() if spec.userns == "private" else None
@@ -118,28 +125,32 @@ def _make_plan(spec: ContainerSpec) -> Plan:
     sources: list[TreeSource] = []
     root_steps = plan_rootfs(spec, sources, busybox)
     mounts = _plan_mounts(spec, sources)
-    steps = [Step(f"set the host name to {spec.hostname}", "", set_hostname, spec.hostname)]
+    steps = [Step(f"set the host name to {spec.hostname}", "", calls=[sethostname(spec.hostname)])]
     if mapping is None:
         steps.append(Step("make the host's mounts slaves", "/", set_mounts_slave))
     steps += root_steps
     workdir = [] if spec.workdir is None else [_point_step(spec.workdir, directory=True)]
+    if spec.rootfs != "busybox":  # which has them
+        steps += [_point_step(path, directory=True) for path in KERNEL_PATHS]
     if spec.read_only:
         steps += workdir
-        steps += [_point_step(path, directory=True) for path in KERNEL_PATHS]
         steps += [_point_step(m.path, directory=m.directory) for m in mounts]
         steps.append(Step("forbid writing", "/", _set_read_only))
-    steps += plan_kernel_filesystems(spec)
+    steps += plan_kernel_filesystems(spec, mapping)
     steps += [m.step for m in mounts]
     steps += workdir
     if spec.terminal:
         steps.append(Step("open a terminal", "/dev/pts/0", open_terminal))
     if spec.network == "none":
-        steps.append(Step("bring lo up, open low ports and ping", "", set_up_network))
+        steps.append(
+            Step("bring lo up, open low ports and ping", "", calls=set_up_network(mapping))
+        )
     if mapping is None:
         action = f"forbid writing to {', '.join(KERNEL_SWITCHES)}"
         steps.append(Step(action, "", forbid_writing_to_kernel))
         steps.append(Step(f"hide {', '.join(KERNEL_SECRETS)}", "", hide_kernel_secrets))
-    steps.append(Step("make it the only root, and let go of the host's", "/", pivot_to_root))
+    pivot = pivot_to_root(layers=spec.rootfs != "busybox")
+    steps.append(Step("make it the only root, and let go of the host's", "/", calls=pivot))
     return Plan(spec, mapping, sources, steps)
 
 
@@ -174,6 +185,18 @@ def _choose_workdir(spec: ContainerSpec) -> str:
         return os.getcwd()
     except OSError:
         return "/"  # the caller's directory was removed
+
+
+def _foresee_user(spec: ContainerSpec) -> User | None:
+    """Return the container's root, if its /etc/passwd is the one of a fresh root."""
+    if spec.user is not None or spec.rootfs != "busybox":
+        return None
+    covered = [v.destination for v in spec.volumes] + [t.destination for t in spec.tmpfs]
+    return (
+        None
+        if any(f"{path}/".startswith("/etc/") for path in covered)
+        else User(0, 0, (), ROOT_HOME)
+    )
 
 
 def _plan_mounts(spec: ContainerSpec, sources: list[TreeSource]) -> list[_Mount]:

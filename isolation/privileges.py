@@ -12,30 +12,26 @@ the right to make device nodes.
 Source: user_namespaces(7), mount_namespaces(7) "Restrictions", capabilities(7).
 """
 
+import _signal as signal
 import os
 import resource
-import signal
-import socket
-from collections.abc import Iterable
+from _collections_abc import Iterable
 
+from .calls import Call, close, default_action, open_file, unblock_signals, write
 from .errors import SetupError
 from .spec import Rlimit
 from .syscalls import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
-    NO_SIGNALS,
     PR_CAP_AMBIENT,
     PR_CAP_AMBIENT_CLEAR_ALL,
     PR_CAPBSET_DROP,
-    PR_SET_DUMPABLE,
+    Cell,
     capset,
     prctl,
-    set_default_action,
-    sigprocmask,
-    unshare,
 )
-from .user_mapping import IdRange, UserMapping, write_user_mapping
+from .user_mapping import IdRange, UserMapping, render_id_map
 
 _KEPT_CAPABILITIES = {
     "CHOWN": 0,
@@ -52,33 +48,32 @@ _KEPT_CAPABILITIES = {
     "AUDIT_WRITE": 29,
     "SETFCAP": 31,
 }
+COMMAND_PID = 2  # in the container: the first process that its init forks
 _MAX_CAPABILITY = 63  # the width of the kernel's bit mask
 
 
-def enter_inner_namespaces(sync: socket.socket) -> None:
-    """Go into a user namespace below the container's; the init answers with the IDs."""
-    try:
-        unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS)
-    except OSError as error:
-        raise SetupError("create namespaces", error.errno or 0) from error
-    # The init's change of user made it and its forks undumpable, and that shuts /proc/PID/uid_map.
-    prctl(PR_SET_DUMPABLE, 1)
-    sync.send(b"unshared")
-    if not sync.recv(1):
-        raise EOFError
+def inner_namespace_flags(mapping: UserMapping | None) -> int:
+    """Return the namespaces of the command's own, as clone flags."""
+    return 0 if mapping is None else CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS
 
 
-def map_inner_namespaces(sync: socket.socket, pid: int, mapping: UserMapping) -> None:
-    """Give the command's user namespace the same IDs as the container's; the init's side."""
-    if not sync.recv(16):
-        return  # it failed, and says why in its report
-    same = UserMapping(
-        [IdRange(r.inside, r.inside, r.count) for r in mapping.uids],
-        [IdRange(r.inside, r.inside, r.count) for r in mapping.gids],
-        deny_setgroups=mapping.deny_setgroups,
-    )
-    write_user_mapping(pid, same)
-    sync.send(b"m")
+def map_inner_namespace(mapping: UserMapping) -> list[Call]:
+    """Return the init's calls that give the command's user namespace the container's IDs."""
+    files = [("uid_map", mapping.uids), ("gid_map", mapping.gids)]
+    texts = [
+        (name, render_id_map(IdRange(r.inside, r.inside, r.count) for r in ranges))
+        for name, ranges in files
+    ]
+    if mapping.deny_setgroups:
+        texts.insert(0, ("setgroups", "deny"))
+    made, file = list[Call](), Cell(-1)
+    for name, text in texts:
+        made += [
+            open_file(f"/proc/{COMMAND_PID}/{name}", os.O_WRONLY, to=file),
+            write(file, text.encode()),
+            close(file),
+        ]
+    return made
 
 
 def drop_capabilities() -> None:
@@ -140,15 +135,13 @@ def find_changed_signals() -> tuple[int, ...]:
     return tuple(n for n in range(1, signal.NSIG) if changed >> (n - 1) & 1 and n not in {32, 33})
 
 
-def reset_signals(changed: Iterable[int]) -> None:
-    """Give signals their default action, and block none.
+def reset_signals(changed: Iterable[int]) -> list[Call]:
+    """Return the calls that give signals their default action, and block none.
 
     Those that are ignored would stay so in the command; one that is handled, and arrives before
     execve(2), would be swallowed by the handler.
     """
-    for number in changed:
-        set_default_action(number)
-    sigprocmask(signal.SIG_SETMASK, NO_SIGNALS)
+    return [*map(default_action, changed), unblock_signals()]
 
 
 def own_pipes(fds: Iterable[int], uid: int, gid: int) -> None:

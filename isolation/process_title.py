@@ -7,9 +7,11 @@ of a container overwrites both, so that nothing of the host can be read there.
 Source: proc(5), /proc/PID/stat fields 48 to 51.
 """
 
-from .syscalls import overwrite_memory
+from .calls import Call, overwrite_memory
 
 _ARG_START = 47  # index of the field in /proc/PID/stat, counted from 0
+
+_found: list[tuple[int, int, int]] = []
 
 
 def find_strings() -> tuple[int, int, int]:
@@ -17,15 +19,19 @@ def find_strings() -> tuple[int, int, int]:
 
     The result holds for every fork of the calling process.
     """
-    with open("/proc/self/stat", encoding="latin-1") as file:
-        # The second field, the name in parentheses, may itself have spaces.
-        fields = file.read().rpartition(")")[2].split()
-    arg_start, arg_end, _, env_end = map(int, fields[_ARG_START - 2 : _ARG_START + 2])
-    return arg_start, arg_end, env_end
+    if not _found:
+        with open("/proc/self/stat", "rb") as file:
+            # The second field, the name in parentheses, may itself have spaces.
+            fields = file.read().rpartition(b")")[2].split()
+        arg_start, arg_end, _, env_end = map(int, fields[_ARG_START - 2 : _ARG_START + 2])
+        _found.append((arg_start, arg_end, env_end))
+    return _found[0]
 
 
-def overwrite_strings(place: tuple[int, int, int], title: str) -> None:
-    """Replace the command line by a title, and the environment by nothing."""
+def overwrite_strings(place: tuple[int, int, int], title: str) -> list[Call]:
+    """Return the calls that replace the command line by a title, and the environment by nothing."""
     arg_start, arg_end, env_end = place
-    overwrite_memory(arg_start, arg_end, title.encode()[: arg_end - arg_start - 1])
-    overwrite_memory(arg_end, env_end, b"")
+    return [
+        *overwrite_memory(arg_start, arg_end, title.encode()[: arg_end - arg_start - 1]),
+        *overwrite_memory(arg_end, env_end, b""),
+    ]

@@ -20,7 +20,9 @@ import os
 from errno import EACCES, EOVERFLOW, EPERM, EROFS
 from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 
+from . import calls
 from .busybox import Busybox
+from .calls import Call
 from .errors import SetupError
 from .etc_files import render_network_files, render_user_files
 from .mounts import (
@@ -34,15 +36,15 @@ from .mounts import (
     source_attributes,
 )
 from .spec import ContainerSpec
-from .steps import Setup, Step
+from .steps import ROOT, Setup, Step
 from .syscalls import (
     MOUNT_ATTR_NODEV,
     MS_NODEV,
     MS_NOSUID,
     OPEN_TREE_CLONE,
+    Cell,
     mount,
     move_mount,
-    new_mount,
     open_tree,
 )
 
@@ -66,6 +68,9 @@ _COPY_CHUNK = 2**24  # bytes a sendfile(2) call; busybox fits in one
 
 KERNEL_DIRECTORIES = ("dev", "proc", "sys")  # mounted anew in every container
 FRESH_ON_HOST = {"/tmp": 0o1777, "/run": 0o755, "/var/tmp": 0o1777}
+
+# By busybox; the same for container after container.
+_prepared: dict[tuple[str, tuple[str, ...], bool], list[Step]] = {}
 
 
 def plan_rootfs(
@@ -91,15 +96,27 @@ def plan_rootfs(
 def _plan_busybox(spec: ContainerSpec, busybox: Busybox) -> list[Step]:
     # Who could write to the binary on the host gets a copy: a bind mount can be made writable.
     writable = os.geteuid() != 0 and os.access(busybox.path, os.W_OK)
-    own = writable or spec.userns == "host"
-    how, place = ("copy", _copy_busybox) if own else ("bind", _bind_busybox)
-    files = render_user_files() | render_network_files(spec)
+    key = busybox.path, busybox.applets, writable or spec.userns == "host"
+    if key not in _prepared:
+        _prepared.clear()
+        _prepared[key] = _plan_fresh_root(*key)
+    files = render_network_files(spec)
+    write = Step(f"write {', '.join(files)}", "/etc", calls=_write_files(files))
+    return [*_prepared[key], write]
+
+
+def _plan_fresh_root(path: str, applets: tuple[str, ...], copy: bool) -> list[Step]:
+    files = render_user_files()
+    if copy:
+        place = Step(f"copy {path}", "/bin/busybox", _copy_busybox, path)
+    else:
+        place = Step(f"bind {path}", "/bin/busybox", calls=_bind_busybox(path))
     return [
-        Step("mount tmpfs", "/", _mount_fresh_root),
-        Step("make the usual directories", "/", _make_fresh_directories),
-        Step(f"{how} {busybox.path}", "/bin/busybox", place, busybox.path),
-        Step(f"link {len(busybox.applets)} applets", "/bin", _link_applets, busybox.applets),
-        Step(f"write {', '.join(files)}", "/etc", _write_files, files),
+        Step("mount tmpfs", "/", calls=_stack_tmpfs(ROOT)),
+        Step("make the usual directories", "/", calls=_make_fresh_directories()),
+        place,
+        Step(f"link {len(applets)} applets", "/bin", calls=_link_applets(applets)),
+        Step(f"write {', '.join(files)}", "/etc", calls=_write_files(files)),
     ]
 
 
@@ -164,25 +181,24 @@ def _plan_host_entry(path: str, sources: list[TreeSource], *, mounts_below: bool
     return []  # a socket or a device in the host's root directory is nobody's program
 
 
-def _mount_fresh_root(setup: Setup) -> None:
-    setup.root_fd = _stack_tmpfs()
+def _make_fresh_directories() -> list[Call]:
+    return [
+        *(calls.mkdirat(ROOT, name, mode) for name, mode in FRESH_DIRECTORIES.items()),
+        *(calls.symlinkat(target, ROOT, name) for name, target in FRESH_LINKS.items()),
+    ]
 
 
-def _make_fresh_directories(setup: Setup) -> None:
-    for name, mode in FRESH_DIRECTORIES.items():
-        os.mkdir(name, mode, dir_fd=setup.root_fd)
-    for name, target in FRESH_LINKS.items():
-        os.symlink(target, name, dir_fd=setup.root_fd)
-
-
-def _bind_busybox(setup: Setup, path: str) -> None:
-    flags = os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC
-    target = os.open("bin/busybox", flags, 0o755, dir_fd=setup.root_fd)
-    attributes = source_attributes(read_only=True)
-    tree = open_source(TreeSource(path, recursive=False, attributes=attributes))
-    move_mount(tree, target)
-    os.close(tree)
-    os.close(target)
+def _bind_busybox(path: str) -> list[Call]:
+    tree, target = Cell(-1), Cell(-1)
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDONLY
+    return [
+        calls.openat(ROOT, "bin/busybox", flags, 0o755, to=target),
+        calls.open_tree(path, to=tree),
+        calls.mount_setattr(tree, source_attributes(read_only=True)),
+        calls.move_mount(tree, target),
+        calls.close(tree),
+        calls.close(target),
+    ]
 
 
 def _copy_busybox(setup: Setup, path: str) -> None:
@@ -195,20 +211,28 @@ def _copy_busybox(setup: Setup, path: str) -> None:
     os.close(source)
 
 
-def _link_applets(setup: Setup, names: tuple[str, ...]) -> None:
-    bin_fd = os.open("bin", os.O_PATH | os.O_CLOEXEC, dir_fd=setup.root_fd)
-    for name in names:
-        os.symlink("busybox", name, dir_fd=bin_fd)
-    os.close(bin_fd)
+def _link_applets(names: tuple[str, ...]) -> list[Call]:
+    directory = Cell(-1)
+    return [
+        calls.openat(ROOT, "bin", os.O_PATH, to=directory),
+        *(calls.symlinkat("busybox", directory, name) for name in names),
+        calls.close(directory),
+    ]
 
 
-def _write_files(setup: Setup, files: dict[str, str]) -> None:
+def _write_files(files: dict[str, str]) -> list[Call]:
+    file, made = Cell(-1), []
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
     for name, text in files.items():
-        _write_file(setup.root_fd, f"etc/{name}", text)
+        made.append(calls.openat(ROOT, f"etc/{name}", flags, 0o644, to=file))
+        if text:
+            made.append(calls.write(file, text.encode("utf-8", "surrogateescape")))
+        made.append(calls.close(file))
+    return made
 
 
 def _mount_base(setup: Setup) -> None:
-    setup.base_fd = _stack_tmpfs()
+    setup.base_fd = _stack_base()
     for name in ("lower", "upper", "work", "root", "files"):
         os.mkdir(name, 0o755, dir_fd=setup.base_fd)
 
@@ -308,12 +332,20 @@ def _open_file(root_fd: int, path: str, *, create: bool) -> int:
         raise
 
 
-def _stack_tmpfs() -> int:
-    tmpfs = new_mount("tmpfs", {"mode": "0755"})
-    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    move_mount(tmpfs, root)
-    os.close(root)
-    return tmpfs
+def _stack_tmpfs(root: Cell) -> list[Call]:
+    old = Cell(-1)
+    return [
+        *calls.new_mount("tmpfs", [("mode", "0755")], to=root),
+        calls.open_file("/", os.O_PATH, to=old),
+        calls.move_mount(root, old),
+        calls.close(old),
+    ]
+
+
+def _stack_base() -> int:
+    base = Cell(-1)
+    calls.perform(_stack_tmpfs(base))
+    return base.value
 
 
 def _write_file(dir_fd: int, path: str, text: str) -> None:
@@ -342,7 +374,7 @@ def try_overlay() -> None:
     Raises:
         OSError: The kernel takes none there.
     """
-    base = _stack_tmpfs()
+    base = _stack_base()
     os.fchdir(base)
     for name in ("lower", "upper", "work", "root"):
         os.mkdir(name, dir_fd=base)

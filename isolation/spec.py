@@ -6,15 +6,15 @@ raises SpecError here; whatever depends on the host is found out when the contai
 """
 
 import resource
-from collections.abc import Iterable, Mapping
-from signal import SIGCHLD, SIGKILL, SIGSTOP, SIGTERM, valid_signals
+from _collections_abc import Iterable, Mapping
+from _signal import SIGCHLD, SIGKILL, SIGSTOP, SIGTERM, valid_signals
 
 from .errors import SpecError
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_HOSTNAME = "containerhostname"
 
-NETWORKS = ("none", "host")
+NETWORKS = ("none", "host", "shared")
 ROOTFS_MODES = ("overlay", "rw")
 USER_NAMESPACES = ("private", "host")
 
@@ -111,12 +111,16 @@ class ContainerSpec:
             directory where the container has it.
         user: "USER[:GROUP]", names or numbers, looked up in the container; None for root.
         hostname: At most 64 bytes.
-        network: "none" (a loopback device alone) or "host".
+        network: "none" (a loopback device alone), "host", or "shared" (that of another container,
+            which is named when this one is made; it shares its user namespace as well).
         userns: "private" (root inside is an unprivileged user outside) or "host" (needs root).
         rlimits: Limits for the command.
         grace: Seconds between SIGTERM and SIGKILL for what the command leaves behind.
         stop_signal: What `Container.stop` sends first.
         terminal: Whether the command gets a terminal of its own, see `Container.terminal_fd`.
+        isolate: Whether there is a container at all. Without, the command is a process of the
+            host's, as the caller or as `user`, below an init that ends what it leaves; then
+            `rootfs` and `network` must be "host".
 
     Raises:
         SpecError: A value that no host could carry out.
@@ -129,6 +133,7 @@ class ContainerSpec:
         "env",
         "grace",
         "hostname",
+        "isolate",
         "network",
         "read_only",
         "rlimits",
@@ -162,6 +167,7 @@ class ContainerSpec:
         grace: float = 10.0,
         stop_signal: int = SIGTERM,
         terminal: bool = False,
+        isolate: bool = True,
     ) -> None:
         self.argv = tuple(check_text(word, "argument") for word in argv)
         if not self.argv or not self.argv[0]:
@@ -197,6 +203,23 @@ class ContainerSpec:
             raise SpecError(f"stop signal must be one that can be handled, not {stop_signal}{hint}")
         self.stop_signal = stop_signal
         self.terminal = terminal
+        self.isolate = isolate
+        if not isolate:
+            self._check_shared()
+
+    def _check_shared(self) -> None:
+        """Refuse what only a container can have."""
+        asked = {
+            "a rootfs": self.rootfs != "host",
+            "a network": self.network != "host",
+            "volumes": bool(self.volumes),
+            "tmpfs": bool(self.tmpfs),
+            "a read-only root": self.read_only,
+            "a terminal": self.terminal,
+        }
+        for what, is_asked in asked.items():
+            if is_asked:
+                raise SpecError(f"without isolation there can't be {what} of its own")
 
 
 def check_text(text: str, what: str) -> str:

@@ -5,10 +5,14 @@ do without doing it.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from _collections_abc import Callable, Sequence
 
+from .calls import Call, then
 from .mounts import TreeSource, attach, mount_new, open_source
+from .syscalls import Cell
 from .user_mapping import UserMapping
+
+ROOT = Cell(-1)  # the new root, once a step has mounted it; only ever written in a child
 
 
 class Setup:
@@ -16,36 +20,32 @@ class Setup:
 
     Attributes:
         mapping: The IDs of the user namespace; None if it is the caller's.
-        root_fd: The new root; -1 until a step has mounted it.
+        trees: The sources as trees that are attached nowhere, where the parent sent them.
         base_fd: The file system that holds overlay layers; -1 where none is needed.
         master_fd: The master side of the container's terminal; -1 if it has none.
         slave_fd: The side that the command gets; -1 if it has none.
     """
 
-    __slots__ = (
-        "_received",
-        "_sources",
-        "base_fd",
-        "mapping",
-        "master_fd",
-        "root_fd",
-        "slave_fd",
-    )
+    __slots__ = ("_sources", "base_fd", "mapping", "master_fd", "slave_fd", "trees")
 
-    def __init__(
-        self,
-        mapping: UserMapping | None,
-        sources: Sequence[TreeSource],
-        received: Sequence[int],
-    ) -> None:
-        self.mapping = mapping
-        self._sources, self._received = sources, received
-        self.root_fd = self.base_fd = self.master_fd = self.slave_fd = -1
+    def __init__(self, mapping: UserMapping | None, sources: Sequence[TreeSource]) -> None:
+        self.mapping, self._sources = mapping, sources
+        self.trees = list[int]()
+        self.base_fd = self.master_fd = self.slave_fd = -1
+
+    @property
+    def root_fd(self) -> int:
+        """The new root; -1 until a step has mounted it."""
+        return ROOT.value
+
+    @root_fd.setter
+    def root_fd(self, fd: int) -> None:
+        ROOT.value = fd
 
     def open_tree(self, index: int) -> int:
         """Return the detached tree of source number `index`, from the parent where it sent one."""
-        if self._received:
-            return self._received[index]
+        if self.trees:
+            return self.trees[index]
         return open_source(self._sources[index])
 
     def attach(self, source: int | TreeSource, path: str) -> None:
@@ -67,17 +67,25 @@ class Step:
         path: Where, as the container sees it; empty if the step has no path.
     """
 
-    __slots__ = ("_arguments", "_function", "action", "path")
+    __slots__ = ("_arguments", "_calls", "_function", "action", "path")
 
     def __init__(
-        self, action: str, path: str, function: Callable[..., None], *arguments: object
+        self,
+        action: str,
+        path: str,
+        function: Callable[..., None] | None = None,
+        *arguments: object,
+        calls: Sequence[Call] = (),
     ) -> None:
+        """Describe a step that is known in advance (`calls`), or one that decides (`function`)."""
         self.action, self.path = action, path
-        self._function, self._arguments = function, arguments
+        self._function, self._arguments, self._calls = function, arguments, calls
 
-    def perform(self, setup: Setup) -> None:
-        """Do it; an OSError is the step's failure."""
-        self._function(setup, *self._arguments)
+    def prepare(self, setup: Setup) -> Sequence[Call]:
+        """Return the calls that do it; an OSError in one of them is the step's failure."""
+        if self._function is None:
+            return self._calls
+        return [then(self._function, setup, *self._arguments)]
 
     def __str__(self) -> str:
         return f"{self.action} on {self.path}" if self.path else self.action

@@ -15,8 +15,7 @@ number 424 on, Linux gives a call the same number on every architecture (alpha a
 
 import ctypes
 import os
-from collections.abc import Mapping
-from errno import ENOSYS, EPERM
+from _collections_abc import Iterable, Sequence
 
 CLONE_PIDFD = 0x1000
 CLONE_PARENT = 0x8000
@@ -60,8 +59,12 @@ FSCONFIG_CMD_CREATE = 6
 
 CLOSE_RANGE_CLOEXEC = 4
 
+STATX_INO = 0x100
+STATX_SIZE = 256  # bytes of struct statx
+
 ALL_SIGNALS = 2**64 - 1
 NO_SIGNALS = 0
+SIG_SETMASK = 2
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -73,28 +76,28 @@ PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
-_OPEN_TREE = 428
-_MOVE_MOUNT = 429
-_FSOPEN = 430
-_FSCONFIG = 431
-_FSMOUNT = 432
-_CLONE3 = 435
-_CLOSE_RANGE = 436
-_OPENAT2 = 437
-_MOUNT_SETATTR = 442
+OPEN_TREE = 428
+MOVE_MOUNT = 429
+FSOPEN = 430
+FSCONFIG = 431
+FSMOUNT = 432
+CLONE3 = 435
+CLOSE_RANGE = 436
+OPENAT2 = 437
+MOUNT_SETATTR = 442
 
 _MAX_FD = 0xFFFF_FFFF
 
 # Older than the calls with one number for all.
-_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "s390x": 280, "ppc64le": 271}
-_KEYCTL_JOIN_SESSION_KEYRING = 1
+KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "s390x": 280, "ppc64le": 271}
+KEYCTL_JOIN_SESSION_KEYRING = 1
 
 _CAPABILITY_VERSION_3 = 0x2008_0522
 
-_libc = ctypes.PyDLL(None, use_errno=True)
-_syscall = _libc.syscall
+libc = ctypes.PyDLL(None, use_errno=True)
+_syscall = libc.syscall
 _syscall.restype = ctypes.c_long
-_mount = _libc.mount
+_mount = libc.mount
 _mount.argtypes = [
     ctypes.c_char_p,
     ctypes.c_char_p,
@@ -102,33 +105,39 @@ _mount.argtypes = [
     ctypes.c_ulong,
     ctypes.c_char_p,
 ]
-_umount2 = _libc.umount2
-_umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
-_pivot_root = _libc.pivot_root
-_pivot_root.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
-_unshare = _libc.unshare
+_unshare = libc.unshare
 _unshare.argtypes = [ctypes.c_int]
-_prctl = _libc.prctl
+_prctl = libc.prctl
 _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
-_prctl_text = _libc["prctl"]  # the same function, for the option that takes a string
-_prctl_text.argtypes = [
+prctl_text = libc["prctl"]  # the same function, for the option that takes a string
+prctl_text.argtypes = [
     ctypes.c_int,
     ctypes.c_char_p,
     ctypes.c_ulong,
     ctypes.c_ulong,
     ctypes.c_ulong,
 ]
-_signal = _libc.signal
+_signal = libc.signal
 _signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
 _signal.restype = ctypes.c_void_p
-_sigprocmask = _libc.sigprocmask
+_sigprocmask = libc.sigprocmask
 _sigprocmask.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 _Sigset = ctypes.c_uint64 * 16  # sigset_t; the kernel uses the first 64 bits
-_capset = _libc.capset
+_capset = libc.capset
 _capset.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 
 
-class _CloneArgs(ctypes.Structure):
+class Cell(ctypes.c_int):
+    """A number that one call returns and another takes; see `calls`."""
+
+
+byref, sizeof = ctypes.byref, ctypes.sizeof
+memset, memmove = ctypes.memset, ctypes.memmove
+Buffer = ctypes.Array[ctypes.c_char]
+make_buffer = ctypes.create_string_buffer
+
+
+class CloneArgs(ctypes.Structure):
     """struct clone_args of clone3(2), as of Linux 5.7."""
 
     _fields_ = tuple(
@@ -149,7 +158,7 @@ class _CloneArgs(ctypes.Structure):
     )
 
 
-class _OpenHow(ctypes.Structure):
+class OpenHow(ctypes.Structure):
     """struct open_how of openat2(2)."""
 
     _fields_ = (
@@ -159,7 +168,7 @@ class _OpenHow(ctypes.Structure):
     )
 
 
-class _MountAttr(ctypes.Structure):
+class MountAttr(ctypes.Structure):
     """struct mount_attr of mount_setattr(2)."""
 
     _fields_ = (
@@ -184,10 +193,10 @@ def clone3(flags: int, exit_signal: int) -> tuple[int, int]:
         (pid, pidfd) in the parent, (0, -1) in the child. The pidfd is close-on-exec.
     """
     pidfd = ctypes.c_int(-1)
-    args = _CloneArgs(
+    args = CloneArgs(
         flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal
     )
-    pid = _check(_syscall(_CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args))))
+    pid = _check(_syscall(CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args))))
     return pid, pidfd.value if pid else -1
 
 
@@ -204,21 +213,11 @@ def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "")
     )
 
 
-def umount2(target: str, flags: int) -> None:
-    """Call umount2(2)."""
-    _check(_umount2(os.fsencode(target), flags))
-
-
-def pivot_root(new_root: str, put_old: str) -> None:
-    """Call pivot_root(2)."""
-    _check(_pivot_root(os.fsencode(new_root), os.fsencode(put_old)))
-
-
 def open_tree(path: str, flags: int, dir_fd: int = AT_FDCWD) -> int:
     """Call open_tree(2); returns a close-on-exec descriptor."""
     return _check(
         _syscall(
-            _OPEN_TREE,
+            OPEN_TREE,
             ctypes.c_int(dir_fd),
             os.fsencode(path),
             ctypes.c_uint(flags | OPEN_TREE_CLOEXEC),
@@ -230,7 +229,7 @@ def move_mount(tree_fd: int, target_fd: int) -> None:
     """Call move_mount(2) from a descriptor onto a descriptor, so that no path is resolved."""
     _check(
         _syscall(
-            _MOVE_MOUNT,
+            MOVE_MOUNT,
             ctypes.c_int(tree_fd),
             b"",
             ctypes.c_int(target_fd),
@@ -240,34 +239,14 @@ def move_mount(tree_fd: int, target_fd: int) -> None:
     )
 
 
-def new_mount(fstype: str, options: Mapping[str, str]) -> int:
-    """Make a file system that is mounted nowhere yet: fsopen(2), fsconfig(2), fsmount(2).
-
-    Returns:
-        A close-on-exec descriptor of its root, for `move_mount`.
-    """
-    context = _check(_syscall(_FSOPEN, fstype.encode(), ctypes.c_uint(FSOPEN_CLOEXEC)))
-    try:
-        for key, value in options.items():
-            _fsconfig(context, FSCONFIG_SET_STRING, key.encode(), value.encode())
-        _fsconfig(context, FSCONFIG_CMD_CREATE, None, None)
-        return _check(
-            _syscall(
-                _FSMOUNT, ctypes.c_int(context), ctypes.c_uint(FSMOUNT_CLOEXEC), ctypes.c_uint(0)
-            )
-        )
-    finally:
-        os.close(context)
-
-
 def mount_setattr(
     fd: int, attr_set: int, *, recursive: bool, propagation: int = 0, userns_fd: int = 0
 ) -> None:
     """Call mount_setattr(2) on the mount that a descriptor refers to; clears nothing."""
-    attr = _MountAttr(attr_set=attr_set, propagation=propagation, userns_fd=userns_fd)
+    attr = MountAttr(attr_set=attr_set, propagation=propagation, userns_fd=userns_fd)
     _check(
         _syscall(
-            _MOUNT_SETATTR,
+            MOUNT_SETATTR,
             ctypes.c_int(fd),
             b"",
             ctypes.c_uint(AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)),
@@ -279,21 +258,16 @@ def mount_setattr(
 
 def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     """Call openat2(2); returns a close-on-exec descriptor."""
-    how = _OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
+    how = OpenHow(flags=flags | os.O_CLOEXEC, mode=mode, resolve=resolve)
     return _check(
         _syscall(
-            _OPENAT2,
+            OPENAT2,
             ctypes.c_int(dir_fd),
             os.fsencode(path),
             ctypes.byref(how),
             ctypes.c_size_t(ctypes.sizeof(how)),
         )
     )
-
-
-def close_range_cloexec(first: int) -> None:
-    """Mark every descriptor from `first` on close-on-exec."""
-    _close_range(first, _MAX_FD, CLOSE_RANGE_CLOEXEC)
 
 
 def close_all_but(*fds: int, first: int = 0) -> None:
@@ -310,6 +284,11 @@ def unshare(flags: int) -> None:
     _check(_unshare(flags))
 
 
+def setns(fd: int) -> None:
+    """Call setns(2), which Python has from 3.12 on, with a descriptor of one namespace."""
+    _check(libc.setns(fd, 0))
+
+
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> int:
     """Call prctl(2) for the options that take numbers."""
     return _check(_prctl(option, argument, argument3, 0, 0))
@@ -320,27 +299,15 @@ def set_child_subreaper() -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def join_session_keyring() -> None:
-    """Start with an empty session keyring, see keyrings(7); nothing happens without keyctl(2)."""
-    number = _KEYCTL.get(os.uname().machine)
-    if number is None:
-        return
-    try:
-        _check(_syscall(number, ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None))
-    except OSError as error:
-        # A kernel without keyrings, or a filter that forbids them, gives none away either.
-        if error.errno not in {ENOSYS, EPERM}:
-            raise
-
-
 def set_process_name(name: str) -> None:
     """Name the calling thread for ps(1) and top(1); the kernel keeps 15 bytes."""
-    _check(_prctl_text(PR_SET_NAME, name.encode(), 0, 0, 0))
+    _check(prctl_text(PR_SET_NAME, name.encode(), 0, 0, 0))
 
 
-def set_default_action(number: int) -> None:
+def set_default_action(number: int) -> int:
     """Call signal(2) with SIG_DFL; Python's own handler table is not told, so only before exec."""
     _signal(number, None)
+    return 0
 
 
 def sigprocmask(how: int, mask: int) -> int:
@@ -361,31 +328,33 @@ def capset(capabilities: int) -> None:
     _check(_capset(ctypes.byref(header), ctypes.byref(data)))
 
 
-def overwrite_memory(start: int, end: int, content: bytes) -> None:
-    """Fill the calling process's memory from `start` to `end` with `content`, then zeros."""
-    ctypes.memset(start, 0, end - start)
-    ctypes.memmove(start, content, min(len(content), end - start))
-
-
 def _close_range(first: int, last: int, flags: int) -> None:
-    _check(_syscall(_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags)))
+    _check(_syscall(CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags)))
 
 
-def _fsconfig(context: int, command: int, key: bytes | None, value: bytes | None) -> None:
-    _check(
-        _syscall(
-            _FSCONFIG,
-            ctypes.c_int(context),
-            ctypes.c_uint(command),
-            key,
-            value,
-            ctypes.c_int(0),
-        )
-    )
+def make_strings(words: Iterable[bytes]) -> object:
+    """Return what execve(2) takes for argv and for the environment."""
+    strings = [*words, None]
+    return (ctypes.c_char_p * len(strings))(*strings)
+
+
+def make_ids(ids: Sequence[int]) -> ctypes.Array[ctypes.c_uint32]:
+    """Return an array of user or group IDs."""
+    return (ctypes.c_uint32 * len(ids))(*ids)
+
+
+def make_signal_set(mask: int) -> object:
+    """Return a reference to a set of signals, in which bit 0 is signal 1."""
+    return ctypes.byref(_Sigset(mask))
+
+
+def last_error() -> OSError:
+    """Return the error of the system call that failed last."""
+    errno = ctypes.get_errno()
+    return OSError(errno, os.strerror(errno))
 
 
 def _check(result: int) -> int:
     if result < 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno))
+        raise last_error()
     return result

@@ -10,7 +10,7 @@ Source: pts(4), ioctl_tty(2).
 import fcntl
 import os
 import struct
-from collections.abc import Sequence
+from _collections_abc import Sequence
 
 from .mounts import open_in_root
 from .steps import Setup

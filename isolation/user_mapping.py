@@ -12,7 +12,7 @@ nobody on the host already.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from _collections_abc import Iterable, Sequence
 
 from .errors import SetupError
 from .syscalls import PR_GET_NO_NEW_PRIVS, prctl
@@ -94,12 +94,24 @@ class UserMapping:
         return sum(r.count for r in self.uids) == 1
 
 
+_planned: dict[tuple[object, ...], UserMapping] = {}  # as long as the files are as they were
+
+
 def plan_user_mapping() -> UserMapping:
     """Return the mapping for a container of the calling process.
 
     Source: user_namespaces(7), subuid(5), newuidmap(1).
     """
     uid, gid = os.geteuid(), os.getegid()
+    files = ("/proc/self/ns/user", "/etc/subuid", "/etc/subgid")
+    key = uid, gid, *map(_stamp, files), find_helpers()
+    if key not in _planned:
+        _planned.clear()
+        _planned[key] = _plan(uid, gid)
+    return _planned[key]
+
+
+def _plan(uid: int, gid: int) -> UserMapping:
     if uid == 0:
         own_uids, own_gids = _read_id_map("uid_map"), _read_id_map("gid_map")
         if _is_whole(own_uids) and _is_whole(own_gids):
@@ -236,6 +248,15 @@ def _wait_for_helper(child: int, said: str) -> int:
         return 1 if said else 0
 
 
+def _stamp(path: str) -> tuple[int, int, int]:
+    """Return what differs once somebody has changed a file."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
 def _granted_after_self(path: str, own: int) -> list[IdRange]:
     names = {str(os.geteuid()), _user_name()}
     ranges = [IdRange(0, own, 1)]
@@ -299,7 +320,7 @@ def _pick_root_range(path: str) -> list[IdRange]:
 
 def _read_id_map(name: str) -> list[IdRange]:
     try:
-        with open(f"/proc/self/{name}", encoding="ascii") as file:
+        with open(f"/proc/self/{name}", "rb") as file:
             return [IdRange(*map(int, line.split())) for line in file]
     except OSError as error:
         raise SetupError("read the user mapping", error.errno or 0, f"/proc/self/{name}") from error

@@ -8,10 +8,11 @@ Source: passwd(5), group(5); docker run(1), --user.
 """
 
 import os
-from collections.abc import Iterator
+from _collections_abc import Iterator
 from errno import EPERM
 from stat import S_ISREG
 
+from .calls import Call, setgroups, setresgid, setresuid
 from .errors import SetupError
 from .user_mapping import UserMapping
 
@@ -72,33 +73,32 @@ def look_up_user(user: str | None, home_uid: int) -> User:
     return User(uid, _parse_id(entry[3]), members, _home(entry))
 
 
-def become(user: User, mapping: UserMapping | None) -> None:
-    """Change the calling process to a user, groups first, because afterwards it could not.
+def become(user: User, mapping: UserMapping | None) -> list[Call]:
+    """Return the calls that change a process to a user, groups first: afterwards it could not.
 
     Raises:
         SetupError: The user namespace does not have these IDs.
     """
     # Where root is the only user, the kernel lets nobody set supplementary groups anyway.
-    gids = (user.gid,) if mapping is None or mapping.is_single else (user.gid, *user.groups)
+    single = mapping is not None and mapping.is_single
+    gids = (user.gid,) if single else (user.gid, *user.groups)
     if mapping is not None and not (
         mapping.maps_uid(user.uid) and all(map(mapping.maps_gid, gids))
     ):
         last = sum(r.count for r in mapping.uids) - 1
         hint = f"the container has no such ID, its last is {last}"
-        if mapping.is_single:
+        if single:
             hint = (
                 "the container has no such ID; grant the caller a range in /etc/subuid and "
                 "/etc/subgid and install newuidmap (package uidmap)"
             )
         raise SetupError(f"become user {user.uid}:{','.join(map(str, gids))}", hint=hint)
-    try:
-        os.setgroups(user.groups)
-    except PermissionError:
-        # The kernel forbids it where root is the only user; see user_namespaces(7), setgroups.
-        if mapping is None or not mapping.is_single:
-            raise SetupError(f"set the groups of user {user.uid}", EPERM) from None
-    os.setresgid(user.gid, user.gid, user.gid)
-    os.setresuid(user.uid, user.uid, user.uid)
+    return [
+        # Forbidden where root is the only user; see user_namespaces(7), setgroups.
+        setgroups(user.groups, tolerated=(EPERM,) if single else ()),
+        setresgid(user.gid),
+        setresuid(user.uid),
+    ]
 
 
 def _look_up_group(group: str) -> int:

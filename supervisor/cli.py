@@ -4,11 +4,11 @@ The first words decide what is imported. A traceback is never shown: what can go
 on stderr and an exit status.
 """
 
+import _signal as signal
 import errno
 import os
-import signal
 import sys
-from collections.abc import Sequence
+from _collections_abc import Sequence
 from io import TextIOWrapper
 
 _USAGE = """\

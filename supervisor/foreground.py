@@ -4,12 +4,12 @@ Without a terminal the command has the caller's own descriptors, so there is not
 event loop to load: one wait for signals is all.
 """
 
+import _signal as signal
 import fcntl
 import os
 import select
-import signal
 import time
-from collections.abc import Callable
+from _collections_abc import Callable
 
 from mocker.isolation import Container, ContainerSpec, ExitStatus, spawn
 

@@ -5,7 +5,7 @@ container does. Conventions are those of getopt_long(3): `--name value`, `--name
 `-nvalue`, flags run together as in `-it`, `--` ends the options; so does the first other word.
 """
 
-from collections.abc import Iterable, Sequence
+from _collections_abc import Iterable, Sequence
 
 from mocker.isolation import SpecError
 

@@ -1,7 +1,7 @@
 """`mocker run`: one container in the foreground, from command line to exit status."""
 
 import os
-from collections.abc import Sequence
+from _collections_abc import Sequence
 
 from mocker.isolation import IsolationError, default_rootfs, describe
 

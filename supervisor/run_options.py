@@ -4,7 +4,7 @@ Spellings are docker run(1)'s where it has the option.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from _collections_abc import Callable, Sequence
 
 from mocker.isolation import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
 
@@ -54,6 +54,7 @@ _OPTIONS = (
     Option("--init", "", "accepted; there is always one"),
     Option("--help", "", "print this; so does -h alone"),
 )
+_MAX_DIGITS = 10
 _HELP = """\
 usage: mocker run [OPTIONS] COMMAND [ARG...]
 

@@ -1,0 +1,337 @@
+"""What the parent of a running container can ask of its init, and how it is answered.
+
+      parent                                        init
+        │  ─── control: SOCKET, reply ─────────────▶ │  opens it in the container's network
+        │  ◀── reply: SOCKET + descriptor ────────── │
+        │  ─── control: EXEC, reply, 3 descriptors ─▶ │  clone, the command's namespaces, execve
+        │  ◀── reply: STARTED pid ────────────────── │
+        │  ◀── reply: EXITED or a failure ────────── │
+        │  ─── control: SIGNAL pid number ─────────▶ │
+
+Each request brings one end of a socket pair of its own, so that answers need no numbers, and end of
+file says that the container is gone. The init learns of a request by SIGIO from the kernel, which
+is told from one that somebody sent by its origin.
+
+So nothing ever joins a container from outside: what is executed in it is a child of its init, and
+was never half inside.
+
+Source: fcntl(2) O_ASYNC, setns(2), unix(7) SCM_RIGHTS.
+"""
+
+import _signal as signal
+import _socket as socket
+import os
+from _collections_abc import Mapping, Sequence
+
+from .calls import perform
+from .command import change_directory, execute, place_stdio
+from .errors import IsolationError, SetupError
+from .exit_status import ExitStatus
+from .handshake import (
+    MAX_FAILURE,
+    parse_failure,
+    parse_status,
+    receive_with_fds,
+    render_failure,
+    render_status,
+    send_with_fds,
+)
+from .plan import Plan
+from .privileges import drop_capabilities, own_pipes, reset_signals, set_rlimits
+from .program import make_env
+from .syscalls import clone3, setns
+from .users import become, look_up_user
+
+_SOCKET = b"socket"
+_EXEC = b"exec"
+_NAMESPACES = b"namespaces"
+_SIGNAL = b"signal"
+_KILL = b"kill"  # everything, where the kernel does not do that as the init is killed
+_STARTED = b"started"
+_MAX_REQUEST = 2**17  # bytes; what a socket takes at once by default is a little more
+_MAX_FDS = 4
+_FAILED = 125
+_JOINED = ("user", "mnt", "uts")  # what the command has of its own; the rest is its init's
+
+
+class Reply:
+    """An answer of a container's init that is on its way; a context manager.
+
+    Raises:
+        SetupError: The container is gone, or does not take a request of that size.
+    """
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, control: socket.socket, request: bytes, fds: Sequence[int] = ()) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            send_with_fds(control, request, [theirs.fileno(), *fds])
+        except OSError as error:
+            self._socket.close()
+            raise SetupError("ask the container's init", error.errno or 0) from error
+        finally:
+            theirs.close()
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when there is something to take."""
+        return self._socket.fileno()
+
+    def take(self) -> tuple[bytes, list[int]]:
+        """Wait for a message and its descriptors; nothing if the container is gone."""
+        return receive_with_fds(self._socket, MAX_FAILURE, _MAX_FDS)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._socket.close()
+
+    def __enter__(self) -> "Reply":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Process:
+    """A process that was started in a running container; a context manager, which kills it.
+
+    Attributes:
+        pid: As the container sees it; 0 until the init has told.
+
+    Source: clone(2), setns(2).
+    """
+
+    __slots__ = ("_control", "_error", "_reply", "_status", "pid")
+
+    def __init__(self, control: socket.socket, reply: Reply) -> None:
+        self._control, self._reply = control, reply
+        self._status: ExitStatus | None = None
+        self._error: IsolationError | None = None
+        self.pid = 0
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when `poll` may have news."""
+        return self._reply.fileno()
+
+    def poll(self) -> ExitStatus | None:
+        """Take one message, for which this waits, and return how the process ended, if it has.
+
+        Raises:
+            SetupError, CommandError: It could not be started.
+        """
+        if self._status is None and self._error is None:
+            self._take()
+        if self._error is not None:
+            raise self._error
+        return self._status
+
+    def wait(self) -> ExitStatus:
+        """Wait until it has ended, and return how.
+
+        Raises:
+            SetupError, CommandError: It could not be started.
+        """
+        while (status := self.poll()) is None:
+            pass
+        return status
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal; nothing happens if it has ended, or was not started yet."""
+        if self.pid and self._status is None:
+            try:
+                self._control.send(b"%s\0%d\0%d" % (_SIGNAL, self.pid, number))
+            except OSError:
+                pass  # the container is gone, and the process with it
+
+    def close(self) -> None:
+        """Kill it if it is still there, and let go of it."""
+        self.send_signal(signal.SIGKILL)
+        self._reply.close()
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _take(self) -> None:
+        message, _ = self._reply.take()
+        word, _, rest = message.partition(b"\0")
+        if not message:
+            self._status = ExitStatus(signal=signal.SIGKILL)  # with the whole container
+        elif word == _STARTED:
+            self.pid = int(rest)
+        else:
+            self._status = parse_status(message)
+            if self._status is None:
+                self._error = parse_failure(message)
+
+
+def send_kill(control: socket.socket) -> None:
+    """Ask the init of a command without a container to kill all that it has below it."""
+    try:
+        control.send(_KILL, socket.MSG_NOSIGNAL)
+    except OSError:
+        pass  # it is gone
+
+
+def request_socket(control: socket.socket, family: int) -> Reply:
+    """Ask for a stream socket of the container's network; see `receive_descriptors`."""
+    return Reply(control, b"%s\0%d" % (_SOCKET, family))
+
+
+def request_namespaces(control: socket.socket) -> Reply:
+    """Ask for the user and the network namespace; see `receive_descriptors`."""
+    return Reply(control, _NAMESPACES)
+
+
+def receive_descriptors(reply: Reply) -> list[int]:
+    """Return the descriptors that were asked for.
+
+    Raises:
+        SetupError: The kernel refused, or the container is gone.
+    """
+    message, fds = reply.take()
+    if fds:
+        return fds
+    if not message:
+        raise SetupError("ask the container's init", hint="the container is gone")
+    raise parse_failure(message)
+
+
+def request_process(
+    control: socket.socket,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    stdio: Sequence[int],
+    *,
+    user: str = "",
+    workdir: str = "",
+) -> Process:
+    """Ask for a process beside the command."""
+    variables = [f"{name}={value}" for name, value in env.items()]
+    texts = [user, workdir, str(len(argv)), *argv, *variables]
+    request = b"\0".join([_EXEC, *map(os.fsencode, texts)])
+    return Process(control, Reply(control, request, stdio))
+
+
+class Desk:
+    """Where the init takes requests: its side of all of the above."""
+
+    __slots__ = ("_command", "_control", "_plan", "_replies")
+
+    def __init__(self, plan: Plan, control: socket.socket, command: int) -> None:
+        self._plan, self._control, self._command = plan, control, command
+        self._replies: dict[int, socket.socket] = {}
+
+    def serve(self) -> bool:
+        """Carry out what has been asked so far; return whether the container is to go on."""
+        while True:
+            try:
+                message, fds = receive_with_fds(
+                    self._control, _MAX_REQUEST, _MAX_FDS, socket.MSG_DONTWAIT
+                )
+            except BlockingIOError:
+                return True
+            if not message or message == _KILL:
+                return False
+            self._carry_out(message.split(b"\0"), fds)
+            for fd in fds:
+                os.close(fd)
+
+    def tell_end(self, pid: int, status: ExitStatus) -> None:
+        """Answer whoever asked for a process that it has ended."""
+        reply = self._replies.pop(pid, None)
+        if reply is not None:
+            _answer(reply, render_status(status))
+            reply.close()
+
+    def _carry_out(self, words: list[bytes], fds: list[int]) -> None:
+        if words[0] == _SIGNAL:
+            pid, number = int(words[1]), int(words[2])
+            if pid in self._replies:  # not reaped yet, so the number is nobody else's
+                os.kill(pid, number)
+            return
+        reply = socket.socket(fileno=os.dup(fds[0]))
+        try:
+            if words[0] in {_SOCKET, _NAMESPACES}:
+                opened = [_open_socket(int(words[1]))] if words[1:] else _open_namespaces()
+                send_with_fds(reply, words[0], opened)
+                for fd in opened:
+                    os.close(fd)
+                reply.close()
+            else:
+                pid = self._start(words[1:], fds[1:], reply)
+                self._replies[pid] = reply
+                _answer(reply, b"%s\0%d" % (_STARTED, pid))
+        except OSError as error:
+            _answer(reply, render_failure(SetupError("answer the request", error.errno or 0)))
+            reply.close()
+
+    def _start(self, words: list[bytes], stdio: list[int], reply: socket.socket) -> int:
+        namespaces = []
+        if self._plan.mapping is not None:
+            flags = os.O_RDONLY | os.O_CLOEXEC
+            namespaces = [os.open(f"/proc/{self._command}/ns/{n}", flags) for n in _JOINED]
+        try:
+            pid, pidfd = clone3(0, signal.SIGCHLD)
+            if pid == 0:
+                _become_process(self._plan, words, stdio, reply, namespaces)
+            os.close(pidfd)
+        finally:
+            for fd in namespaces:
+                os.close(fd)
+        return pid
+
+
+def _become_process(
+    plan: Plan,
+    words: list[bytes],
+    stdio: list[int],
+    reply: socket.socket,
+    namespaces: list[int],
+) -> None:
+    """Turn a fork of the init into what was asked for; does not return."""
+    try:
+        name, workdir, count, *texts = map(os.fsdecode, words)
+        argv, variables = texts[: int(count)], texts[int(count) :]
+        user = look_up_user(name or plan.spec.user, plan.home_uid)
+        env = make_env(plan.spec, user) | dict(v.split("=", 1) for v in variables)
+        for fd in namespaces:
+            setns(fd)
+        os.setsid()
+        perform(place_stdio(stdio))
+        if user.uid:
+            own_pipes((0, 1, 2), user.uid, user.gid)
+        if plan.mapping is None and plan.spec.isolate:
+            drop_capabilities()
+        if plan.spec.isolate or name or plan.spec.user is not None:
+            perform(become(user, plan.mapping))
+        change_directory(workdir or plan.workdir, needed=bool(workdir))
+        set_rlimits(plan.rlimits)
+        perform(reset_signals(plan.changed_signals))
+        execute(tuple(argv), env)
+    except IsolationError as error:
+        _answer(reply, render_failure(error))
+    except OSError as error:
+        _answer(reply, render_failure(SetupError("start the process", error.errno or 0)))
+    except BaseException as error:  # noqa: BLE001
+        _answer(reply, render_failure(SetupError(f"start the process after {error!r}")))
+    finally:
+        os._exit(_FAILED)
+
+
+def _open_namespaces() -> list[int]:
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    return [os.open(f"/proc/self/ns/{name}", flags) for name in ("user", "net")]
+
+
+def _open_socket(family: int) -> int:
+    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC).detach()
+
+
+def _answer(reply: socket.socket, message: bytes) -> None:
+    try:
+        reply.send(message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        pass  # whoever asked no longer listens
