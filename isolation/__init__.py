@@ -11,6 +11,7 @@ from .exit_status import ExitStatus
 from .forkserver import ForkServer
 from .host import HostCheck, check_host
 from .plan import describe
+from .requests import receive_descriptors
 from .spec import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, Tmpfs, Volume
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "check_host",
     "default_rootfs",
     "describe",
+    "receive_descriptors",
     "run",
     "spawn",
 ]

@@ -23,6 +23,7 @@ import gc
 import os
 from _collections_abc import Sequence
 from _thread import allocate_lock
+from errno import EMFILE
 from types import ModuleType
 
 from .container import Container
@@ -36,6 +37,7 @@ from .syscalls import PR_SET_PDEATHSIG, close_all_but, prctl, set_process_name
 
 _LENGTH = 8  # bytes, big endian
 _MAX_FDS = 5
+_HELD_FDS = 3  # of an answer
 _CHUNK = 2**20  # bytes
 _TITLE = "mocker-fork"
 
@@ -151,6 +153,9 @@ class ForkServer:
         answer = _load_json().loads(text)
         if "error" in answer:
             raise explain(SetupError(*answer["error"]))
+        if len(fds) < _HELD_FDS:
+            _end_unheld([answer["pid"], answer["helper"]], fds)
+            raise SetupError("hold a container", EMFILE)
         pidfd, control, report = fds
         control_socket = socket.socket(fileno=control)
         launched = Launch(answer["pid"], pidfd, control_socket, report, answer["notes"])
@@ -177,6 +182,18 @@ class ForkServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _end_unheld(pids: list[int], fds: list[int]) -> None:
+    """End a container of which not all descriptors could be received, as there was no room."""
+    for fd in fds:
+        os.close(fd)
+    for pid in filter(None, pids):
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # somebody who reaps everything was faster
 
 
 def _be_server(requests: socket.socket) -> None:

@@ -105,11 +105,12 @@ class ContainerConfig:
             workdir=self.workdir,
             user=self.user,
             hostname=self.hostname,
-            network="none" if self.network.startswith("job:") else self.network,
+            network="shared" if self.network.startswith("job:") else self.network,
             userns=self.userns,
             rlimits=[Rlimit(*values) for values in self.rlimits],
             grace=grace,
             stop_signal=stop_signal,
+            isolate=self.isolate,
         )
 
 

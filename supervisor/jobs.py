@@ -154,7 +154,7 @@ class Job:
         watch = LogWatch(str(probe.target)) if probe and probe.kind == "log" else None
         try:
             pipes = Pipes()
-        except OSError as error:
+        except IsolationError as error:
             self._fail(error, tail)
             return
         async with trio.open_nursery() as limit:
@@ -171,7 +171,7 @@ class Job:
         else:
             self._fail(ending, tail)
 
-    async def _contain(self, pipes: Pipes, watch: LogWatch | None) -> ExitStatus | Exception:
+    async def _contain(self, pipes: Pipes, watch: LogWatch | None) -> ExitStatus | IsolationError:
         """Make a container and accompany it until it is gone; return why there was none."""
         try:
             with await start(self.config, self._means, pipes) as container:
@@ -179,9 +179,10 @@ class Job:
                 try:
                     return await self._attend(container, watch)
                 finally:
+                    self._means.running.pop(self.config.name, None)
                     self._means.reaper.forget(container.pid)
                     self.pid = self.kill_at = None
-        except (IsolationError, OSError) as error:
+        except IsolationError as error:
             return error
 
     async def _attend(self, container: Container, watch: LogWatch | None) -> ExitStatus:
@@ -198,6 +199,7 @@ class Job:
                 self._become(lifecycle.execute(self.life, trio.current_time()))
                 self._log.info("job.started", pid=container.pid, attempt=self.life.attempt)
                 executed.set()
+                self._means.running[self.config.name] = container
                 for note in container.notes:
                     self._log.warning("job.degraded", reason=note)
                 nursery.start_soon(self._probe, JobAccess(container, watch))
@@ -206,6 +208,9 @@ class Job:
         if refusal is not None:
             raise refusal
         status = container.poll()
+        if container.survivors:
+            left = [f"{pid} {title}" for pid, title in container.survivors]
+            self._log.warning("job.killed", pid=container.pid, survivors=left)
         if status is None:
             raise AssertionError(f"container {container.pid} is gone and is still there")
         return status
@@ -252,7 +257,7 @@ class Job:
         before, self.status = self.life, status
         self._become(lifecycle.end_run(before, self.config, status, now, _CHANCE.random()))
         uptime = now - (now if before.began is None else before.began)
-        facts = {**_describe(status), "uptime_s": round(uptime, 3), **self._next()}
+        facts = {**_describe(status), "uptime_s": round(uptime, 3), **self._next(now)}
         if before.state is State.STOPPING and before.after is not After.FAILURE:
             self._log.info("job.stopped", **facts)
             return
@@ -266,16 +271,15 @@ class Job:
             self._log.warning("job.exited", **facts)
         self._tell_if_given_up(tail)
 
-    def _fail(self, error: Exception, tail: LineTail) -> None:
+    def _fail(self, error: IsolationError, tail: LineTail) -> None:
         """Let the state follow a start that was refused, and say so."""
         before, now = self.life, trio.current_time()
-        code = error.exit_code if isinstance(error, IsolationError) else IsolationError.exit_code
-        self.status = ExitStatus(code=code)
+        self.status = ExitStatus(code=error.exit_code)
         self._become(lifecycle.end_run(before, self.config, self.status, now, _CHANCE.random()))
         if before.state is State.STOPPING:
-            self._log.info("job.stopped", **self._next())
+            self._log.info("job.stopped", **self._next(now))
             return
-        self._log.warning("job.start_failed", reason=str(error), **self._next(), **_decode(tail))
+        self._log.warning("job.start_failed", reason=str(error), **self._next(now), **_decode(tail))
         self._tell_if_given_up(tail)
 
     def _tell_if_given_up(self, tail: LineTail) -> None:
@@ -283,14 +287,13 @@ class Job:
             facts = {"reason": self.life.reason, "attempt": self.life.attempt}
             self._log.error("job.given_up", **facts, **_decode(tail))
 
-    def _next(self) -> Mapping[str, object]:
-        """Return what follows, as facts of an event."""
+    def _next(self, now: float) -> Mapping[str, object]:
+        """Return what follows on something that happened just now, as facts of an event."""
         match self.life.state:
             case State.STARTING:
                 return {"next": "restart"}
             case State.BACKOFF:
-                wait = self.life.retry_at - trio.current_time()
-                return {"next": "restart", "delay_s": round(max(0.0, wait), 3)}
+                return {"next": "restart", "delay_s": round(self.life.retry_at - now, 3)}
             case _:
                 return {"next": "nothing"}
 

@@ -6,20 +6,22 @@ are when its PID namespace is gone, because then nobody is left who could write.
 
 import os
 from collections.abc import Callable
-from errno import EAGAIN
+from contextlib import suppress
 from functools import partial
 
 import attrs
 import structlog
 import trio
 
-from mocker.isolation import Container, ContainerSpec, ForkServer
+from mocker.isolation import Container, SetupError, receive_descriptors
 
 from .config import JobConfig
 from .output import Output
 from .reaper import Reaper
 from .relay import LineTail, relay_lines
+from .starter import Starter
 from .survivors import list_survivors
+from .threads import run_in_thread
 
 log = structlog.get_logger("mocker.jobs")
 
@@ -32,16 +34,16 @@ class Means:
     """What the runs of all jobs share.
 
     Attributes:
-        server: Makes the containers.
+        starter: Makes the containers.
         reaper: Collects them.
         output: Where their lines go.
-        starts: One at a time, as the server makes them: more threads would only wait for it.
+        running: The containers whose commands are executed, by job.
     """
 
-    server: ForkServer
+    starter: Starter
     reaper: Reaper
     output: Output
-    starts: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+    running: dict[str, Container] = attrs.field(factory=dict)
 
 
 class Pipes:
@@ -52,7 +54,7 @@ class Pipes:
         write_ends: For the command; closed here once it has them.
 
     Raises:
-        OSError: There are no descriptors left.
+        SetupError: There are no descriptors left.
     """
 
     def __init__(self) -> None:
@@ -63,10 +65,10 @@ class Pipes:
                 read_end, write_end = os.pipe2(os.O_CLOEXEC)
                 self.read_ends.append(read_end)
                 self.write_ends.append(write_end)
-        except OSError:
+        except OSError as error:
             close_all(self.read_ends)
             close_all(self.write_ends)
-            raise
+            raise SetupError("make pipes for its output", error.errno or 0) from error
 
     def relay(
         self,
@@ -101,27 +103,25 @@ async def start(job: JobConfig, means: Means, pipes: Pipes) -> Container:
     """Start to make a container that writes to the pipes.
 
     Raises:
-        OSError: The file for stdin cannot be opened.
-        IsolationError: The container could not be made.
+        IsolationError: It could not be made, or its stdin cannot be opened.
     """
-    stdin = -1
+    fds: list[int] = []
     try:
-        stdin = await _open_stdin(job.stdin)
+        fds.append(await _open_stdin(job.stdin))
+        fds += await _find_namespaces(job, means)
         with means.reaper.starting():
-            container = await trio.to_thread.run_sync(
-                _start,
-                means.server,
-                job.make_spec(),
-                [stdin, *pipes.write_ends],
-                limiter=means.starts,
+            container = await means.starter.start(
+                job.make_spec(), [fds[0], *pipes.write_ends], fds[1:]
             )
             means.reaper.watch(container.pid)
-    except RuntimeError as error:  # what Python says where a thread is refused
-        raise OSError(EAGAIN, os.strerror(EAGAIN)) from error
+            if container.helper:
+                means.reaper.watch(container.helper)
     finally:
         close_all(pipes.write_ends)
-        if stdin >= 0:
-            os.close(stdin)
+        close_all(fds)
+    if container.helper:
+        with trio.CancelScope(shield=True):  # it has ended already
+            await means.reaper.wait(container.helper)
     return container
 
 
@@ -138,19 +138,20 @@ async def wait_executed(container: Container) -> None:
 async def kill(job: JobConfig, container: Container) -> None:
     """Kill everything in a container, and say what that was."""
     survivors: list[str] = []
-    with trio.move_on_after(_LISTING_S):
-        survivors = await trio.to_thread.run_sync(
-            list_survivors, container.pid, abandon_on_cancel=True
-        )
+    with trio.move_on_after(_LISTING_S), suppress(OSError):
+        survivors = await run_in_thread(list_survivors, container.pid)
     container.kill()
     log.warning("job.killed", job=job.name, pid=container.pid, survivors=survivors)
 
 
 async def _open_stdin(path: str | None) -> int:
-    if path is None:
-        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    # In a thread, for a disk may be slow, and not in that of the starts, which it would hold up.
-    return await trio.to_thread.run_sync(_open_for_reading, path)
+    try:
+        if path is None:
+            return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        # In a thread, for a disk may be slow.
+        return await run_in_thread(_open_for_reading, path)
+    except OSError as error:
+        raise SetupError("open stdin", error.errno or 0, path or os.devnull) from error
 
 
 def _open_for_reading(path: str) -> int:
@@ -160,5 +161,17 @@ def _open_for_reading(path: str) -> int:
     return fd
 
 
-def _start(server: ForkServer, spec: ContainerSpec, stdio: list[int]) -> Container:
-    return server.start(spec, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2])
+async def _find_namespaces(job: JobConfig, means: Means) -> list[int]:
+    """Return descriptors of what a job shares with another one, if it does.
+
+    Raises:
+        SetupError: The other one does not run.
+    """
+    _, shares, other = job.container.network.partition("job:")
+    if not shares:
+        return []
+    if other not in means.running:
+        raise SetupError(f"share the network of {other}", hint=f"{other} does not run")
+    with means.running[other].request_namespaces() as reply:
+        await trio.lowlevel.wait_readable(reply)
+        return receive_descriptors(reply)

@@ -20,6 +20,7 @@ from .lifecycle import State
 from .reload import compare
 from .runs import Means
 from .stopping import stop_in_order, tell_who_holds
+from .threads import run_in_thread
 from .timetable import run_on_schedule
 
 log = structlog.get_logger("mocker.supervisor")
@@ -196,8 +197,8 @@ class Supervisor:
         """Follow what has changed in the file, if it can be meant."""
         path = self.config.path
         try:
-            new = await trio.to_thread.run_sync(self._load)
-        except ConfigError as error:
+            new = await run_in_thread(self._load)
+        except (ConfigError, OSError) as error:
             _tell_rejected(path, error)
             return
         changes = compare(self.config, new)
@@ -253,5 +254,6 @@ def _render(changes: dict[str, tuple[str, ...]]) -> dict[str, object]:
     return {key: list(names) for key, names in changes.items() if names} | facts
 
 
-def _tell_rejected(path: str, error: ConfigError) -> None:
-    log.error("config.rejected", path=path, mistakes=list(error.mistakes))
+def _tell_rejected(path: str, error: ConfigError | OSError) -> None:
+    mistakes = error.mistakes if isinstance(error, ConfigError) else [str(error)]
+    log.error("config.rejected", path=path, mistakes=list(mistakes))

@@ -43,6 +43,9 @@ def main() -> None:
     except OSError as error:
         tell(f"cannot go on: {error}")
         code = _CANNOT_RUN
+    except Exception as error:  # noqa: BLE001
+        tell(f"cannot go on: {error!r}; this is a defect of mocker's, please report it")
+        code = _CANNOT_RUN
     # A thread may be stuck in a write that nobody takes; it is not waited for.
     os._exit(code)
 

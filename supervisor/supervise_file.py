@@ -19,6 +19,7 @@ from .output import Output
 from .reaper import Reaper, become_subreaper
 from .runs import Means
 from .signals import open_signals
+from .starter import Starter
 from .supervise import Supervisor
 
 log = structlog.get_logger("mocker.supervisor")
@@ -65,7 +66,7 @@ async def _supervise(
         nursery.start_soon(stderr.run)
         await nursery.start(reaper.run)
         log.info("config.loaded", path=config.path, jobs=len(config.jobs))
-        supervisor = Supervisor(config, Means(server, reaper, stdout), load)
+        supervisor = Supervisor(config, Means(Starter(server), reaper, stdout), load)
         nursery.start_soon(_watch_server, server, reaper, supervisor)
         status = await supervisor.run(signals)
         log.info("supervisor.stopped", exit_code=status)

@@ -26,6 +26,7 @@ PUBLIC = [
     "check_host",
     "default_rootfs",
     "describe",
+    "receive_descriptors",
     "run",
     "spawn",
 ]

@@ -422,3 +422,21 @@ with ForkServer() as server:
 """)
 
     assert (result.stderr, result.stdout) == ("", "exit code 3\n" * 3)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_container_that_cannot_be_held_for_want_of_descriptors_is_ended(
+    server: ForkServer, room: int
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    before = read_children()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, hard))
+    try:
+        with pytest.raises(SetupError, match="EMFILE"):
+            server.start(SLEEP)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert read_children() == before

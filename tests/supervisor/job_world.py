@@ -14,6 +14,7 @@ from mocker.supervisor.lifecycle import State
 from mocker.supervisor.output import Output
 from mocker.supervisor.reaper import Reaper
 from mocker.supervisor.runs import Means
+from mocker.supervisor.starter import Starter
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def make_means() -> Iterator[Means]:
     try:
         with ForkServer() as server:
             reaper = Reaper()
-            yield Means(server, reaper, Output(output_fd))
+            yield Means(Starter(server), reaper, Output(output_fd))
     finally:
         os.close(output_fd)
 
@@ -33,12 +34,12 @@ async def surroundings(means: Means) -> AsyncIterator[trio.Nursery]:
     """Run what is shared for the length of a block, and all that is started in the nursery."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(means.output.run)
-        means.reaper.watch(means.server.pid)
+        means.reaper.watch(means.starter.server.pid)
         await nursery.start(means.reaper.run)
         yield nursery
         await means.output.drain(math.inf)
         nursery.cancel_scope.cancel()
-    means.reaper.forget(means.server.pid)
+    means.reaper.forget(means.starter.server.pid)
 
 
 def read_lines(means: Means) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from mocker.isolation import CommandError
+from mocker.isolation import CommandError, SetupError
 from mocker.supervisor.config import ContainerConfig
 from mocker.supervisor.relay import LineTail
 from mocker.supervisor.runs import Means, Pipes, close_all, kill, start, wait_executed
@@ -41,7 +41,7 @@ def test_pipes_that_are_refused_leave_nothing_open() -> None:
     os.close(free)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free + 3, hard))  # one pipe, and half of another
     try:
-        with pytest.raises(OSError, match="Too many open files"):
+        with pytest.raises(SetupError, match="Too many open files"):
             Pipes()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -81,7 +81,7 @@ async def test_start_that_is_refused_closes_what_the_command_would_have_got(
 ) -> None:
     pipes = Pipes()
 
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SetupError, match="No such file"):
         await start(configure("", stdin=str(tmp_path / "none")), means, pipes)
 
     close_all(pipes.read_ends)

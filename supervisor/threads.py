@@ -1,0 +1,37 @@
+"""Run what may take long in a thread of its own, where one is to be had.
+
+A process that has reached its limit of processes is refused threads as well, which must cost no
+more than what was to be done.
+"""
+
+import os
+from collections.abc import Callable
+from errno import EAGAIN
+from typing import TypeVar
+
+import trio
+
+Result = TypeVar("Result")
+
+
+async def run_in_thread(
+    function: Callable[..., Result], *arguments: object, limiter: trio.CapacityLimiter | None = None
+) -> Result:
+    """Call a function in a thread, which is left behind when the caller is cancelled.
+
+    Args:
+        function: What may take long.
+        arguments: Its arguments.
+        limiter: How many may do so at a time; None for trio's own.
+
+    Raises:
+        BlockingIOError: There is no thread to be had.
+    """
+    try:
+        return await trio.to_thread.run_sync(
+            function, *arguments, limiter=limiter, abandon_on_cancel=True
+        )
+    except RuntimeError as error:
+        if "thread" not in str(error):
+            raise
+        raise BlockingIOError(EAGAIN, os.strerror(EAGAIN)) from error

@@ -1,0 +1,91 @@
+"""Containers that are asked for from an event loop."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+import trio
+import trio.testing
+
+from mocker.isolation import Container, ContainerSpec, ForkServer, ForkServerError, SetupError
+from mocker.supervisor.starter import Starter
+from tests.requirements import requires_busybox, requires_user_namespaces
+
+pytestmark = [requires_user_namespaces, requires_busybox]
+
+SLEEP = ContainerSpec(["sleep", "1000"])
+STDIO = (0, 1, 2)
+
+
+@pytest.fixture
+def starter() -> Iterator[Starter]:
+    with ForkServer() as server:
+        yield Starter(server)
+
+
+async def test_each_gets_its_own_container(starter: Starter) -> None:
+    specs = [ContainerSpec(["sleep", str(1000 + number)]) for number in range(20)]
+    with ExitStack() as stack:
+
+        async def ask(spec: ContainerSpec) -> None:
+            container = stack.enter_context(await starter.start(spec, STDIO))
+            containers.append((spec, container))
+
+        containers: list[tuple[ContainerSpec, Container]] = []
+        async with trio.open_nursery() as nursery:
+            for spec in specs:
+                nursery.start_soon(ask, spec)
+
+        assert len({container.pid for _, container in containers}) == len(specs)
+        assert all(container.spec is spec for spec, container in containers)
+
+
+async def test_refusal_is_that_of_who_asked(starter: Starter) -> None:
+    wrong = ContainerSpec(["true"], rootfs="/nosuch")
+    refused = []
+
+    async def ask(spec: ContainerSpec) -> None:
+        try:
+            with await starter.start(spec, STDIO) as container:
+                container.wait_started()
+        except SetupError:
+            refused.append(spec)
+
+    async with trio.open_nursery() as nursery:
+        for spec in (SLEEP, wrong, SLEEP, wrong):
+            nursery.start_soon(ask, spec)
+
+    assert refused == [wrong, wrong]
+
+
+async def test_answer_of_a_cancelled_request_is_not_taken_for_the_next_one(
+    starter: Starter,
+) -> None:
+    async def ask() -> None:
+        (await starter.start(ContainerSpec(["sleep", "1"]), STDIO)).close()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    with await starter.start(SLEEP, STDIO) as container:
+        assert container.spec is SLEEP
+        container.wait_started()
+        assert container.poll() is None
+
+
+async def test_server_that_is_gone_is_told(starter: Starter) -> None:
+    os.kill(starter.server.pid, signal.SIGKILL)
+
+    with pytest.raises(ForkServerError):
+        await starter.start(SLEEP, STDIO)
+
+
+async def test_descriptor_that_is_not_open_holds_nobody_up(starter: Starter) -> None:
+    with pytest.raises(SetupError):
+        await starter.start(SLEEP, (0, 1, 999))
+
+    with await starter.start(SLEEP, STDIO) as container:
+        container.wait_started()
