@@ -15,6 +15,7 @@ from tests.requirements import (
     requires_busybox,
     requires_commands,
     requires_root,
+    requires_user,
     requires_user_namespaces,
 )
 
@@ -605,3 +606,145 @@ def test_as_a_subreaper_it_reaps_what_it_never_started(tmp_path: Path) -> None:
         run.wait_event("orphan.reaped", exit_code=0)
 
         assert run.terminate() == 0
+
+
+# What jobs have of each other, and of the host
+
+
+def test_job_shares_the_network_of_another_one(tmp_path: Path) -> None:
+    text = job("db", "echo up; exec nc -l -p 8080 -e echo hello", "ready = { log = 'up' }") + job(
+        "web",
+        "until nc 127.0.0.1 8080; do sleep 0.05; done",
+        "type = 'oneshot'\nnetwork = 'job:db'\ndepends_on = { db = 'ready' }",
+    )
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_line("web | hello")
+        run.terminate()
+
+    assert run.find("orphan.reaped") == []
+
+
+def test_job_that_shares_the_network_of_one_that_does_not_run_says_so(tmp_path: Path) -> None:
+    text = job("db", "exit 0") + job(
+        "web", SLEEP, "network = 'job:db'\ndepends_on = { db = 'exited' }\nrestart = 'never'"
+    )
+
+    _, run = supervise(tmp_path, text)
+
+    (failed,) = run.find("job.start_failed")
+    assert failed["reason"] == "cannot share the network of db; db does not run"
+
+
+def test_job_without_isolation_leaves_nothing_behind_either(tmp_path: Path) -> None:
+    script = f"setsid sh -c '{STUBBORN}' & trap '' TERM; wait"
+    text = job("web", script, "isolate = false\ngrace = '200ms'")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_line("web | ready")
+        with watch(find_descendants(run.process.pid)) as wait_ended:
+            status = run.terminate()
+
+            assert (status, wait_ended()) == (0, [])
+
+
+# Bad luck
+
+
+@requires_user
+@pytest.mark.slow
+def test_processes_that_are_refused_cost_a_job_its_start_and_no_more(tmp_path: Path) -> None:
+    # The limit counts all processes of a user, so those of other tests too.
+    count = len([path for path in Path("/proc").glob("[0-9]*") if read_owner(path) == os.getuid()])
+    text = job("web", SLEEP, "replicas = 30\nbackoff = { initial = '100ms' }")
+
+    with open_supervisor(tmp_path, text, ["prlimit", f"--nproc={count + 30}"]) as run:
+        run.wait_event("job.start_failed")
+
+        assert run.terminate() == 0
+
+
+def read_owner(process: Path) -> int:
+    try:
+        return process.stat().st_uid
+    except FileNotFoundError:
+        return -1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", range(14, 40, 5))
+def test_descriptors_that_are_refused_cost_a_job_its_start_and_no_more(
+    tmp_path: Path, limit: int
+) -> None:
+    text = job("web", SLEEP, "replicas = 8\nbackoff = { initial = '100ms' }")
+
+    with open_supervisor(tmp_path, text, ["prlimit", f"--nofile={limit}:{limit}"]) as run:
+        run.wait_event("job.start_failed")
+
+        assert run.terminate() == 0
+    assert run.remarks == []
+
+
+@pytest.mark.slow
+def test_command_that_does_not_exist_costs_next_to_nothing(tmp_path: Path) -> None:
+    text = "[jobs.web]\ncommand = ['nosuch']\nreplicas = 5\n"
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.start_failed", count=15)
+        before, at = read_cpu_s(run.process.pid), time.monotonic()
+        run.wait_event("job.start_failed", count=20)
+        used, took = read_cpu_s(run.process.pid) - before, time.monotonic() - at
+        run.terminate()
+
+    assert used / took < 0.05
+
+
+def read_cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_job_that_closes_its_output_goes_on(tmp_path: Path) -> None:
+    text = job("web", "exec >&- 2>&-; mkfifo /tmp/go; read -r _ <>/tmp/go")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.started")
+        run.send(signal.SIGQUIT)
+        state = run.wait_event("job.state")
+        status = run.terminate()
+
+    assert (state["state"], status) == ("RUNNING", 0)
+
+
+@pytest.mark.slow
+def test_job_that_forks_as_fast_as_it_can_is_stopped(tmp_path: Path) -> None:
+    script = "ulimit -u 200; echo ready; while :; do (sleep 1000 &) 2>/dev/null; done"
+    text = job("web", script, "grace = '200ms'") + job("other", SLEEP)
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_line("web | ready")
+        with watch(find_descendants(run.process.pid)) as wait_ended:
+            status = run.terminate()
+
+            assert (status, wait_ended()) == (0, [])
+
+
+@pytest.mark.slow
+def test_line_without_an_end_is_bounded_and_holds_up_no_other_job(tmp_path: Path) -> None:
+    text = job("web", "echo start; tr '\\0' x </dev/zero") + job(
+        "other", "while :; do echo tick; sleep 0.1; done"
+    )
+
+    with open_supervisor(tmp_path, text, stdout=subprocess.DEVNULL) as run:
+        run.wait_event("job.started", count=2)
+        before = read_memory_kib(run.process.pid)
+        assert wait_until(lambda: read_cpu_s(run.process.pid) > 1)
+        grown = read_memory_kib(run.process.pid) - before
+        status = run.terminate()
+
+    assert (status, grown < 20_000) == (0, True)
+
+
+def read_memory_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS:")))
