@@ -12,7 +12,8 @@ and reaps it, and dies with the program and not with the server.
       │  ◀────────────────── report, control ──────── the container's init
 
 Requests are served one at a time and in order; none waits for a command to be executed. A message
-is its length in eight bytes and that much JSON, the descriptors travel with the length.
+is its length in eight bytes and that much of marshal's format, which both sides, forks of one
+program, have at hand; the descriptors travel with the length.
 
 Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
 """
@@ -20,24 +21,29 @@ Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
 import _signal as signal
 import _socket as socket
 import gc
+import marshal
 import os
+import time
 from _collections_abc import Sequence
 from _thread import allocate_lock
 from errno import EMFILE
-from types import ModuleType
 
+from .busybox import find_busybox
 from .container import Container
 from .errors import ForkServerError, IsolationError, SetupError
 from .handshake import receive_with_fds, send_with_fds
 from .hints import explain
 from .launch import Launch, above_stdio, check_one_thread, check_open, launch
-from .plan import make_plan
+from .plan import Plan, make_plan
 from .spec import ContainerSpec, Rlimit, Tmpfs, Volume
 from .syscalls import PR_SET_PDEATHSIG, close_all_but, prctl, set_process_name
+from .user_mapping import plan_user_mapping
 
 _LENGTH = 8  # bytes, big endian
 _MAX_FDS = 5
 _HELD_FDS = 3  # of an answer
+_KEPT_S = 1.0  # how long the host is believed to be as it was
+_MOST_KEPT = 100  # kinds of containers
 _CHUNK = 2**20  # bytes
 _TITLE = "mocker-fork"
 
@@ -60,7 +66,6 @@ class ForkServer:
 
     def __init__(self) -> None:
         check_one_thread()
-        _load_json()  # once for all requests, and before the fork
         # The program may have closed 0, 1 or 2, which the server opens anew.
         ours, theirs = (
             socket.socket(fileno=above_stdio(end.detach())) for end in socket.socketpair()
@@ -150,16 +155,16 @@ class ForkServer:
         except BaseException:
             self._socket.close()  # interrupted half-way: the next answer would be this one's
             raise
-        answer = _load_json().loads(text)
-        if "error" in answer:
-            raise explain(SetupError(*answer["error"]))
+        answer = marshal.loads(text)
+        if isinstance(answer[0], str):
+            raise explain(SetupError(*answer))
+        pid, helper, notes = answer
         if len(fds) < _HELD_FDS:
-            _end_unheld([answer["pid"], answer["helper"]], fds)
+            _end_unheld([pid, helper], fds)
             raise SetupError("hold a container", EMFILE)
         pidfd, control, report = fds
-        control_socket = socket.socket(fileno=control)
-        launched = Launch(answer["pid"], pidfd, control_socket, report, answer["notes"])
-        launched.helper = answer["helper"]
+        launched = Launch(pid, pidfd, socket.socket(fileno=control), report, notes)
+        launched.helper = helper
         return Container(spec, launched)
 
     def _gone(self) -> ForkServerError:
@@ -205,28 +210,70 @@ def _be_server(requests: socket.socket) -> None:
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         close_all_but(requests.fileno(), first=3)
+        plans = _Plans()
         while True:
             text, fds = _receive(requests)
-            _answer(requests, text, fds)
+            _answer(requests, plans, text, fds)
     except EOFError:
         os._exit(0)
     finally:
         os._exit(1)
 
 
-def _answer(requests: socket.socket, text: bytes, fds: list[int]) -> None:
+class _Plans:
+    """Plans that were made, kept for other commands in the same kind of container.
+
+    What makes a plan costs is not its time but the memory that it writes to: each container is a
+    fork of the server, and keeps what the server has written to since as its own.
+    """
+
+    __slots__ = ("_looked_at", "_plans", "_sources")
+
+    def __init__(self) -> None:
+        self._plans: dict[bytes, Plan] = {}
+        self._sources: tuple[object, ...] = ()
+        self._looked_at = -_KEPT_S
+
+    def make(self, kind: bytes, argv: list[str], env: dict[str, str], hostname: str) -> Plan:
+        """Return the plan for a command in a container of a kind; raises as `make_plan`."""
+        self._look_again()
+        plan = self._plans.get(kind)
+        if plan is not None:
+            return plan.with_command(argv, env, hostname)
+        plan = make_plan(_parse_spec(kind, argv, env, hostname))
+        # Nothing else of what a plan depends on is the host's, or could have changed here.
+        if not plan.sources and plan.spec.network != "host" and plan.spec.isolate:
+            if len(self._plans) == _MOST_KEPT:
+                self._plans.clear()
+            self._plans[kind] = plan
+        return plan
+
+    def _look_again(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at < _KEPT_S:
+            return
+        self._looked_at = now
+        try:
+            sources: tuple[object, ...] = (plan_user_mapping(), find_busybox())
+        except SetupError:
+            sources = ()  # then each plan says so itself
+        if sources != self._sources or not sources:
+            self._plans.clear()
+        self._sources = sources
+
+
+def _answer(requests: socket.socket, plans: _Plans, text: bytes, fds: list[int]) -> None:
     stdio, join = fds[:3], fds[3:]
     try:
-        launched = launch(make_plan(_parse_spec(text)), stdio, sibling=True, join=join)
+        launched = launch(plans.make(*marshal.loads(text)), stdio, sibling=True, join=join)
     except SetupError as error:
-        fields = [error.step, error.errno, error.path, error.hint]
-        _send(requests, _load_json().dumps({"error": fields}).encode())
+        fields = (error.step, error.errno, error.path, error.hint)
+        _send(requests, marshal.dumps(fields))
     except (IsolationError, OSError) as error:
-        _send(requests, _load_json().dumps({"error": [f"use the spec: {error}"]}).encode())
+        _send(requests, marshal.dumps((f"use the spec: {error}",)))
     else:
         held = [launched.pidfd, launched.control.fileno(), launched.report]
-        answer = {"pid": launched.pid, "notes": launched.notes, "helper": launched.helper}
-        _send(requests, _load_json().dumps(answer).encode(), held)
+        _send(requests, marshal.dumps((launched.pid, launched.helper, launched.notes)), held)
         launched.close()
     finally:
         for fd in fds:
@@ -235,25 +282,20 @@ def _answer(requests: socket.socket, text: bytes, fds: list[int]) -> None:
 
 def _render_spec(spec: ContainerSpec) -> bytes:
     fields = {name: getattr(spec, name) for name in spec.__slots__}
-    fields["volumes"] = [[v.source, v.destination, v.read_only] for v in spec.volumes]
-    fields["tmpfs"] = [[t.destination, t.size, t.mode] for t in spec.tmpfs]
-    fields["rlimits"] = [[r.name, r.soft, r.hard] for r in spec.rlimits]
-    return bytes(_load_json().dumps(fields), "ascii")
+    command = [fields.pop(name) for name in ("argv", "env", "hostname")]
+    fields["volumes"] = [(v.source, v.destination, v.read_only) for v in spec.volumes]
+    fields["tmpfs"] = [(t.destination, t.size, t.mode) for t in spec.tmpfs]
+    fields["rlimits"] = [(r.name, r.soft, r.hard) for r in spec.rlimits]
+    fields["stop_signal"] = int(spec.stop_signal)
+    return marshal.dumps((marshal.dumps(fields), *command))
 
 
-def _parse_spec(text: bytes) -> ContainerSpec:
-    fields = _load_json().loads(text)
+def _parse_spec(kind: bytes, argv: list[str], env: dict[str, str], hostname: str) -> ContainerSpec:
+    fields = marshal.loads(kind)
     fields["volumes"] = [Volume(s, d, read_only=ro) for s, d, ro in fields["volumes"]]
     fields["tmpfs"] = [Tmpfs(*values) for values in fields["tmpfs"]]
     fields["rlimits"] = [Rlimit(*values) for values in fields["rlimits"]]
-    return ContainerSpec(**fields)
-
-
-def _load_json() -> ModuleType:
-    """Import json late: whoever runs a single container does without it."""
-    import json
-
-    return json
+    return ContainerSpec(argv, env=env, hostname=hostname, **fields)
 
 
 def _send(peer: socket.socket, text: bytes, fds: Sequence[int] = ()) -> None:

@@ -11,7 +11,7 @@ Source: pivot_root(2), mount_namespaces(7), the OCI runtime specification.
 """
 
 import os
-from _collections_abc import Sequence
+from _collections_abc import Mapping, Sequence
 from stat import S_ISBLK, S_ISCHR, S_ISDIR
 
 from .busybox import find_busybox
@@ -35,7 +35,7 @@ from .namespaces import (
 )
 from .privileges import clamp_rlimits, find_changed_signals
 from .process_title import find_strings
-from .rootfs import plan_rootfs
+from .rootfs import plan_rootfs, write_network_files
 from .spec import ContainerSpec, Tmpfs, Volume
 from .steps import Setup, Step
 from .syscalls import MOUNT_ATTR_RDONLY, mount_setattr
@@ -92,6 +92,15 @@ class Plan:
         self.strings = find_strings()
         self.changed_signals = find_changed_signals()
 
+    def with_command(self, argv: Sequence[str], env: Mapping[str, str], hostname: str) -> "Plan":
+        """Return the plan for another command in the same container, without a look at the host."""
+        other = Plan.__new__(Plan)
+        for name in Plan.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.spec = self.spec.with_command(argv, env, hostname)
+        other.steps = tuple([step.renew(other.spec) for step in self.steps])
+        return other
+
 
 class _Mount:
     """A volume or a tmpfs: where it goes, and the step that puts it there."""
@@ -125,10 +134,12 @@ def _make_plan(spec: ContainerSpec) -> Plan:
     sources: list[TreeSource] = []
     root_steps = plan_rootfs(spec, sources, busybox)
     mounts = _plan_mounts(spec, sources)
-    steps = [Step(f"set the host name to {spec.hostname}", "", calls=[sethostname(spec.hostname)])]
+    steps = [_name_host(spec)]
     if mapping is None:
         steps.append(Step("make the host's mounts slaves", "/", set_mounts_slave))
     steps += root_steps
+    if busybox is not None:
+        steps.append(write_network_files(spec))
     workdir = [] if spec.workdir is None else [_point_step(spec.workdir, directory=True)]
     if spec.rootfs != "busybox":  # which has them
         steps += [_point_step(path, directory=True) for path in KERNEL_PATHS]
@@ -152,6 +163,11 @@ def _make_plan(spec: ContainerSpec) -> Plan:
     pivot = pivot_to_root(layers=spec.rootfs != "busybox")
     steps.append(Step("make it the only root, and let go of the host's", "/", calls=pivot))
     return Plan(spec, mapping, sources, steps)
+
+
+def _name_host(spec: ContainerSpec) -> Step:
+    action = f"set the host name to {spec.hostname}"
+    return Step(action, "", calls=[sethostname(spec.hostname)], anew=_name_host)
 
 
 def describe(spec: ContainerSpec) -> tuple[str, ...]:

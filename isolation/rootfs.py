@@ -100,9 +100,14 @@ def _plan_busybox(spec: ContainerSpec, busybox: Busybox) -> list[Step]:
     if key not in _prepared:
         _prepared.clear()
         _prepared[key] = _plan_fresh_root(*key)
+    return _prepared[key]
+
+
+def write_network_files(spec: ContainerSpec) -> Step:
+    """Return the step that writes what a fresh root has in /etc about the network."""
     files = render_network_files(spec)
-    write = Step(f"write {', '.join(files)}", "/etc", calls=_write_files(files))
-    return [*_prepared[key], write]
+    action = f"write {', '.join(files)}"
+    return Step(action, "/etc", calls=_write_files(files), anew=write_network_files)
 
 
 def _plan_fresh_root(path: str, applets: tuple[str, ...], copy: bool) -> list[Step]:

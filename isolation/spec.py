@@ -207,6 +207,16 @@ class ContainerSpec:
         if not isolate:
             self._check_shared()
 
+    def with_command(
+        self, argv: Iterable[str], env: Mapping[str, str], hostname: str
+    ) -> "ContainerSpec":
+        """Return the spec of another command in the same container; nothing is checked again."""
+        other = ContainerSpec.__new__(ContainerSpec)
+        for name in ContainerSpec.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.argv, other.env, other.hostname = tuple(argv), dict(env), hostname
+        return other
+
     def _check_shared(self) -> None:
         """Refuse what only a container can have."""
         asked = {

@@ -9,6 +9,7 @@ from _collections_abc import Callable, Sequence
 
 from .calls import Call, then
 from .mounts import TreeSource, attach, mount_new, open_source
+from .spec import ContainerSpec
 from .syscalls import Cell
 from .user_mapping import UserMapping
 
@@ -67,7 +68,7 @@ class Step:
         path: Where, as the container sees it; empty if the step has no path.
     """
 
-    __slots__ = ("_arguments", "_calls", "_function", "action", "path")
+    __slots__ = ("_anew", "_arguments", "_calls", "_function", "action", "path")
 
     def __init__(
         self,
@@ -76,10 +77,25 @@ class Step:
         function: Callable[..., None] | None = None,
         *arguments: object,
         calls: Sequence[Call] = (),
+        anew: "Callable[[ContainerSpec], Step] | None" = None,
     ) -> None:
-        """Describe a step that is known in advance (`calls`), or one that decides (`function`)."""
+        """Describe a step that is known in advance (`calls`), or one that decides (`function`).
+
+        Args:
+            action: A verb phrase.
+            path: Where.
+            function: Called with the Setup.
+            arguments: And with these.
+            calls: What is done, where no function decides.
+            anew: Makes the step for the same container with another host name.
+        """
         self.action, self.path = action, path
         self._function, self._arguments, self._calls = function, arguments, calls
+        self._anew = anew
+
+    def renew(self, spec: ContainerSpec) -> "Step":
+        """Return the step for the same container with another host name."""
+        return self if self._anew is None else self._anew(spec)
 
     def prepare(self, setup: Setup) -> Sequence[Call]:
         """Return the calls that do it; an OSError in one of them is the step's failure."""

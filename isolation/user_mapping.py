@@ -62,7 +62,7 @@ class UserMapping:
         deny_setgroups: Whether the kernel wants setgroups(2) forbidden first.
     """
 
-    __slots__ = ("deny_setgroups", "gids", "helpers", "uids")
+    __slots__ = ("_texts", "deny_setgroups", "gids", "helpers", "uids")
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class UserMapping:
     ) -> None:
         self.uids, self.gids = tuple(uids), tuple(gids)
         self.helpers, self.deny_setgroups = helpers, deny_setgroups
+        self._texts: tuple[tuple[str, str], ...] = ()
 
     def maps_uid(self, uid: int) -> bool:
         """Whether a user ID exists inside."""
@@ -82,6 +83,14 @@ class UserMapping:
     def maps_gid(self, gid: int) -> bool:
         """Whether a group ID exists inside."""
         return any(r.inside <= gid < r.inside + r.count for r in self.gids)
+
+    @property
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        """The names of the map files, and what belongs into them; rendered once."""
+        if not self._texts:
+            uids, gids = render_id_map(self.uids), render_id_map(self.gids)
+            self._texts = (("uid_map", uids), ("gid_map", gids))
+        return self._texts
 
     @property
     def root_uid(self) -> int:
@@ -196,8 +205,8 @@ def write_user_mapping(pid: int, mapping: UserMapping) -> None:
         return
     if mapping.deny_setgroups:
         _write_proc(pid, "setgroups", "deny")
-    _write_proc(pid, "uid_map", render_id_map(mapping.uids))
-    _write_proc(pid, "gid_map", render_id_map(mapping.gids))
+    for name, text in mapping.texts:
+        _write_proc(pid, name, text)
 
 
 def _write_proc(pid: int, name: str, text: str) -> None:
