@@ -12,8 +12,11 @@ import select
 import structlog
 import trio
 
+from .threads import run_in_thread
+
 log = structlog.get_logger("mocker.output")
 
+_NO_THREAD_S = 0.1  # before the next try to get one
 _MOST_BEFORE_WAITING = 2**18  # bytes; twice this is on its way at most, and a chunk for each job
 _MOST_BEFORE_DROPPING = 2**23  # bytes; more than jobs bring in at once, or they would push it out
 
@@ -80,9 +83,15 @@ class Output:
             self._gathered.clear()
             self._size = 0
             self._writing = True
-            left, self.error = await trio.to_thread.run_sync(
-                _write_all, self.fd, data, abandon_on_cancel=True, limiter=limiter
-            )
+            try:
+                left, self.error = await run_in_thread(_write_all, self.fd, data, limiter=limiter)
+            except BlockingIOError:
+                # There is no thread to be had: too many processes. This is no time to lose lines.
+                self._gathered.insert(0, data)
+                self._size += len(data)
+                await trio.sleep(_NO_THREAD_S)
+                self._arrival.set()
+                continue
             self._writing = False
             self._dropped += left.count(b"\n")
             if self._dropped and self.error is None:

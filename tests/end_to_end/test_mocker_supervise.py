@@ -182,6 +182,18 @@ def test_crash_of_a_dependency_leaves_its_dependents_alone(tmp_path: Path) -> No
     assert len(run.find("job.started", job="web")) == 1
 
 
+@pytest.mark.slow
+def test_scheduled_job_runs_at_its_times_and_not_at_the_start(tmp_path: Path) -> None:
+    text = job("tick", "echo tick", "type = 'oneshot'\nschedule = '* * * * * *'")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.started", count=2)
+
+        assert run.terminate() == 0
+    first, second = run.find("job.started", attempt=1)[:2]
+    assert [event["timestamp"][20:21] for event in (first, second)] == ["0", "0"]
+
+
 # Stops
 
 

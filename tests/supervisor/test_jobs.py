@@ -310,19 +310,25 @@ async def test_job_that_ends_in_the_instant_of_its_stop_comes_to_rest(means: Mea
 
 
 @pytest.mark.slow
-async def test_many_runs_leave_no_descriptor(means: Means) -> None:
+async def test_many_runs_leave_no_descriptor_and_no_memory(means: Means) -> None:
     async with surroundings(means) as nursery:
         job = Job(configure("exit 0"), means, wait_for_nothing, lambda _: None)
         nursery.start_soon(job.run)
 
-        async def run_once() -> None:
-            job.start()
-            await reach(job, *REST)
+        async def run_often(times: int) -> None:
+            for _ in range(times):
+                job.start()
+                await reach(job, *REST)
 
-        await run_once()
-        before = len(read_descriptors())
-        for _ in range(100):
-            await run_once()
-        after = len(read_descriptors())
+        await run_often(100)
+        before = len(read_descriptors()), read_memory_kib()
+        await run_often(400)
+        after = len(read_descriptors()), read_memory_kib()
 
-    assert after == before
+    assert after[0] == before[0]
+    assert after[1] - before[1] < 1000
+
+
+def read_memory_kib() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS:")))

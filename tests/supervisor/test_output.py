@@ -1,5 +1,6 @@
 import errno
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +12,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from mocker.supervisor.output import Output
+from tests.requirements import requires_user
 
 PIECE = b"x" * 65_535 + b"\n"
 FULL = 2**16  # bytes that fit into a pipe
@@ -195,3 +197,20 @@ def test_stuck_write_does_not_keep_the_process_from_ending() -> None:
         )
 
     assert result.returncode == 7
+
+
+@requires_user
+async def test_lines_wait_for_a_thread_that_is_refused() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    with open_pipe() as (read_end, write_end):
+        async with open_output(write_end) as output:
+            resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
+            try:
+                output.put(b"one\n")
+                await wait_all_tasks_blocked()
+                output.put(b"two\n")
+            finally:
+                resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
+
+            assert await output.drain(5)
+            assert await read(read_end, 8) == b"one\ntwo\n"
