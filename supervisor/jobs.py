@@ -22,7 +22,7 @@ from .runs import TAIL_LINES, Means, Pipes, kill, start, wait_executed
 
 # Seconds for output that nobody takes, of a job that is not to run again: it must not keep the
 # supervisor from ending. The same for what escaped from a job without a container of its own.
-_DRAIN_S = 2.0
+_DRAIN_S = 1.0
 
 _NO_RUN = ExitStatus(code=0)
 

@@ -24,7 +24,7 @@ from .supervise import Supervisor
 
 log = structlog.get_logger("mocker.supervisor")
 
-_DRAIN_S = 2.0  # for the last lines, if nobody takes them
+_DRAIN_S = 1.0  # for the last lines, if nobody takes them
 _SERVER_GONE = 1
 
 

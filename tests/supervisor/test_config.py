@@ -19,10 +19,10 @@ def test_a_job_makes_the_spec_of_its_container() -> None:
     assert (spec.tmpfs[0].size, spec.tmpfs[0].mode) == (4096, 0o700)
 
 
-def test_a_network_that_another_job_has_is_none_of_its_own() -> None:
+def test_network_that_another_job_has_is_shared() -> None:
     job = make_job(network="job:db")
 
-    assert job.make_spec().network == "none"
+    assert job.make_spec().network == "shared"
 
 
 def test_jobs_that_mean_the_same_are_equal() -> None:
