@@ -27,6 +27,9 @@ log = structlog.get_logger("mocker.supervisor")
 
 _SOME_JOB_FAILED = 1
 _NOT_IN_ORDER = 1
+# Seconds. A signal that is sent to a process and to its group, as timeout(1) does, comes twice.
+_ECHO_S = 0.1
+
 _KILLED_S = 5.0  # for what is killed to be gone; what hangs in the kernel longer is left behind
 
 
@@ -65,7 +68,7 @@ class Supervisor:
         self._end_asked = trio.Event()
         self._reload_asked = trio.Event()
         self._reloading = False
-        self._ending_signals = 0
+        self._ending_signals: list[tuple[int, float]] = []  # which, and when
 
     async def run(self, signals: AsyncIterator[int]) -> int:
         """Keep the jobs until something ends that, and return the exit status.
@@ -155,17 +158,25 @@ class Supervisor:
             log.info("signal.received", signal=signal.Signals(number).name)
             match number:
                 case signal.SIGTERM | signal.SIGINT:
-                    self._ending_signals += 1
-                    if self._ending_signals > 1:
-                        for job in self.jobs.values():
-                            job.kill()
-                    self.end(f"{signal.Signals(number).name} was received", 0)
+                    self._follow_ending_signal(number)
                 case signal.SIGHUP:
                     self._reload_asked.set()
                 case signal.SIGUSR1:
                     log.info("logs.reopened")
                 case _:
                     self._tell_states()
+
+    def _follow_ending_signal(self, number: int) -> None:
+        """Stop in order at the first of them, and kill everything at the second."""
+        now = trio.current_time()
+        before = self._ending_signals[-1:]
+        if before and before[0][0] == number and now - before[0][1] < _ECHO_S:
+            return
+        self._ending_signals.append((number, now))
+        if len(self._ending_signals) > 1:
+            for job in self.jobs.values():
+                job.kill()
+        self.end(f"{signal.Signals(number).name} was received", 0)
 
     def _tell_states(self) -> None:
         for name, job in self.jobs.items():
@@ -235,7 +246,7 @@ class Supervisor:
             if not await self._stop_within(_KILLED_S):
                 left = [job.config.name for job in jobs if not job.life.at_rest]
                 log.error("supervisor.left_behind", jobs=left)
-        forced = self._ending_signals > 1 or not in_time
+        forced = len(self._ending_signals) > 1 or not in_time
         return _NOT_IN_ORDER if forced else self._ending.status
 
     async def _stop_within(self, seconds: float) -> bool:

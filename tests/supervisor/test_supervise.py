@@ -222,20 +222,46 @@ async def test_second_signal_kills_at_once(means: Means) -> None:
         await nursery.start(run.be)
         await run.reach("web", State.RUNNING)
         run.send(signal.SIGTERM)
-        run.send(signal.SIGTERM)
+        run.send(signal.SIGINT)
 
     assert run.status == 1
 
 
-@pytest.mark.parametrize("count", [1, 2])
-async def test_signal_that_comes_before_the_first_job_is_followed(means: Means, count: int) -> None:
+@pytest.mark.parametrize(
+    ("numbers", "status"),
+    [
+        ([signal.SIGTERM], 0),
+        ([signal.SIGINT], 0),
+        ([signal.SIGTERM, signal.SIGINT], 1),
+        # Sent to the process and to its group.
+        ([signal.SIGTERM, signal.SIGTERM], 0),
+    ],
+)
+async def test_signal_that_comes_before_the_first_job_is_followed(
+    means: Means, numbers: list[int], status: int
+) -> None:
     run = Run(means, configure(SLEEP))
-    for _ in range(count):
-        run.send(signal.SIGTERM)
+    for number in numbers:
+        run.send(number)
 
     await run.be()
 
-    assert run.status == count - 1
+    assert run.status == status
+
+
+async def test_same_signal_counts_twice_after_a_moment(
+    means: Means, autojump_clock: MockClock
+) -> None:
+    run = Run(means, configure(STUBBORN, grace=3600.0, **wait_for_line("ready")))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.RUNNING)
+        run.send(signal.SIGTERM)
+        await trio.sleep(0.2)
+        run.send(signal.SIGTERM)
+
+    assert run.status == 1
 
 
 async def test_reload_replaces_what_has_changed(means: Means) -> None:
@@ -302,7 +328,7 @@ async def test_stop_interrupts_a_reload(means: Means) -> None:
         run.rewrite(configure(SLEEP, name="new"))
         await run.reach("web", State.STOPPING)
         run.send(signal.SIGTERM)
-        run.send(signal.SIGTERM)
+        run.send(signal.SIGINT)
 
     assert (run.status, list(run.supervisor.jobs)) == (1, ["web"])
 
