@@ -188,6 +188,9 @@ def request_namespaces(control: socket.socket) -> Reply:
 def receive_descriptors(reply: Reply) -> list[int]:
     """Return the descriptors that were asked for.
 
+    Args:
+        reply: What `Container.request_socket` or `request_namespaces` returned.
+
     Raises:
         SetupError: The kernel refused, or the container is gone.
     """

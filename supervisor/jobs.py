@@ -24,6 +24,7 @@ from .runs import TAIL_LINES, Means, Pipes, kill, start, wait_executed
 # supervisor from ending. The same for what escaped from a job without a container of its own.
 _DRAIN_S = 1.0
 
+_NOT_ISOLATED = "it is a process of the host like any other: isolate = false"
 _NO_RUN = ExitStatus(code=0)
 
 # Nobody gains by guessing a wait.
@@ -200,8 +201,7 @@ class Job:
                 self._log.info("job.started", pid=container.pid, attempt=self.life.attempt)
                 executed.set()
                 self._means.running[self.config.name] = container
-                for note in container.notes:
-                    self._log.warning("job.degraded", reason=note)
+                self._tell_what_is_missing(container)
                 nursery.start_soon(self._probe, JobAccess(container, watch))
                 await trio.lowlevel.wait_readable(container.fileno())
             nursery.cancel_scope.cancel()
@@ -214,6 +214,15 @@ class Job:
         if status is None:
             raise AssertionError(f"container {container.pid} is gone and is still there")
         return status
+
+    def _tell_what_is_missing(self, container: Container) -> None:
+        """Say what is not as somebody might believe, once for each time that the job is asked for."""
+        if self.life.attempt > 1:
+            return
+        if not self.config.container.isolate:
+            self._log.warning("job.degraded", reason=_NOT_ISOLATED)
+        for note in container.notes:
+            self._log.warning("job.degraded", reason=note)
 
     async def _probe(self, access: JobAccess) -> None:
         """Find out whether the run is ready, and then whether it is alive."""

@@ -658,6 +658,7 @@ def test_job_without_isolation_leaves_nothing_behind_either(tmp_path: Path) -> N
             status = run.terminate()
 
             assert (status, wait_ended()) == (0, [])
+    assert "isolate = false" in run.find("job.degraded")[0]["reason"]
 
 
 # Bad luck
