@@ -216,7 +216,7 @@ class Job:
         return status
 
     def _tell_what_is_missing(self, container: Container) -> None:
-        """Say what is not as somebody might believe, once for each time that the job is asked for."""
+        """Say what is not as somebody might believe, once each time the job is asked for."""
         if self.life.attempt > 1:
             return
         if not self.config.container.isolate:
