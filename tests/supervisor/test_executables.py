@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from mocker.isolation import CommandError, ContainerSpec, run
 from mocker.supervisor.config import ContainerConfig
 from mocker.supervisor.container_view import ContainerView
 from mocker.supervisor.executables import check_command
 from mocker.supervisor.mistakes import MistakeError
+from tests.containers import in_container
 from tests.requirements import requires_user
 
 PT_LOAD, PT_INTERP = 1, 3
@@ -209,3 +211,42 @@ def test_program_of_a_volume_is_found(root: Path, tmp_path_factory: pytest.TempP
     place(volume, "/tool", b"#!/bin/static\n")
 
     assert check(root, "/data/tool", volumes=((str(volume), "/data", True),)) == ""
+
+
+def runs(root: Path, command: str) -> bool:
+    """Tell whether a container can execute a command."""
+    spec = ContainerSpec([command, "true"], rootfs=str(root), workdir="/srv")
+    try:
+        run(spec)
+    except CommandError:
+        return False
+    return True
+
+
+@in_container
+@pytest.mark.parametrize(
+    ("content", "mode"),
+    [
+        (b"#!/bin/sh\n", 0o755),
+        (b"#!/bin/sh", 0o755),
+        (b"#! /bin/busybox true\n", 0o755),
+        (b"#!/bin/nosuch\n", 0o755),
+        (b"#!sh\n", 0o755),
+        (b"#!../bin/sh\n", 0o755),
+        (b"#!/srv\n", 0o755),
+        (b"#!/usr/bin/env sh\n", 0o755),
+        (b"#!/usr/bin/env -S sh -e\n", 0o755),
+        (b"true\n", 0o755),
+        (b"", 0o755),
+        (b"#!/bin/sh\n", 0o644),
+        (make_program("/lib/nosuch"), 0o755),
+    ],
+)
+def test_container_is_of_the_same_opinion(root: Path, content: bytes, mode: int) -> None:
+    root.chmod(0o755)
+    shutil.copy(shutil.which("busybox") or "", root / "bin/busybox")
+    (root / "bin/sh").symlink_to("/bin/busybox")
+    (root / "usr/bin/env").symlink_to("../../bin/busybox")
+    place(root, "/srv/tool", content, mode)
+
+    assert (check(root, "./tool", workdir="/srv") == "") == runs(root, "./tool")
