@@ -4,11 +4,12 @@ On a command line and in a file alike. A mistake is a ValueError with words that
 name of the option or the key: "must be SRC:DST or SRC:DST:ro, not …".
 """
 
-import signal
+import _signal as signal  # whose numbers cost no import of enumerations
 
 from .quantities import parse_size
 
 _ANYBODY = 0o1777  # mode of a tmpfs, as /tmp has it
+_MAX_DIGITS = 10
 
 
 def parse_volume(word: str) -> tuple[str, str, bool]:
@@ -59,10 +60,12 @@ def parse_signal(word: str) -> int:
         ValueError: There is no such signal.
     """
     name = word.upper().removeprefix("SIG")
-    try:
-        return int(signal.Signals(int(word)) if word.isdecimal() else signal.Signals[f"SIG{name}"])
-    except (KeyError, ValueError):
-        raise ValueError(f"must be a signal such as TERM, not {word!r}") from None
+    number = getattr(signal, f"SIG{name}", 0) if name.isalnum() else 0
+    if word.isascii() and word.isdecimal() and len(word) < _MAX_DIGITS:
+        number = int(word)
+    if number not in signal.valid_signals():
+        raise ValueError(f"must be a signal such as TERM, not {word!r}")
+    return int(number)
 
 
 def _parse_limit(text: str) -> int:
