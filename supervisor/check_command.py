@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from .config_file import read_config
 from .errors import ConfigError
+from .mistakes import make_printable
 from .preflight import check_jobs
 
 _USAGE = """\
@@ -45,7 +46,7 @@ def _check_file(path: str) -> int:
         _tell("\n".join(mistakes.render()))
         return ConfigError.exit_code
     count = len(config.jobs)
-    print(f"{path}: ok, {count} job{'s' if count != 1 else ''}")
+    print(f"{make_printable(path)}: ok, {count} job{'s' if count != 1 else ''}")
     return os.EX_OK
 
 

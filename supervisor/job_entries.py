@@ -88,20 +88,19 @@ def _read_env_files(entry: Entry) -> tuple[dict[str, str], bool]:
     value = {**entry.defaults, **entry.own}.get("env_file")
     if value is None:
         return {}, False
-    place = find_job_place(entry.mistakes, entry.name, "env_file")
+    table = ("jobs", entry.name) if "env_file" in entry.own else ("defaults",)
+    place = Place(entry.mistakes, table)
     variables: dict[str, str] = {}
     told = False
     try:
-        paths = _read_key(
-            "env_file", value, entry.environment, Place(place.mistakes, place.key[:-1])
-        )
+        paths = _read_key("env_file", value, entry.environment, place)
     except ToldError:
         return {}, True
     for path in paths:
         try:
             variables |= _read_env_file(path, entry)
         except ValueError as error:
-            place.refuse(str(error))
+            place.at("env_file").refuse(str(error))
             told = True
     return variables, told
 
