@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mocker.supervisor.job_keys import JOB_KEYS
 from tests.requirements import requires_busybox, requires_user_namespaces
 
 CHECKOUT = Path(__file__).parent.parent
@@ -91,3 +92,9 @@ def test_files_that_the_readme_names_are_there() -> None:
     missing = [name for name in {*linked, *code} if not (CHECKOUT / name).exists()]
 
     assert missing == []
+
+
+def test_every_key_of_a_job_is_in_the_table() -> None:
+    rows = re.findall(r"^\| (`.*?`) \|", README, re.MULTILINE)
+
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(JOB_KEYS)
