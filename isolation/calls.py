@@ -199,9 +199,18 @@ def listen(fd: int) -> list[Call]:
     ]
 
 
-def recv(fd: int, buffer: Buffer) -> Call:
-    """Wait for a message; `buffer` stays as it is once the other end is gone."""
-    return _prepare(libc.recv, fd, buffer, len(buffer), 0)
+def recv(fd: int, buffer: Buffer, *, to: Cell) -> Call:
+    """Wait for a message; `to` is its length, 0 once the other end is gone."""
+    return _prepare(libc.recv, fd, buffer, len(buffer), 0, to=to)
+
+
+def check_message(buffer: Buffer, expected: bytes) -> list[Call]:
+    """Fail, whatever errno says, if a buffer does not begin with these bytes."""
+    size = len(expected)
+    return [
+        _prepare(libc.memcmp, buffer, expected, size),
+        _prepare(libc.memcmp, expected, buffer, size),
+    ]
 
 
 def eventfd(*, to: Cell) -> Call:
@@ -308,8 +317,8 @@ def execve(
     path: str, argv: Iterable[str], env: Mapping[str, str], *, tolerated: tuple[int, ...]
 ) -> Call:
     """Execute a program; goes on only if that failed."""
-    words = sys.make_strings(map(os.fsencode, argv))
-    variables = sys.make_strings(os.fsencode(f"{name}={value}") for name, value in env.items())
+    words = sys.make_strings([os.fsencode(word) for word in argv])
+    variables = sys.make_strings([os.fsencode(f"{name}={value}") for name, value in env.items()])
     return _prepare(libc.execve, os.fsencode(path), words, variables, tolerated=tolerated)
 
 

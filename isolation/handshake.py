@@ -7,18 +7,20 @@
         │  ─── control: GO + trees ───▶│                               │
         │                              │ steps of the plan             │
         │  ◀── control: TERMINAL+fd ───│ (only with a terminal)        │
-        │                              │  fork                         │
-        │                              ├──────────────────────────────▶│ user, limits, …
+        │                              │  clone3                       │
+        │                              ├──────────────────────────────▶│
+        │                              │  write ID maps                │
         │  ◀── control: READY ─────────│                               │
-      │  ◀───────────── report: end of file ─────────────────────────┤ execve succeeded
+        │                              │  ─── eventfd: go on ─────────▶│ user, limits, …
+        │  ◀───────────── report: end of file ─────────────────────────┤ execve succeeded
         │  ◀───────────── report: a failure ───────────────────────────┤ or any step failed
         │                              │◀──────────────────────────────┘
         │  ◀── control: EXITED, … ─────│
         ▼                              ▼
 
 The report is a pipe whose write end is close-on-exec and held by the init only until the command is
-forked. The control socket keeps messages apart (SOCK_SEQPACKET) and carries descriptors. Its end is
-also how each side notices that the other is gone.
+told to go on. The control socket keeps messages apart (SOCK_SEQPACKET) and carries descriptors. Its
+end is also how each side notices that the other is gone.
 """
 
 import _socket as socket
@@ -32,7 +34,7 @@ from .exit_status import ExitStatus
 
 _QUIETLY = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 
-_GO = b"go"
+GO = b"go"
 _TREES = b"trees"
 _TERMINAL = b"terminal"
 READY = b"ready"
@@ -47,7 +49,7 @@ def send_go(control: socket.socket, trees: list[int]) -> None:
     """Tell the init to begin, with the trees of the host that it is to attach."""
     for start in range(0, len(trees), _MAX_FDS):
         send_with_fds(control, _TREES, trees[start : start + _MAX_FDS])
-    control.send(_GO)
+    control.send(GO)
 
 
 def send_refusal(control: socket.socket, error: SetupError) -> None:
@@ -83,7 +85,7 @@ def check_go(message: bytes) -> None:
     """
     if not message:
         raise EOFError
-    if message != _GO:
+    if message != GO:
         raise parse_failure(message)
 
 

@@ -25,7 +25,7 @@ from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus
 from .handshake import send_exit, send_failure, send_stopped, send_survivors, send_terminal
 from .privileges import inner_namespace_flags
-from .program import COMMAND, Program, become_command, release, settle
+from .program import COMMAND, Program, become_command, explain_clone, release, settle
 from .requests import Desk
 from .steps import Setup
 from .survivors import list_container, list_descendants, read_title
@@ -87,7 +87,10 @@ def _look_inside(program: Program) -> None:
         stdio = _hand_out_terminal(setup, control, stdio, user)
     program.become = become_command(plan, user, stdio)
     program.release = release(plan.mapping, control.fileno(), setup.slave_fd)
-    perform([clone])
+    try:
+        perform([clone])
+    except OSError as error:
+        raise explain_clone(error, plan.mapping) from error
 
 
 def _become_command(program: Program) -> None:

@@ -70,7 +70,7 @@ def set_up_network(mapping: UserMapping | None) -> list[Call]:
     control, sysctl = Cell(-1), Cell(-1)
     last_gid = _LAST_GROUP
     if mapping is not None:
-        last_gid = min(last_gid, max(r.inside + r.count for r in mapping.gids) - 1)
+        last_gid = min(last_gid, max((r.inside + r.count for r in mapping.gids), default=1) - 1)
     made = [
         calls.socket(socket.AF_INET, socket.SOCK_DGRAM, to=control),
         calls.ioctl(control, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP)),

@@ -13,10 +13,12 @@ Source: prctl(2) PR_SET_PDEATHSIG and PR_SET_DUMPABLE, credentials(7).
 import _socket as socket
 from _collections_abc import Callable, Hashable, Sequence
 from _signal import SIGCHLD, SIGKILL
+from errno import EAGAIN, EMFILE, ENFILE, ENOMEM
 
 from .calls import (
     Call,
     chdir,
+    check_message,
     clone3,
     close,
     close_range,
@@ -37,7 +39,7 @@ from .calls import (
 )
 from .command import change_directory, execute, place_stdio, try_execute
 from .errors import SetupError
-from .handshake import MAX_FAILURE, READY, check_go, receive_go
+from .handshake import GO, MAX_FAILURE, READY, check_go, receive_go
 from .plan import Plan
 from .privileges import (
     drop_capabilities,
@@ -65,8 +67,11 @@ _UMASK = 0o022
 _ROOT = User(0, 0, (), "/")
 _TITLE = "mocker-init"
 COMMAND = Cell(-1)  # the pid of the command's process in the init, 0 in that itself
-_GO = make_buffer(MAX_FAILURE)  # what the parent says first
+_FIRST = make_buffer(MAX_FAILURE)  # what the parent says first
+_FIRST_SIZE = Cell(0)
 _GATE = Cell(-1)  # what the command waits at until the init has given it its IDs
+_BEGUN, _STEPS_FROM = 1, 2  # where in `build` is what
+_SHORTAGES = {EAGAIN, EMFILE, ENFILE, ENOMEM}
 _MOST_KEPT = 100  # lists of some ten calls each
 _kept: dict[tuple[object, ...], list[Call]] = {}
 _ONE = (1).to_bytes(8, "little")  # as eventfd(2) counts; never zero in either byte order
@@ -124,15 +129,31 @@ class Program:
             IsolationError: It said that it could not do its part.
         """
         if not self.plan.sources:
-            check_go(_GO.raw.rstrip(b"\0"))
-        if 0 <= done - 2 < len(self.plan.steps):
-            step = self.plan.steps[done - 2]
+            check_go(_FIRST.raw[: _FIRST_SIZE.value])
+        if done == _BEGUN:
+            # Who lacks the right to become root fails at the first of these calls.
+            return SetupError(f"set the groups of user {_ROOT.uid}", error.errno or 0)
+        if done - _STEPS_FROM < len(self.plan.steps):
+            step = self.plan.steps[done - _STEPS_FROM]
             return SetupError(step.action, error.errno or 0, step.path)
-        return SetupError("start the command", error.errno or 0)
+        return explain_clone(error, self.plan.mapping)
+
+
+def explain_clone(error: OSError, mapping: UserMapping | None) -> SetupError:
+    """Return what it means that the command could not be cloned."""
+    # What has run out is not the namespaces' own; a limit on those is ENOSPC or EUSERS.
+    namespaces = mapping is not None and error.errno not in _SHORTAGES
+    step = "create namespaces" if namespaces else "start the command"
+    return SetupError(step, error.errno or 0)
 
 
 def _wait_for_go(control: int, not_its: tuple[int, ...]) -> list[Call]:
-    return [*map(close, not_its), recv(control, _GO)]
+    return [
+        *map(close, not_its),
+        recv(control, _FIRST, to=_FIRST_SIZE),
+        # Anything else is a refusal, or nothing: then what is not mapped must not go on.
+        *check_message(_FIRST, GO),
+    ]
 
 
 def _begin(mapping: UserMapping | None, isolate: bool) -> list[Call]:
@@ -212,8 +233,7 @@ def become_command(plan: Plan, user: User, stdio: Sequence[int]) -> list[Call]:
         go,
         *([then(set_rlimits, plan.rlimits)] if plan.rlimits else []),
         *_keep(reset_signals, plan.changed_signals),
-        *try_execute(spec.argv, env),
-        then(execute, spec.argv, env),
+        then(execute, try_execute(spec.argv, env), spec.argv, env),
     ]
 
 

@@ -23,7 +23,7 @@ import _socket as socket
 import os
 from _collections_abc import Mapping, Sequence
 
-from .calls import perform
+from .calls import join_session_keyring, perform
 from .command import change_directory, execute, place_stdio
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus
@@ -310,10 +310,11 @@ def _become_process(
             drop_capabilities()
         if plan.spec.isolate or name or plan.spec.user is not None:
             perform(become(user, plan.mapping))
+        perform(join_session_keyring())
         change_directory(workdir or plan.workdir, needed=bool(workdir))
         set_rlimits(plan.rlimits)
         perform(reset_signals(plan.changed_signals))
-        execute(tuple(argv), env)
+        execute((), tuple(argv), env)
     except IsolationError as error:
         _answer(reply, render_failure(error))
     except OSError as error:

@@ -5,8 +5,8 @@ kernel's errno. Nothing is loaded lazily: the functions are called after pivot_r
 standard library is out of reach.
 
 The library is opened as PyDLL, which keeps the GIL during a call: a child that comes back from
-clone3 must hold it, because no other thread exists there that could ever give it back. errno is
-read through the C library's own location, since ctypes copies it only where asked to.
+clone3 must hold it, because no other thread exists there that could ever give it back. ctypes is
+asked to keep errno after each call, before Python itself makes calls that change it.
 
 Calls are made by number where the C library of the oldest promised system has no wrapper. From
 number 424 on, Linux gives a call the same number on every architecture (alpha apart, which counts
@@ -15,7 +15,8 @@ number 424 on, Linux gives a call the same number on every architecture (alpha a
 
 import ctypes
 import os
-from _collections_abc import Iterable, Sequence
+from _collections_abc import Sequence
+from errno import EINVAL
 
 CLONE_PIDFD = 0x1000
 CLONE_PARENT = 0x8000
@@ -332,9 +333,15 @@ def _close_range(first: int, last: int, flags: int) -> None:
     _check(_syscall(CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags)))
 
 
-def make_strings(words: Iterable[bytes]) -> object:
-    """Return what execve(2) takes for argv and for the environment."""
+def make_strings(words: Sequence[bytes]) -> object:
+    """Return what execve(2) takes for argv and for the environment.
+
+    Raises:
+        OSError: One has a zero, where the kernel would see its end.
+    """
     strings = [*words, None]
+    if any(b"\0" in word for word in words):
+        raise OSError(EINVAL, os.strerror(EINVAL))
     return (ctypes.c_char_p * len(strings))(*strings)
 
 

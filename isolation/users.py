@@ -82,7 +82,8 @@ def become(user: User, mapping: UserMapping | None) -> list[Call]:
     # Where root is the only user, the kernel lets nobody set supplementary groups anyway.
     single = mapping is not None and mapping.is_single
     gids = (user.gid,) if single else (user.gid, *user.groups)
-    if mapping is not None and not (
+    # Of a caller without an ID, the kernel makes no namespace, and that is what is said then.
+    if (mapping is not None and mapping.uids and mapping.gids) and not (
         mapping.maps_uid(user.uid) and all(map(mapping.maps_gid, gids))
     ):
         last = sum(r.count for r in mapping.uids) - 1
