@@ -74,23 +74,25 @@ def launch(
     control, remote, report, remote_report = _open_channels()
     # The control's own end, held open in the init, would never tell that the parent died.
     not_its = control.fileno(), report
-    program = Program(plan, remote, remote_report, stdio, not_its)
     flags = sum(namespace_flags(plan.spec).values()) | (CLONE_PARENT if sibling else 0)
     # A signal that arrives between clone and the init's own mask would run the caller's handlers.
     mask = sigprocmask(signal.SIG_BLOCK, ALL_SIGNALS)
     helper = 0
     try:
+        program = Program(plan, remote, remote_report, stdio, not_its)
         if plan.spec.network == "shared":
             pid, pidfd, helper = _clone_beside(program, flags, join, sibling=sibling)
         else:
             pid, pidfd = clone3(flags, 0 if sibling else signal.SIGCHLD)
             if pid == 0:
                 run_init(program)
-    except OSError as error:
+    except BaseException as error:
         control.close()
         os.close(report)
         sigprocmask(signal.SIG_SETMASK, mask)
-        raise SetupError("create namespaces", error.errno or 0) from error
+        if isinstance(error, OSError):
+            raise SetupError("create namespaces", error.errno or 0) from error
+        raise
     finally:
         remote.close()
         os.close(remote_report)
