@@ -113,7 +113,8 @@ def plan_user_mapping() -> UserMapping:
     """
     uid, gid = os.geteuid(), os.getegid()
     files = ("/proc/self/ns/user", "/etc/subuid", "/etc/subgid")
-    key = uid, gid, *map(_stamp, files), find_helpers()
+    limited = prctl(PR_GET_NO_NEW_PRIVS)
+    key = uid, gid, limited, *map(_stamp, files), find_helpers()
     if key not in _planned:
         _planned.clear()
         _planned[key] = _plan(uid, gid)
