@@ -617,6 +617,7 @@ def test_terminal_that_shows_nothing_any_more_does_not_hold_mocker() -> None:
     with open_terminal() as terminal:
         start(terminal, "mocker run yes")
         mocker, *inside = find_processes(terminal)
+        assert wait_until(lambda: is_idle(mocker))  # there is no room for one more line
 
         with watch([mocker]) as wait_mocker_ended, watch(inside) as wait_ended:
             os.kill(mocker, signal.SIGTERM)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.isolation import SetupError, default_rootfs
-from mocker.isolation.busybox import _applets, _is_static, _list_applets, find_busybox
+from mocker.isolation.busybox import _found, _is_static, _list_applets, find_busybox
 from mocker.isolation.syscalls import mount
 from tests.in_namespaces import InNewNamespaces, run_in_child
 from tests.requirements import requires_busybox, requires_user_namespaces
@@ -183,7 +183,7 @@ def test_program_that_only_has_the_name_is_refused(tmp_path: Path) -> None:
 def test_caller_that_ignores_sigchld_finds_busybox_too() -> None:
     def find() -> int:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        _applets.clear()  # asked once for each binary in a process
+        _found.clear()  # asked once for each binary in a process
         return len(find_busybox().applets)
 
     assert run_in_child(find) > 100

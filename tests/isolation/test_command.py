@@ -1,6 +1,6 @@
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from errno import E2BIG, EACCES, ELOOP, ENOENT
 from itertools import product
 from pathlib import Path
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation import CommandError, SetupError
-from mocker.isolation.command import change_directory, execute, place_stdio
+from mocker.isolation.calls import perform
+from mocker.isolation.command import change_directory, execute, place_stdio, try_execute
 from mocker.isolation.syscalls import mount
 from tests.in_namespaces import InNewNamespaces, Output, capture_child, run_in_child
 from tests.leaks import read_descriptors
@@ -24,17 +25,23 @@ def put(path: Path, text: str, mode: int = 0o755) -> Path:
     return path
 
 
+def become(argv: Sequence[str], env: Mapping[str, str]) -> None:
+    """Execute a command as the command's process of a container does."""
+    words = tuple(argv)
+    execute(try_execute(words, env), words, env)
+
+
 def run(argv: Sequence[str], path: str | None = None, **env: str) -> Output:
     """Execute a command in a child and return what it writes."""
     variables = env if path is None else {"PATH": path, **env}
-    return capture_child(lambda: execute(tuple(argv), variables))
+    return capture_child(lambda: become(argv, variables))
 
 
 def refuse(argv: Sequence[str], path: str | None = None) -> CommandError:
     """Return the error of a command that can't be executed."""
     env = {} if path is None else {"PATH": path}
     with pytest.raises(CommandError) as info:
-        run_in_child(lambda: execute(tuple(argv), env))
+        run_in_child(lambda: become(argv, env))
     assert info.value.command == argv[0]
     return info.value
 
@@ -250,7 +257,7 @@ def test_standard_descriptors_are_placed_in_any_order(order: tuple[int, int, int
     def place() -> tuple[list[str], list[int]]:
         for number in (0, 1, 2, 9):
             os.dup2(os.memfd_create(f"was {number}"), number)
-        place_stdio(order)
+        perform(place_stdio(order))
         names = [read_descriptors()[str(number)] for number in range(3)]
         return names, [fd for fd in map(int, read_descriptors()) if os.get_inheritable(fd)]
 
@@ -263,8 +270,8 @@ def test_standard_descriptors_are_placed_in_any_order(order: tuple[int, int, int
 def test_descriptor_that_the_caller_leaks_does_not_reach_the_command() -> None:
     def leak() -> None:
         os.set_inheritable(os.memfd_create("leak"), True)
-        place_stdio([0, 1, 2])
-        execute(("sh", "-c", "ls -l /proc/self/fd"), {"PATH": "/usr/bin:/bin"})
+        perform(place_stdio([0, 1, 2]))
+        become(("sh", "-c", "ls -l /proc/self/fd"), {"PATH": "/usr/bin:/bin"})
 
     output = capture_child(leak)
 

@@ -16,7 +16,7 @@ USER_NAMESPACES = ["private", pytest.param("host", marks=requires_root)]
     [("none", "mount sysfs on /sys"), ("host", "bind the host's /sys read-only on /sys")],
 )
 def test_sysfs_is_the_hosts_just_if_its_network_is(network: str, action: str) -> None:
-    steps = plan_kernel_filesystems(ContainerSpec(["true"], network=network))
+    steps = plan_kernel_filesystems(ContainerSpec(["true"], network=network), None)
 
     assert [str(step) for step in steps if step.path == "/sys"] == [action]
 

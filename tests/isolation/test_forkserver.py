@@ -1,7 +1,7 @@
+import _socket
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import termios
@@ -290,7 +290,7 @@ def test_server_that_dies_with_a_request_before_it_is_an_error(server: ForkServe
     assert [type(error) for error in errors] == [ForkServerError]
 
 
-def is_unread(peer: socket.socket) -> bool:
+def is_unread(peer: _socket.socket) -> bool:
     """Whether the other end has not read all that was sent."""
     return int.from_bytes(ioctl(peer, termios.TIOCOUTQ, bytes(4)), sys.byteorder) > 0
 

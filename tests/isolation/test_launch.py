@@ -211,11 +211,20 @@ def test_init_ends_with_a_parent_that_dies_before_it_says_go() -> None:
     assert outcome == (-signal.SIGSYS, "", "")
 
 
-@pytest.mark.parametrize("number", ["recvmsg", "sethostname", "mount", "pivot_root", "setsid"])
-def test_init_that_is_killed_on_the_way_is_said(number: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "rootfs"),
+    [
+        ("recvmsg", "host"),  # by which trees of the host arrive
+        ("sethostname", "busybox"),
+        ("mount", "busybox"),
+        ("pivot_root", "busybox"),
+        ("setsid", "busybox"),
+    ],
+)
+def test_init_that_is_killed_on_the_way_is_said(number: str, rootfs: str) -> None:
     refuse = partial(refuse_system_calls, [Refusal(number, kill=True)])
 
-    outcome = run_prepared(refuse, "run", "true")
+    outcome = run_prepared(refuse, "run", "--rootfs", rootfs, "true")
 
     sentence = "mocker run: cannot build the container; its init was killed on the way\n"
     assert outcome == (125, "", sentence)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.isolation import Rlimit, SetupError, Tmpfs, Volume
+from mocker.isolation.calls import perform
 from mocker.isolation.command import execute
 from mocker.isolation.privileges import (
     clamp_rlimits,
@@ -154,8 +155,8 @@ def test_command_starts_with_no_signal_ignored_or_blocked() -> None:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        reset_signals(find_changed_signals())
-        execute(("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"), {"PATH": "/usr/bin:/bin"})
+        perform(reset_signals(find_changed_signals()))
+        execute((), ("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"), {"PATH": "/usr/bin:/bin"})
 
     output = capture_child(act)
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from mocker.isolation.calls import perform
 from mocker.isolation.process_title import find_strings, overwrite_strings
 from tests.containers import in_container, run_captured, script
 from tests.in_namespaces import run_in_child
@@ -24,7 +25,7 @@ def test_title_takes_the_place_of_command_line_and_environment() -> None:
     place = find_strings()
 
     def act() -> tuple[bytes, bytes]:
-        overwrite_strings(place, "mocker-init")
+        perform(overwrite_strings(place, "mocker-init"))
         return read_strings()
 
     cmdline, environ = run_in_child(act)
@@ -37,7 +38,7 @@ def test_title_that_is_too_long_is_cut() -> None:
     start, end, _ = place = find_strings()
 
     def act() -> tuple[bytes, bytes]:
-        overwrite_strings(place, "x" * 10_000)
+        perform(overwrite_strings(place, "x" * 10_000))
         return read_strings()
 
     cmdline, environ = run_in_child(act)
@@ -51,7 +52,7 @@ def test_environment_of_the_process_itself_stays_readable(monkeypatch: pytest.Mo
     place = find_strings()
 
     def act() -> str:
-        overwrite_strings(place, "title")
+        perform(overwrite_strings(place, "title"))
         return os.environ["MOCKER_TEST"]
 
     assert run_in_child(act) == "kept"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.isolation import SetupError
+from mocker.isolation.calls import perform
 from mocker.isolation.syscalls import mount
 from mocker.isolation.user_mapping import plan_user_mapping
 from mocker.isolation.users import User, become, look_up_user
@@ -211,7 +212,7 @@ def test_process_becomes_the_user_for_good(in_new_namespaces: InNewNamespaces) -
     mapping = plan_user_mapping()
 
     def act() -> tuple[object, ...]:
-        become(User(1000, 100, (10, 20), "/"), mapping)
+        perform(become(User(1000, 100, (10, 20), "/"), mapping))
         return os.getresuid(), os.getresgid(), os.getgroups()
 
     assert in_new_namespaces(act) == ((1000,) * 3, (100,) * 3, [10, 20])
