@@ -36,14 +36,20 @@ def change_directory(path: str, *, needed: bool) -> None:
         os.chdir("/")
 
 
-def place_stdio(fds: Sequence[int]) -> list[Call]:
-    """Return the calls that make three descriptors 0, 1 and 2; no other reaches the command."""
-    moved = [Cell(-1), Cell(-1), Cell(-1)]
+def place_stdio(fds: Sequence[int], fourth: int | None = None) -> list[Call]:
+    """Return the calls that make three descriptors 0, 1 and 2; no other reaches the command.
+
+    Args:
+        fds: The descriptors, and one more if there is a fourth.
+        fourth: The number of that.
+    """
+    numbers = [0, 1, 2] if fourth is None else [0, 1, 2, fourth]
+    moved = [Cell(-1) for _ in fds]
     return [
-        # First out of the way: a source may itself be 0, 1 or 2, in another order.
-        *(dup_above(fd, 3, to=cell) for fd, cell in zip(fds, moved, strict=True)),
-        *(dup2(cell, number) for number, cell in enumerate(moved)),
+        # First out of the way: a source may itself be one of the numbers.
+        *(dup_above(fd, max(numbers) + 1, to=cell) for fd, cell in zip(fds, moved, strict=True)),
         close_range(3, flags=CLOSE_RANGE_CLOEXEC),
+        *(dup2(cell, number) for number, cell in zip(numbers, moved, strict=True)),
     ]
 
 

@@ -18,6 +18,7 @@ from .handshake import (
     parse_survivors,
     receive_failure,
     receive_message,
+    receive_notify,
     receive_ready,
     receive_terminal,
 )
@@ -51,6 +52,8 @@ class Container:
         notes: A sentence for each thing that is not quite as it was asked for.
         survivors: What the command left and had to be killed after the grace period: process IDs,
             as the container saw them, and command lines. Complete once the container is gone.
+        notify_fd: What its sd_notify(3) writes to, a datagram socket, see `ContainerSpec.notify`;
+            -1 without one.
         terminal_fd: The other side of its terminal, see `ContainerSpec.terminal`; -1 without one.
 
     Source: pidfd_open(2), waitid(2), pid_namespaces(7).
@@ -63,6 +66,7 @@ class Container:
         "_status",
         "helper",
         "notes",
+        "notify_fd",
         "pid",
         "spec",
         "survivors",
@@ -77,7 +81,7 @@ class Container:
         self._status: ExitStatus | None = None
         self.survivors = list[tuple[int, str]]()
         self.helper = launched.helper
-        self.terminal_fd = -1
+        self.terminal_fd = self.notify_fd = -1
 
     def wait_started(self) -> None:
         """Wait until the command is executed.
@@ -94,6 +98,8 @@ class Container:
         try:
             if error is None and self.spec.terminal:
                 self.terminal_fd = receive_terminal(self._control)
+            if error is None and self.spec.notify is not None:
+                self.notify_fd = receive_notify(self._control)
         except SetupError as refusal:
             error = refusal
         if error is None and not receive_ready(self._control):
@@ -245,7 +251,7 @@ class Container:
             os.close(self._pidfd)
             self._pidfd = -1
         self._control.close()
-        for name in ("_report", "terminal_fd"):
+        for name in ("_report", "terminal_fd", "notify_fd"):
             fd = getattr(self, name)
             if fd >= 0:
                 os.close(fd)

@@ -40,7 +40,7 @@ from .syscalls import PR_SET_PDEATHSIG, close_all_but, prctl, set_process_name
 from .user_mapping import plan_user_mapping
 
 _LENGTH = 8  # bytes, big endian
-_MAX_FDS = 5
+_MAX_FDS = 6
 _HELD_FDS = 3  # of an answer
 _KEPT_S = 1.0  # how long the host is believed to be as it was
 _MOST_KEPT = 100  # kinds of containers
@@ -124,7 +124,7 @@ class ForkServer:
 
         Args:
             spec: What to make.
-            stdio: Three descriptors for the command.
+            stdio: Three descriptors for the command, and a fourth with `ContainerSpec.ready_fd`.
             namespaces: With the network "shared", what `Container.request_namespaces` of the
                 container that has the network has brought.
 
@@ -263,9 +263,10 @@ class _Plans:
 
 
 def _answer(requests: socket.socket, plans: _Plans, text: bytes, fds: list[int]) -> None:
-    stdio, join = fds[:3], fds[3:]
     try:
-        launched = launch(plans.make(*marshal.loads(text)), stdio, sibling=True, join=join)
+        plan = plans.make(*marshal.loads(text))
+        count = 3 if plan.spec.ready_fd is None else 4
+        launched = launch(plan, fds[:count], sibling=True, join=fds[count:])
     except SetupError as error:
         fields = (error.step, error.errno, error.path, error.hint)
         _send(requests, marshal.dumps(fields))

@@ -10,6 +10,7 @@
         │                              │  clone3                       │
         │                              ├──────────────────────────────▶│
         │                              │  write ID maps                │
+        │  ◀── control: NOTIFY+fd ─────│ (only with such a socket)     │
         │  ◀── control: READY ─────────│                               │
         │                              │  ─── eventfd: go on ─────────▶│ user, limits, …
         │  ◀───────────── report: end of file ─────────────────────────┤ execve succeeded
@@ -37,6 +38,7 @@ _QUIETLY = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 GO = b"go"
 _TREES = b"trees"
 _TERMINAL = b"terminal"
+_NOTIFY = b"notify"
 READY = b"ready"
 
 _FD = struct.Struct("i")
@@ -176,11 +178,25 @@ def send_terminal(control: socket.socket, master: int) -> None:
     send_with_fds(control, _TERMINAL, [master])
 
 
+def send_notify(control: socket.socket, fd: int) -> None:
+    """Hand the parent the socket that the command's sd_notify(3) writes to."""
+    send_with_fds(control, _NOTIFY, [fd])
+
+
 def receive_terminal(control: socket.socket) -> int:
     """Return the parent's side of the container's terminal; it is there once the command is."""
+    return _receive_fd(control, "open a terminal")
+
+
+def receive_notify(control: socket.socket) -> int:
+    """Return the socket for sd_notify(3); it is there once the command is."""
+    return _receive_fd(control, "open a socket for sd_notify")
+
+
+def _receive_fd(control: socket.socket, step: str) -> int:
     _, fds = receive_with_fds(control, MAX_FAILURE, 1)
     if not fds:
-        raise SetupError("open a terminal", hint="the init ended first")
+        raise SetupError(step, hint="the init ended first")
     return fds[0]
 
 

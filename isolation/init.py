@@ -23,7 +23,14 @@ from errno import ENOMEM
 from .calls import perform
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus
-from .handshake import send_exit, send_failure, send_stopped, send_survivors, send_terminal
+from .handshake import (
+    send_exit,
+    send_failure,
+    send_notify,
+    send_stopped,
+    send_survivors,
+    send_terminal,
+)
 from .privileges import inner_namespace_flags
 from .program import COMMAND, Program, become_command, explain_clone, release, settle
 from .requests import Desk
@@ -70,6 +77,8 @@ def _run(program: Program) -> ExitStatus:
         _look_inside(program)
     if COMMAND.value == 0:
         _become_command(program)
+    if program.setup.notify_fd >= 0:
+        send_notify(program.control, program.setup.notify_fd)
     perform(program.release)
     status = _wait_for_command(COMMAND.value, program)
     send_exit(program.control, status)

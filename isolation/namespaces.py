@@ -88,6 +88,17 @@ def set_up_network(mapping: UserMapping | None) -> list[Call]:
     return made
 
 
+def open_notify(setup: Setup, name: str) -> None:
+    """Open the socket that the command's sd_notify(3) writes to, in the container's network.
+
+    The kernel tells who has written (SO_PASSCRED), translated into the reader's PID namespace.
+    """
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    notify.bind(b"\0" + os.fsencode(name))
+    setup.notify_fd = notify.detach()
+
+
 def pivot_to_root(*, layers: bool) -> list[Call]:
     """Make the new root the only one, and let go of the host's.
 

@@ -29,6 +29,7 @@ from .etc_files import ROOT_HOME
 from .mounts import TreeSource, make_directory, make_file, source_attributes
 from .namespaces import (
     namespace_flags,
+    open_notify,
     pivot_to_root,
     set_mounts_slave,
     set_up_network,
@@ -126,7 +127,7 @@ def make_plan(spec: ContainerSpec) -> Plan:
 
 def _make_plan(spec: ContainerSpec) -> Plan:
     if not spec.isolate:
-        return Plan(spec, None, [], [])
+        return Plan(spec, None, [], _plan_notify(spec))
     if spec.userns == "host" and os.geteuid() != 0:
         raise SetupError("share the host's user namespace", hint="only root may do that")
     mapping = plan_user_mapping() if spec.userns == "private" else None
@@ -156,6 +157,7 @@ def _make_plan(spec: ContainerSpec) -> Plan:
         steps.append(
             Step("bring lo up, open low ports and ping", "", calls=set_up_network(mapping))
         )
+    steps += _plan_notify(spec)
     if mapping is None:
         action = f"forbid writing to {', '.join(KERNEL_SWITCHES)}"
         steps.append(Step(action, "", forbid_writing_to_kernel))
@@ -163,6 +165,12 @@ def _make_plan(spec: ContainerSpec) -> Plan:
     pivot = pivot_to_root(layers=spec.rootfs != "busybox")
     steps.append(Step("make it the only root, and let go of the host's", "/", calls=pivot))
     return Plan(spec, mapping, sources, steps)
+
+
+def _plan_notify(spec: ContainerSpec) -> list[Step]:
+    if spec.notify is None:
+        return []
+    return [Step(f"open the socket @{spec.notify} for sd_notify", "", open_notify, spec.notify)]
 
 
 def _name_host(spec: ContainerSpec) -> Step:

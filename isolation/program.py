@@ -223,7 +223,7 @@ def become_command(plan: Plan, user: User, stdio: Sequence[int]) -> list[Call]:
     else:
         go = then(_change_directory, plan.workdir, spec.workdir is not None)
     return [
-        *_keep(_place_command, tuple(stdio)),
+        *_keep(_place_command, tuple(stdio), spec.ready_fd),
         *([then(own_pipes, (0, 1, 2), user.uid, user.gid)] if user.uid else []),
         *([then(drop_capabilities)] if mapping is None and spec.isolate else []),
         *([then(take_foreground)] if spec.terminal else []),
@@ -237,8 +237,8 @@ def become_command(plan: Plan, user: User, stdio: Sequence[int]) -> list[Call]:
     ]
 
 
-def _place_command(stdio: tuple[int, ...]) -> list[Call]:
-    return [read(_GATE, make_buffer(8)), setpgid(), *place_stdio(stdio)]
+def _place_command(stdio: tuple[int, ...], ready_fd: int | None) -> list[Call]:
+    return [read(_GATE, make_buffer(8)), setpgid(), *place_stdio(stdio, ready_fd)]
 
 
 def make_env(spec: ContainerSpec, user: User) -> dict[str, str]:
@@ -248,6 +248,7 @@ def make_env(spec: ContainerSpec, user: User) -> dict[str, str]:
         "HOME": user.home,
         "TERM": "xterm" if spec.terminal else "dumb",
         "HOSTNAME": spec.hostname,
+        **({} if spec.notify is None else {"NOTIFY_SOCKET": f"@{spec.notify}"}),
         **spec.env,
     }
 

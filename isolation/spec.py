@@ -19,6 +19,8 @@ ROOTFS_MODES = ("overlay", "rw")
 USER_NAMESPACES = ("private", "host")
 
 _MAX_HOSTNAME = 64  # __NEW_UTS_LEN of the kernel
+_MAX_NOTIFY = 107  # unix(7): sun_path, less the NUL of an abstract name
+_MAX_READY_FD = 255  # any process may have that many descriptors
 _MAX_LIMIT = 2**63 - 1  # setrlimit(2) takes 64 bits, of which Python uses one for the sign
 _MAX_GRACE = 2**31 - 1  # seconds; more than any wait of the kernel's takes on every machine
 _STOP_SIGNALS = valid_signals() - {SIGKILL, SIGSTOP, SIGCHLD}
@@ -118,6 +120,10 @@ class ContainerSpec:
         grace: Seconds between SIGTERM and SIGKILL for what the command leaves behind.
         stop_signal: What `Container.stop` sends first.
         terminal: Whether the command gets a terminal of its own, see `Container.terminal_fd`.
+        notify: A name for sd_notify(3): the command's NOTIFY_SOCKET, in the abstract namespace of
+            its network, see `Container.notify_fd`. None for no such socket.
+        ready_fd: The number, 3 or above, that a fourth descriptor has in the command, by which it
+            tells that it is ready. None for no such descriptor.
         isolate: Whether there is a container at all. Without, the command is a process of the
             host's, as the caller or as `user`, below an init that ends what it leaves; then
             `rootfs` and `network` must be "host".
@@ -135,7 +141,9 @@ class ContainerSpec:
         "hostname",
         "isolate",
         "network",
+        "notify",
         "read_only",
+        "ready_fd",
         "rlimits",
         "rootfs",
         "rootfs_mode",
@@ -168,6 +176,8 @@ class ContainerSpec:
         stop_signal: int = SIGTERM,
         terminal: bool = False,
         isolate: bool = True,
+        notify: str | None = None,
+        ready_fd: int | None = None,
     ) -> None:
         self.argv = tuple(check_text(word, "argument") for word in argv)
         if not self.argv or not self.argv[0]:
@@ -204,6 +214,8 @@ class ContainerSpec:
         self.stop_signal = stop_signal
         self.terminal = terminal
         self.isolate = isolate
+        self.notify = None if notify is None else check_notify(notify)
+        self.ready_fd = None if ready_fd is None else check_ready_fd(ready_fd)
         if not isolate:
             self._check_shared()
 
@@ -281,6 +293,21 @@ def check_hostname(name: str) -> str:
     if not name.isprintable() or any(map(str.isspace, name)) or "/" in name:
         raise SpecError(f"host name must be one printable word, not {name!r}")
     return name
+
+
+def check_notify(name: str) -> str:
+    """Return a name for a socket, or raise SpecError if it does not fit into an address."""
+    size = len(check_text(name, "notify name").encode("utf-8", "surrogateescape"))
+    if not 1 <= size <= _MAX_NOTIFY:
+        raise SpecError(f"notify name must have 1 to {_MAX_NOTIFY} bytes, {name!r} has {size}")
+    return name
+
+
+def check_ready_fd(number: int) -> int:
+    """Return a descriptor's number, or raise SpecError if it is one of the standard ones."""
+    if not 3 <= number <= _MAX_READY_FD:
+        raise SpecError(f"ready descriptor must be 3 to {_MAX_READY_FD}, not {number}")
+    return number
 
 
 def check_env_name(name: str) -> str:

@@ -25,14 +25,23 @@ class Setup:
         base_fd: The file system that holds overlay layers; -1 where none is needed.
         master_fd: The master side of the container's terminal; -1 if it has none.
         slave_fd: The side that the command gets; -1 if it has none.
+        notify_fd: What the command's sd_notify(3) writes to; -1 if it has no such socket.
     """
 
-    __slots__ = ("_sources", "base_fd", "mapping", "master_fd", "slave_fd", "trees")
+    __slots__ = (
+        "_sources",
+        "base_fd",
+        "mapping",
+        "master_fd",
+        "notify_fd",
+        "slave_fd",
+        "trees",
+    )
 
     def __init__(self, mapping: UserMapping | None, sources: Sequence[TreeSource]) -> None:
         self.mapping, self._sources = mapping, sources
         self.trees = list[int]()
-        self.base_fd = self.master_fd = self.slave_fd = -1
+        self.base_fd = self.master_fd = self.slave_fd = self.notify_fd = -1
 
     @property
     def root_fd(self) -> int:
