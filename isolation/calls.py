@@ -14,7 +14,7 @@ The functions have the names of the system calls and describe one each; `perform
 
 import os
 from _collections_abc import Callable, Iterable, Mapping, Sequence
-from errno import ENOSYS, EPERM
+from errno import EIO, ENOSYS, EPERM
 
 from . import syscalls as sys
 from .syscalls import Buffer, Cell, last_error, libc, make_buffer
@@ -45,10 +45,9 @@ def perform(calls: Iterable[Call]) -> None:
         if value < least:
             if value >= 0:
                 value = function(*arguments)  # a write that was cut short: the next one says why
-            if value < 0:
-                error = last_error()
-                if error.errno not in tolerated:
-                    raise error
+            error = last_error() if value < 0 else OSError(EIO, os.strerror(EIO))
+            if error.errno not in tolerated:
+                raise error
         if result is not None:
             result.value = value
 
