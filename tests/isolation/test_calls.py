@@ -1,0 +1,682 @@
+import ctypes
+import os
+import resource
+import signal
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from errno import EACCES, EBADF, EFBIG, EINVAL, EIO, ENODEV, ENOENT, ENOSPC, ENOTDIR, EPERM
+from pathlib import Path
+
+import pytest
+
+from mocker.isolation import calls
+from mocker.isolation.calls import Call, perform
+from mocker.isolation.syscalls import (
+    CLONE_NEWNET,
+    CLONE_NEWUTS,
+    CLOSE_RANGE_CLOEXEC,
+    KEYCTL,
+    MNT_DETACH,
+    MOUNT_ATTR_RDONLY,
+    MS_RDONLY,
+    PR_GET_NO_NEW_PRIVS,
+    PR_SET_NO_NEW_PRIVS,
+    Cell,
+    libc,
+    make_buffer,
+    mount,
+    prctl,
+    unshare,
+)
+from tests.in_namespaces import InNewNamespaces, capture_child, run_in_child
+from tests.leaks import read_descriptors
+from tests.requirements import requires_subordinate_ids, requires_user_namespaces
+
+SIOCGIFFLAGS = 0x8913
+IFF_LOOPBACK = 0x8
+TIOCGWINSZ = 0x5413
+
+Lists = list[Call]
+
+
+def errno_of(*prepared: Call) -> int:
+    """Return the errno of the call that failed, 0 if none did."""
+    try:
+        perform(prepared)
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def read_status(key: str) -> str:
+    """Return a line of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith(f"{key}:"))
+
+
+def is_open(fd: int) -> bool:
+    return Path(f"/proc/self/fd/{fd}").exists()
+
+
+# A list of calls.
+
+
+def test_calls_are_made_in_their_order() -> None:
+    made: list[int] = []
+
+    perform([calls.then(made.append, number) for number in range(4)])
+
+    assert made == [0, 1, 2, 3]
+
+
+def test_nothing_is_done_before_it_is_performed() -> None:
+    made: list[int] = []
+
+    calls.then(made.append, 1)
+    calls.close(0)
+
+    assert made == []
+    assert is_open(0)
+
+
+def test_call_that_fails_ends_the_list_with_its_errno() -> None:
+    made: list[int] = []
+    prepared = [calls.then(made.append, 1), calls.chdir("/no/such"), calls.then(made.append, 2)]
+
+    with pytest.raises(FileNotFoundError) as info:
+        perform(prepared)
+
+    assert info.value.strerror == os.strerror(ENOENT)
+    assert made == [1]
+
+
+def test_errors_that_are_tolerated_do_not_end_the_list() -> None:
+    made: list[int] = []
+    attempt = calls.execve("/no/such", ["x"], {}, tolerated=(EACCES, ENOENT))
+
+    perform([attempt, calls.then(made.append, 1)])
+
+    assert made == [1]
+
+
+def test_other_errors_than_those_tolerated_end_the_list() -> None:
+    attempt = calls.execve("/no/such", ["x"], {}, tolerated=(EACCES,))
+
+    assert errno_of(attempt) == ENOENT
+
+
+def test_errno_is_the_calls_own_whatever_failed_before() -> None:
+    attempt = calls.execve("/no/such", ["x"], {}, tolerated=(ENOENT,))
+
+    assert errno_of(attempt, calls.fchdir(Cell(-1))) == EBADF
+
+
+def test_what_a_python_function_raises_ends_the_list() -> None:
+    made: list[int] = []
+
+    with pytest.raises(ZeroDivisionError):
+        perform([calls.then(divmod, 1, 0), calls.then(made.append, 1)])
+
+    assert made == []
+
+
+def test_result_of_a_call_is_there_for_the_next(tmp_path: Path) -> None:
+    directory = Cell(-1)
+    prepared = [
+        calls.open_file(str(tmp_path), os.O_PATH, to=directory),
+        calls.mkdirat(directory, "made", 0o755),
+        calls.close(directory),
+    ]
+
+    perform(prepared)
+
+    assert (tmp_path / "made").is_dir()
+    assert not is_open(directory.value)
+
+
+def test_list_serves_any_number_of_times(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    file = Cell(-1)
+    flags = os.O_WRONLY | os.O_APPEND
+    prepared = [
+        calls.open_file(f"{tmp_path}/file", flags, to=file),
+        calls.write(file, b"one"),
+        calls.close(file),
+    ]
+
+    perform(prepared)
+    perform(prepared)
+
+    assert (tmp_path / "file").read_bytes() == b"oneone"
+
+
+def test_child_writes_to_its_own_copy_of_a_result() -> None:
+    pid = Cell(-1)
+
+    def act() -> int:
+        perform([calls.open_file("/", os.O_PATH, to=pid)])
+        return pid.value
+
+    assert run_in_child(act) >= 0
+    assert pid.value == -1
+
+
+def test_write_that_is_cut_short_says_why() -> None:
+    def act() -> int:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        return errno_of(calls.write(Cell(os.memfd_create("limited")), b"x" * 100))
+
+    assert run_in_child(act) == EFBIG
+
+
+def test_call_that_is_cut_short_again_is_an_error() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"three")
+    os.close(write_end)
+
+    errno = errno_of(calls.read(Cell(read_end), make_buffer(8)))
+
+    os.close(read_end)
+    assert errno == EIO
+
+
+# Files.
+
+
+def test_files_are_opened_and_not_inherited(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "link").symlink_to("/file")
+
+    def act() -> tuple[list[bytes], list[bool]]:
+        root, cells = Cell(-1), [Cell(-1), Cell(-1), Cell(-1)]
+        perform(
+            [
+                calls.open_file(str(tmp_path), os.O_PATH, to=root),
+                calls.open_file(f"{tmp_path}/file", os.O_RDONLY, to=cells[0]),
+                calls.openat(root, "file", os.O_RDONLY, to=cells[1]),
+                calls.open_in_root(root, "/../link", os.O_RDONLY, to=cells[2]),
+            ]
+        )
+        fds = [cell.value for cell in cells]
+        return [os.read(fd, 9) for fd in fds], [os.get_inheritable(fd) for fd in fds]
+
+    assert run_in_child(act) == ([b"text"] * 3, [False] * 3)
+
+
+def test_file_is_made_with_its_mode(tmp_path: Path) -> None:
+    def act() -> None:
+        root, file = Cell(os.open(tmp_path, os.O_PATH)), Cell(-1)
+        perform([calls.umask(0)])
+        perform([calls.openat(root, "new", os.O_CREAT | os.O_EXCL, 0o751, to=file)])
+
+    run_in_child(act)
+
+    assert (tmp_path / "new").stat().st_mode & 0o7777 == 0o751
+
+
+@pytest.mark.parametrize("way", ["../outside", "/proc/self/root"])
+def test_file_outside_of_the_root_is_out_of_reach(tmp_path: Path, way: str) -> None:
+    (tmp_path / "outside").touch()
+    (tmp_path / "root").mkdir()
+    root = Cell(os.open(tmp_path / "root", os.O_PATH))
+
+    errno = errno_of(calls.open_in_root(root, way, os.O_PATH, to=Cell(-1)))
+
+    os.close(root.value)
+    assert errno == ENOENT
+
+
+def test_directory_is_gone_to_by_path_or_descriptor(tmp_path: Path) -> None:
+    def act() -> tuple[Path, Path]:
+        perform([calls.chdir(str(tmp_path))])
+        by_path = Path.cwd()
+        perform([calls.fchdir(Cell(os.open("/usr", os.O_PATH)))])
+        return by_path, Path.cwd()
+
+    assert run_in_child(act) == (tmp_path, Path("/usr"))
+
+
+def test_directories_and_links_are_made_with_names_of_any_bytes(tmp_path: Path) -> None:
+    directory, name = Cell(os.open(tmp_path, os.O_PATH)), os.fsdecode(b"\xff a\n")
+
+    perform(
+        [calls.mkdirat(directory, name, 0o700), calls.symlinkat(name, directory, f"{name}link")]
+    )
+
+    os.close(directory.value)
+    assert (tmp_path / name).stat().st_mode & 0o7777 == 0o700
+    assert str((tmp_path / f"{name}link").readlink()) == name
+
+
+def test_directory_that_is_there_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    directory = Cell(os.open(tmp_path, os.O_PATH))
+
+    with pytest.raises(FileExistsError):
+        perform([calls.mkdirat(directory, "there", 0o755)])
+
+    os.close(directory.value)
+
+
+@pytest.mark.parametrize(("other", "same"), [("/usr", True), ("/usr/..", False), ("/proc", False)])
+def test_path_and_descriptor_of_one_inode_are_told_from_two(other: str, same: bool) -> None:
+    fd = os.open("/usr", os.O_PATH)
+    try:
+        outcomes = []
+        for path, cell in (("/usr", Cell(os.open(other, os.O_PATH))), (other, Cell(fd))):
+            try:
+                perform(calls.check_same(path, cell))
+            except OSError:
+                outcomes.append(False)
+            else:
+                outcomes.append(True)
+            if cell.value != fd:
+                os.close(cell.value)
+    finally:
+        os.close(fd)
+
+    assert outcomes == [same, same]
+
+
+def test_path_that_is_not_there_is_no_ones_inode() -> None:
+    fd = os.open("/", os.O_PATH)
+    try:
+        assert errno_of(*calls.check_same("/no/such", Cell(fd))) == ENOENT
+    finally:
+        os.close(fd)
+
+
+# Mounts.
+
+
+@requires_user_namespaces
+def test_file_system_is_mounted_with_its_flags_and_taken_off(
+    in_new_namespaces: InNewNamespaces,
+) -> None:
+    def act() -> tuple[bool, bool]:
+        perform([calls.mount("none", "/mnt", "tmpfs", MS_RDONLY, "mode=0700")])
+        there = os.statvfs("/mnt").f_flag & os.ST_RDONLY and os.path.ismount("/mnt")
+        perform([calls.umount2("/mnt", MNT_DETACH)])
+        return bool(there), os.path.ismount("/mnt")
+
+    assert in_new_namespaces(act) == (True, False)
+
+
+@requires_user_namespaces
+@pytest.mark.parametrize(
+    ("target", "fstype", "data", "errno"),
+    [
+        ("/no/such/place", "tmpfs", "", ENOENT),
+        ("/dev/null", "tmpfs", "", ENOTDIR),
+        ("/mnt", "no-such-type", "", ENODEV),
+        ("/mnt", "tmpfs", "no-such-option", EINVAL),
+    ],
+)
+def test_mount_that_the_kernel_refuses_has_its_errno(
+    in_new_namespaces: InNewNamespaces, target: str, fstype: str, data: str, errno: int
+) -> None:
+    prepared = calls.mount("none", target, fstype, 0, data)
+
+    assert in_new_namespaces(lambda: errno_of(prepared)) == errno
+
+
+def test_unmounting_what_is_no_mount_point_is_an_error() -> None:
+    assert errno_of(calls.umount2("/proc/self", 0)) in {EINVAL, EPERM}
+
+
+@requires_user_namespaces
+def test_root_is_replaced(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> list[str]:
+        mount("none", "/mnt", "tmpfs")
+        Path("/mnt/here").touch()
+        here = calls.chdir("/mnt"), calls.pivot_root(".", "."), calls.umount2(".", MNT_DETACH)
+        perform(here)
+        return [path.name for path in Path("/").iterdir()]
+
+    assert in_new_namespaces(act) == ["here"]
+
+
+@requires_user_namespaces
+def test_root_that_is_no_mount_point_is_refused(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> int:
+        mount("none", "/mnt", "tmpfs")
+        Path("/mnt/dir").mkdir()
+        return errno_of(calls.chdir("/mnt/dir"), calls.pivot_root(".", "."))
+
+    assert in_new_namespaces(act) == EINVAL
+
+
+@requires_user_namespaces
+def test_tree_is_cloned_made_read_only_and_attached(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> tuple[bool, bool, bool]:
+        mount("none", "/mnt", "tmpfs")
+        Path("/mnt/from").mkdir()
+        Path("/mnt/from/file").touch()
+        Path("/mnt/to").mkdir()
+        tree, target = Cell(-1), Cell(os.open("/mnt/to", os.O_PATH))
+        perform([calls.open_tree("/mnt/from", to=tree)])
+        perform([calls.mount_setattr(tree, MOUNT_ATTR_RDONLY), calls.move_mount(tree, target)])
+        read_only = bool(os.statvfs("/mnt/to").f_flag & os.ST_RDONLY)
+        return Path("/mnt/to/file").exists(), read_only, os.get_inheritable(tree.value)
+
+    assert in_new_namespaces(act) == (True, True, False)
+
+
+@requires_user_namespaces
+def test_file_system_is_made_before_it_has_a_place(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> tuple[bool, bool, int, bool]:
+        before, tree = set(read_descriptors()), Cell(-1)
+        perform(calls.new_mount("tmpfs", [("mode", "0751"), ("size", "64k")], to=tree))
+        alone = set(read_descriptors()) - before == {str(tree.value)}
+        unattached = not os.path.ismount("/mnt")
+        perform([calls.move_mount(tree, Cell(os.open("/mnt", os.O_PATH)))])
+        return unattached, os.path.ismount("/mnt"), Path("/mnt").stat().st_mode & 0o7777, alone
+
+    assert in_new_namespaces(act) == (True, True, 0o751, True)
+
+
+@requires_user_namespaces
+@pytest.mark.parametrize(
+    ("fstype", "options", "errno"), [("no-such-type", [], ENODEV), ("tmpfs", [("x", "y")], EINVAL)]
+)
+def test_file_system_that_the_kernel_refuses_has_its_errno(
+    in_new_namespaces: InNewNamespaces, fstype: str, options: list[tuple[str, str]], errno: int
+) -> None:
+    prepared = calls.new_mount(fstype, options, to=Cell(-1))
+
+    assert in_new_namespaces(lambda: errno_of(*prepared)) == errno
+
+
+# Names, networks and messages.
+
+
+@requires_user_namespaces
+def test_host_has_the_name(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> str:
+        unshare(CLONE_NEWUTS)
+        perform([calls.sethostname("über")])
+        return os.uname().nodename
+
+    assert in_new_namespaces(act) == "über"
+
+
+@requires_user_namespaces
+def test_device_is_asked_through_a_socket(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> tuple[int, bool]:
+        unshare(CLONE_NEWNET)
+        control = Cell(-1)
+        request = struct.pack("16sH30x", b"lo", 0)
+        perform([calls.socket(socket.AF_INET, socket.SOCK_DGRAM, to=control)])
+        perform([calls.ioctl(control, SIOCGIFFLAGS, request)])
+        return struct.unpack("16sH30x", request)[1] & IFF_LOOPBACK, os.get_inheritable(
+            control.value
+        )
+
+    assert in_new_namespaces(act) == (IFF_LOOPBACK, False)
+
+
+def test_request_that_a_device_does_not_know_is_an_error() -> None:
+    file = Cell(os.open("/dev/null", os.O_RDONLY))
+    try:
+        with pytest.raises(OSError, match="ioctl"):
+            perform([calls.ioctl(file, TIOCGWINSZ, bytes(8))])
+    finally:
+        os.close(file.value)
+
+
+def test_message_arrives_with_its_length() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    buffer, size = make_buffer(16), Cell(-1)
+    with ours, theirs:
+        perform([calls.send(ours.fileno(), b"go"), calls.recv(theirs.fileno(), buffer, to=size)])
+
+    assert (buffer.raw[: size.value], size.value) == (b"go", 2)
+
+
+def test_end_of_the_messages_has_no_length() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    size = Cell(-1)
+    with theirs:
+        perform([calls.recv(theirs.fileno(), make_buffer(16), to=size)])
+
+    assert size.value == 0
+
+
+def test_sending_to_nobody_is_an_error_and_no_signal() -> None:
+    def act() -> None:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.close()
+        perform([calls.send(ours.fileno(), b"go")])
+
+    with pytest.raises(BrokenPipeError):
+        run_in_child(act)
+
+
+def test_sending_does_not_wait_for_who_does_not_listen() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, pytest.raises(BlockingIOError):
+        perform([calls.send(ours.fileno(), b"go")] * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("message", "good"),
+    [(b"go", True), (b"go on", True), (b"g", False), (b"", False), (b"ga", False), (b"hi", False)],
+)
+def test_message_that_is_not_the_expected_one_ends_the_list(message: bytes, good: bool) -> None:
+    buffer = make_buffer(message, 16)
+    made: list[int] = []
+
+    with suppress(OSError):
+        perform([*calls.check_message(buffer, b"go"), calls.then(made.append, 1)])
+
+    assert made == ([1] if good else [])
+
+
+def test_who_reads_an_event_waits_for_who_writes_it() -> None:
+    def act() -> tuple[bool, bytes]:
+        gate, buffer = Cell(-1), make_buffer(8)
+        perform([calls.eventfd(to=gate)])
+        if os.fork() == 0:
+            perform([calls.write(gate, (1).to_bytes(8, "little"))])
+            os._exit(0)
+        perform([calls.read(gate, buffer)])
+        return os.get_inheritable(gate.value), buffer.raw
+
+    assert run_in_child(act) == (False, (1).to_bytes(8, "little"))
+
+
+# Descriptors.
+
+
+def test_descriptor_goes_to_a_free_number_from_one_on_and_is_not_inherited() -> None:
+    def act() -> tuple[int, bool]:
+        os.dup2(0, 100)
+        moved = Cell(-1)
+        perform([calls.dup_above(0, 100, to=moved)])
+        return moved.value, os.get_inheritable(moved.value)
+
+    assert run_in_child(act) == (101, False)
+
+
+def test_descriptor_goes_to_a_number_and_is_inherited() -> None:
+    def act() -> tuple[bool, bool]:
+        memory = os.memfd_create("memory")
+        perform([calls.dup2(Cell(memory), 100)])
+        return Path("/proc/self/fd/100").samefile(f"/proc/self/fd/{memory}"), os.get_inheritable(
+            100
+        )
+
+    assert run_in_child(act) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("prepared", "left"),
+    [
+        (calls.close_range(101, 102), [100, 103]),
+        (calls.close_range(102), [100, 101]),
+        (calls.close(101), [100, 102, 103]),
+        (calls.close(Cell(103)), [100, 101, 102]),
+    ],
+)
+def test_descriptors_are_closed(prepared: Call, left: list[int]) -> None:
+    def act() -> list[int]:
+        for number in range(100, 104):
+            os.dup2(0, number)
+        perform([prepared])
+        return [number for number in range(100, 104) if is_open(number)]
+
+    assert run_in_child(act) == left
+
+
+def test_descriptors_from_a_number_on_are_closed_on_exec() -> None:
+    def act() -> list[bool]:
+        for number in (100, 101, 102):
+            os.dup2(0, number)
+        perform([calls.close_range(101, flags=CLOSE_RANGE_CLOEXEC)])
+        return [os.get_inheritable(number) for number in (100, 101, 102)]
+
+    assert run_in_child(act) == [True, False, False]
+
+
+# Processes.
+
+
+def test_process_leads_a_session_or_a_group() -> None:
+    def lead(prepare: Callable[[], Call]) -> tuple[bool, bool]:
+        perform([prepare()])
+        return os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid()
+
+    assert run_in_child(lambda: lead(calls.setsid)) == (True, True)
+    assert run_in_child(lambda: lead(calls.setpgid)) == (False, True)
+
+
+def test_clone_is_zero_in_the_child_and_its_pid_in_the_parent() -> None:
+    def act() -> bool:
+        pid = Cell(-1)
+        perform([calls.clone3(0, signal.SIGCHLD, to=pid)])
+        if pid.value == 0:
+            os._exit(42)
+        waited, status = os.waitpid(pid.value, 0)
+        return (waited, os.waitstatus_to_exitcode(status)) == (pid.value, 42)
+
+    assert run_in_child(act)
+
+
+@requires_user_namespaces
+def test_clone_makes_namespaces(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> bool:
+        own, pid = Path("/proc/self/ns/uts").readlink(), Cell(-1)
+        perform([calls.clone3(CLONE_NEWUTS, signal.SIGCHLD, to=pid)])
+        if pid.value == 0:
+            os._exit(own == Path(f"/proc/{os.getpid()}/ns/uts").readlink())
+        return os.waitpid(pid.value, 0)[1] == 0
+
+    assert in_new_namespaces(act)
+
+
+def test_clone_that_the_kernel_refuses_is_an_error() -> None:
+    assert errno_of(calls.clone3(0x1_0000_0000_0000, signal.SIGCHLD, to=Cell(-1))) == EINVAL
+
+
+def test_option_of_the_process_is_set() -> None:
+    def act() -> int:
+        perform([calls.prctl(PR_SET_NO_NEW_PRIVS, 1)])
+        return prctl(PR_GET_NO_NEW_PRIVS)
+
+    assert run_in_child(act) == 1
+
+
+def test_process_has_the_first_fifteen_bytes_of_its_name() -> None:
+    def act() -> str:
+        perform([calls.set_process_name("a-name-that-is-long")])
+        return read_status("Name")
+
+    assert run_in_child(act) == "a-name-that-is-"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"new", b"new\0\0\0\0\0"), (b"", bytes(8)), (b"far too long", b"far too ")],
+)
+def test_memory_is_filled_with_the_content_and_zeros(content: bytes, expected: bytes) -> None:
+    buffer = ctypes.create_string_buffer(b"previous|behind")
+    start = ctypes.addressof(buffer)
+
+    perform(calls.overwrite_memory(start, start + 8, content))
+
+    assert buffer.raw == expected + b"|behind\0"
+
+
+@requires_subordinate_ids
+@requires_user_namespaces
+def test_process_becomes_user_and_groups_for_good(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> tuple[object, ...]:
+        perform([calls.setgroups([10, 20]), calls.setresgid(100), calls.setresuid(1000)])
+        return os.getresuid(), os.getresgid(), os.getgroups()
+
+    assert in_new_namespaces(act) == ((1000,) * 3, (100,) * 3, [10, 20])
+
+
+def test_groups_that_may_not_be_set_are_an_error_if_not_tolerated() -> None:
+    def act() -> tuple[int, int]:
+        if os.geteuid() == 0:
+            os.setresuid(7777, 7777, 7777)
+        return errno_of(calls.setgroups([5])), errno_of(calls.setgroups([5], tolerated=(EPERM,)))
+
+    assert run_in_child(act) == (EPERM, 0)
+
+
+def test_session_keyring_is_not_the_callers() -> None:
+    def read_keyring() -> int:
+        get_id, session = 0, -3  # see keyctl(2)
+        return int(libc.syscall(KEYCTL[os.uname().machine], get_id, session, 0))
+
+    def act() -> tuple[int, int]:
+        before = read_keyring()
+        perform(calls.join_session_keyring())
+        return before, read_keyring()
+
+    before, after = run_in_child(act)
+
+    assert before != after or before == -1  # a kernel without keyrings gives none away
+
+
+def test_signals_get_their_default_action_and_none_stays_blocked() -> None:
+    def act() -> list[int]:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        perform([calls.default_action(signal.SIGUSR1), calls.unblock_signals()])
+        ignored = int(read_status("SigIgn"), 16) >> (signal.SIGUSR1 - 1) & 1
+        return [ignored, int(read_status("SigBlk"), 16)]
+
+    assert run_in_child(act) == [0, 0]
+
+
+def test_program_gets_its_words_and_its_environment() -> None:
+    words = ["sh", "-c", 'echo "$0" "$1" "$A" "$B"', "a b", ""]
+    env = {"A": "über", "B": os.fsdecode(b"\xff")}
+
+    output = capture_child(lambda: perform([calls.execve("/bin/sh", words, env, tolerated=())]))
+
+    assert output == (f"a b  über {env['B']}\n", 0)
+
+
+@pytest.mark.parametrize(("words", "env"), [(["a\0b"], {}), (["a"], {"HOME": "/ro\0ot"})])
+def test_word_that_the_kernel_would_see_the_end_of_is_refused(
+    words: list[str], env: dict[str, str]
+) -> None:
+    with pytest.raises(OSError, match=os.strerror(EINVAL)):
+        calls.execve("/bin/true", words, env, tolerated=())
+
+
+def test_device_that_is_full_is_said() -> None:
+    file = Cell(os.open("/dev/full", os.O_WRONLY))
+
+    errno = errno_of(calls.write(file, b"x"))
+
+    os.close(file.value)
+    assert errno == ENOSPC
