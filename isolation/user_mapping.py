@@ -112,9 +112,9 @@ def plan_user_mapping() -> UserMapping:
     Source: user_namespaces(7), subuid(5), newuidmap(1).
     """
     uid, gid = os.geteuid(), os.getegid()
-    files = ("/proc/self/ns/user", "/etc/subuid", "/etc/subgid")
-    limited = prctl(PR_GET_NO_NEW_PRIVS)
-    key = uid, gid, limited, *map(_stamp, files), find_helpers()
+    namespace, *_ = _stamp("/proc/self/ns/user")  # has the time of whoever looked at it last
+    files = map(_stamp, ("/etc/subuid", "/etc/subgid"))
+    key = uid, gid, prctl(PR_GET_NO_NEW_PRIVS), namespace, *files, find_helpers()
     if key not in _planned:
         _planned.clear()
         _planned[key] = _plan(uid, gid)
