@@ -10,14 +10,13 @@
  * helpers they are written by those, as for an ordinary user with a range in /etc/subuid.
  *
  * start_latency.py compiles this and compares mocker with it. It does what isolation/launch.py (the
- * parent), isolation/init.py (the init and the command) and the plan of `mocker run true` do, in
+ * parent), isolation/program.py (the init and the command) and the plan of `mocker run true` do, in
  * that order and with the same arguments, checks of what is open included. Left out is only what
  * Python's objects do for themselves, such as getsockname(2) after socketpair(2). A step that is
  * added there, moved or removed, is here too.
  */
 
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -32,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -67,6 +67,7 @@ enum {
 #define NAMESPACES                                                                                \
     (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET |     \
      clone_newcgroup)
+#define INNER_NAMESPACES (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS)
 
 struct container {
     pid_t pid;
@@ -130,7 +131,7 @@ static pid_t clone_process(uint64_t flags, uint64_t exit_signal, int *pidfd) {
         uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
         uint64_t set_tid, set_tid_size, cgroup;
     } args = {
-        .flags = flags | clone_pidfd,
+        .flags = flags | (pidfd ? clone_pidfd : 0),
         .pidfd = (uint64_t)(uintptr_t)pidfd,
         .exit_signal = exit_signal,
     };
@@ -172,25 +173,41 @@ static void read_whole(const char *path) {
     close(fd);
 }
 
-static void look_around(void) {
+/* What is the same for every container of a process is looked at once, as the plan's parts do. */
+static void look_around_first(void) {
     static const char *const files[] = {"/proc/self/uid_map", "/proc/self/gid_map", "/etc/subuid",
-                                        "/etc/subgid", "/proc/self/stat", "/proc/self/status"};
+                                        "/etc/subgid", "/proc/self/stat"};
     char head[64];
-    struct stat stat_buffer;
-    DIR *threads;
     int fd;
     for (size_t i = 0; i < COUNT(files); i++)
         read_whole(files[i]);
-    check(access(busybox, X_OK), "execute busybox");
     fd = check(open(busybox, O_RDONLY | O_CLOEXEC), "open busybox");
     check(read(fd, head, sizeof head), "read busybox");
     close(fd);
+}
+
+static void look_around(void) {
+    static const char *const files[] = {"/proc/self/ns/user", "/etc/subuid", "/etc/subgid"};
+    static const char *const helpers[] = {"/usr/bin/newuidmap", "/usr/bin/newgidmap"};
+    static int looked;
+    struct stat stat_buffer;
+    geteuid();
+    getegid();
+    prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+    for (size_t i = 0; i < COUNT(files); i++)
+        stat(files[i], &stat_buffer);
+    for (size_t i = 0; i < COUNT(helpers); i++)
+        if (access(helpers[i], X_OK) < 0)
+            break;
+    check(access(busybox, R_OK | X_OK), "execute busybox");
     check(stat(busybox, &stat_buffer), "stat busybox");
-    threads = opendir("/proc/self/task");
-    while (threads && readdir(threads))
-        ;
-    closedir(threads);
-    for (fd = 0; fd < 3; fd++)
+    if (!looked)
+        look_around_first();
+    looked = 1;
+    geteuid();
+    read_whole("/proc/self/status");
+    check(stat("/proc/self/task", &stat_buffer), "count threads");
+    for (int fd = 0; fd < 3; fd++)
         check(fstat(fd, &stat_buffer), "stat a standard descriptor");
 }
 
@@ -266,26 +283,15 @@ static int open_in_root(int root, const char *path, uint64_t flags) {
     return syscall(SYS_openat2, root, path, how, sizeof how);
 }
 
-/* What is missing is found out by trying, as make_directory in mounts.py does. */
-static int make_directory(int root, const char *path) {
-    char parent[64];
-    const char *name = strrchr(path, '/') + 1;
-    int fd = open_in_root(root, path, O_PATH | O_DIRECTORY), parent_fd;
-    if (fd >= 0)
-        return fd;
-    snprintf(parent, sizeof parent, "%.*s", (int)(name - path - 1), path);
-    parent_fd = check(open_in_root(root, parent, O_PATH | O_DIRECTORY), parent);
-    check(mkdirat(parent_fd, name, 0755), path);
-    close(parent_fd);
+static int open_directory(int root, const char *path) {
     return check(open_in_root(root, path, O_PATH | O_DIRECTORY), path);
 }
 
 static void mount_new(int root, const char *path, const char *type, unsigned long flags,
                       const char *data) {
-    char target[32];
-    int fd = make_directory(root, path);
-    snprintf(target, sizeof target, "/proc/self/fd/%d", fd);
-    check(mount("none", target, type, flags, data), path);
+    int fd = open_directory(root, path);
+    check(fchdir(fd), path);
+    check(mount("none", ".", type, flags, data), path);
     close(fd);
 }
 
@@ -370,8 +376,9 @@ static void make_devices(int root) {
                                            {"stdout", "/proc/self/fd/1"},
                                            {"stderr", "/proc/self/fd/2"},
                                            {"ptmx", "pts/ptmx"}};
+    static const char *const directories[] = {"pts", "shm", "mqueue"};
     char path[32];
-    int dev = make_directory(root, "/dev");
+    int dev = open_directory(root, "/dev");
     for (size_t i = 0; i < COUNT(nodes); i++) {
         int node = check(openat(dev, nodes[i], O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0644),
                          nodes[i]);
@@ -382,9 +389,11 @@ static void make_devices(int root) {
         close(node);
     }
     close(dev);
-    dev = make_directory(root, "/dev");
+    dev = open_directory(root, "/dev");
     for (size_t i = 0; i < COUNT(links); i++)
         check(symlinkat(links[i][1], dev, links[i][0]), links[i][0]);
+    for (size_t i = 0; i < COUNT(directories); i++)
+        check(mkdirat(dev, directories[i], 0755), directories[i]);
     close(dev);
 }
 
@@ -407,13 +416,15 @@ static void set_up_network(int root) {
 }
 
 static void pivot(int root) {
-    struct stat above, here;
+    struct statx above = {0}, here = {0};
     check(fchdir(root), "go to the new root");
     check(syscall(SYS_pivot_root, ".", "."), "pivot");
     check(umount2(".", MNT_DETACH), "let go of the old root");
     check(chdir("/"), "go to /");
-    stat("/..", &above);
-    fstat(root, &here);
+    check(statx(AT_FDCWD, "/..", 0, STATX_INO, &above), "look above /");
+    check(statx(root, "", AT_EMPTY_PATH, STATX_INO, &here), "look at /");
+    if (memcmp(&above, &here, sizeof above) != 0)
+        die("leave the old root");
 }
 
 static void build(void) {
@@ -423,15 +434,15 @@ static void build(void) {
     make_directories(root);
     bind_busybox(root);
     write_files(root);
-    mount_new(root, "/proc", "proc", CLOSED, NULL);
-    mount_new(root, "/sys", "sysfs", CLOSED | MS_RDONLY, NULL);
+    mount_new(root, "/proc", "proc", CLOSED, "");
+    mount_new(root, "/sys", "sysfs", CLOSED | MS_RDONLY, "");
     mount_new(root, "/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k");
     make_devices(root);
     mount_new(root, "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
               last_gid >= 5 ? "newinstance,ptmxmode=0666,mode=0620,gid=5"
                             : "newinstance,ptmxmode=0666,mode=0620");
     mount_new(root, "/dev/shm", "tmpfs", CLOSED, "mode=1777,size=67108864");
-    mount_new(root, "/dev/mqueue", "mqueue", CLOSED, NULL);
+    mount_new(root, "/dev/mqueue", "mqueue", CLOSED, "");
     set_up_network(root);
     pivot(root);
 }
@@ -443,22 +454,24 @@ static void become_root(void) {
     check(setresuid(0, 0, 0), "become user 0");
 }
 
-static void be_command(char *const argv[], int sync) {
-    char answer, directory[max_path];
+static void be_command(char *const argv[], int gate) {
+    /* Ignored or handled by every Python. */
+    static const int changed[] = {SIGINT, SIGPIPE, SIGXFSZ};
+    uint64_t count;
+    int moved[3];
     sigset_t none;
+    check(read(gate, &count, sizeof count), "wait for the init");
     check(setpgid(0, 0), "make a process group");
     for (int fd = 0; fd < 3; fd++)
-        check(ioctl(fd, FIONCLEX), "keep a descriptor open");
+        moved[fd] = check(fcntl(fd, F_DUPFD_CLOEXEC, 3), "move a descriptor out of the way");
+    for (int fd = 0; fd < 3; fd++)
+        check(dup2(moved[fd], fd), "place a descriptor");
     check(syscall(SYS_close_range, 3, ~0U, close_range_cloexec), "close the rest on exec");
-    check(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS), "make the inner namespaces");
-    check(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "become dumpable");
-    check(send(sync, "unshared", 8, 0), "ask for the inner IDs");
-    check(recv(sync, &answer, 1, 0), "get the inner IDs");
     become_root();
     check(syscall(SYS_keyctl, keyctl_join_session_keyring, NULL), "join a keyring");
     check(chdir("/"), "go to /");
-    getcwd(directory, sizeof directory);
-    signal(SIGXFSZ, SIG_DFL); /* which Python ignores */
+    for (size_t i = 0; i < COUNT(changed); i++)
+        signal(changed[i], SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     environ = container_env;
@@ -466,42 +479,37 @@ static void be_command(char *const argv[], int sync) {
     die("execute the command");
 }
 
-static void be_init(char *const argv[], int control) {
-    char message[64];
-    struct stat stat_buffer;
+static void be_init(char *const argv[], const int control_pair[2], const int report[2]) {
+    static const uint64_t one = 1;
+    char message[16384];
     siginfo_t info;
-    int sync[2], pidfd, fd, status = setup_failed;
+    int control = control_pair[1], gate, status = setup_failed;
     pid_t command;
-    close(check(open("/dev/null", O_RDWR | O_CLOEXEC), "open /dev/null"));
-    signal(SIGCHLD, SIG_DFL);
-    if (check(recv(control, message, sizeof message, 0), "wait for the parent") == 0)
+    close(control_pair[0]);
+    close(report[0]);
+    if (check(recv(control, message, sizeof message, 0), "wait for the parent") != 2 ||
+        memcmp(message, "go", 2) != 0)
         _exit(setup_failed);
+    signal(SIGCHLD, SIG_DFL);
     become_root();
     check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "die with the parent");
-    recv(control, message, 1, MSG_PEEK | MSG_DONTWAIT);
     umask(0);
     build();
     umask(022);
-    fd = check(open("/etc/passwd", O_RDONLY | O_NONBLOCK | O_CLOEXEC), "open /etc/passwd");
-    fstat(fd, &stat_buffer);
-    check(read(fd, message, sizeof message), "read /etc/passwd");
-    close(fd);
     setsid();
     prctl(PR_SET_NAME, "floor-init", 0, 0, 0);
-    check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sync), "make a socket pair");
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    command = clone_process(0, SIGCHLD, &pidfd);
+    gate = check(eventfd(0, EFD_CLOEXEC), "make a gate");
+    check(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "become dumpable");
+    command = clone_process(INNER_NAMESPACES, SIGCHLD, NULL);
     if (command == 0)
-        be_command(argv, sync[1]);
-    close(sync[1]);
-    check(recv(sync[0], message, sizeof message, 0), "wait for the command");
+        be_command(argv, gate);
+    check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "become undumpable");
     if (deny_setgroups)
         write_map(command, "setgroups", "deny");
     write_map(command, "uid_map", inner_uid_map);
     write_map(command, "gid_map", inner_gid_map);
-    check(send(sync[0], "m", 1, 0), "let the command go on");
-    close(sync[0]);
     check(send(control, "ready", 5, MSG_NOSIGNAL | MSG_DONTWAIT), "tell the parent");
+    check(write(gate, &one, sizeof one), "let the command go on");
     check(syscall(SYS_close_range, 0, control - 1, 0), "close descriptors");
     check(syscall(SYS_close_range, control + 1, ~0U, 0), "close descriptors");
     while (sigwaitinfo(&all_signals, &info) != SIGCHLD)
@@ -522,18 +530,18 @@ static struct container start(char *const argv[]) {
     int control[2], report[2];
     char path[64], buffer[64];
     look_around();
-    check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), "make a socket pair");
     check(pipe2(report, O_CLOEXEC), "make a pipe");
+    check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), "make a socket pair");
     sigprocmask(SIG_BLOCK, &all_signals, &old);
     container.pid = clone_process(NAMESPACES, SIGCHLD, &container.pidfd);
     if (container.pid == 0)
-        be_init(argv, control[1]); /* which closes the report with all else */
-    sigprocmask(SIG_SETMASK, &old, NULL);
+        be_init(argv, control, report);
     close(control[1]);
     close(report[1]);
+    sigprocmask(SIG_SETMASK, &old, NULL);
     container.control = control[0];
     map_users(container.pid);
-    for (int fd = 0; fd < 3; fd++) {
+    for (int fd = geteuid() == 0 ? 0 : 3; fd < 3; fd++) {
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
         check(readlink(path, buffer, sizeof buffer), path);
     }
