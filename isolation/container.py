@@ -28,6 +28,7 @@ from .plan import make_plan
 from .requests import (
     Process,
     Reply,
+    render_process,
     request_namespaces,
     request_process,
     request_socket,
@@ -142,6 +143,7 @@ class Container:
         user: str | None = None,
         workdir: str | None = None,
         stdio: Sequence[int] = (0, 1, 2),
+        kill_group: bool = False,
     ) -> Process:
         """Start a process beside the command: in all of its namespaces, with no more rights.
 
@@ -151,18 +153,19 @@ class Container:
             user: As in `ContainerSpec`; None for the command's.
             workdir: As in `ContainerSpec`; None for the command's.
             stdio: Three descriptors of the caller's, which the process gets itself.
+            kill_group: Whether what is in its process group is killed when it has ended.
 
         Raises:
             SetupError: The container is gone.
         """
-        return request_process(
-            self._control,
+        request = render_process(
             [check_text(word, "argument") for word in argv],
             {check_env_name(k): check_text(v, f"variable {k}") for k, v in (env or {}).items()},
-            stdio,
             user=check_user(user) if user else "",
             workdir=check_text(workdir or "", "workdir"),
+            kill_group=kill_group,
         )
+        return request_process(self._control, request, stdio)
 
     def request_socket(self, family: int) -> Reply:
         """Ask for a stream socket of the container's network; `receive_descriptors` takes it.

@@ -200,10 +200,14 @@ def _receive_fd(control: socket.socket, step: str) -> int:
     return fds[0]
 
 
-def send_with_fds(peer: socket.socket, message: bytes, fds: Sequence[int]) -> None:
-    """Send a message and descriptors, which travel with its first byte."""
+def send_with_fds(peer: socket.socket, message: bytes, fds: Sequence[int], flags: int = 0) -> None:
+    """Send a message and descriptors, which travel with its first byte.
+
+    Without SIGPIPE: an init, which blocks all signals, would take it for one to hand on.
+    """
     data = b"".join(map(_FD.pack, fds))
-    peer.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, data)])
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, data)]
+    peer.sendmsg([message], ancillary, socket.MSG_NOSIGNAL | flags)
 
 
 def receive_with_fds(

@@ -10,7 +10,8 @@
 
 Each request brings one end of a socket pair of its own, so that answers need no numbers, and end of
 file says that the container is gone. The init learns of a request by SIGIO from the kernel, which
-is told from one that somebody sent by its origin.
+is told from one that somebody sent by its origin. Neither waits for the other: an init that does
+not read is an error, and what was asked for ends if the parent no longer listens.
 
 So nothing ever joins a container from outside: what is executed in it is a child of its init, and
 was never half inside.
@@ -22,6 +23,7 @@ import _signal as signal
 import _socket as socket
 import os
 from _collections_abc import Mapping, Sequence
+from errno import EMFILE
 
 from .calls import join_session_keyring, perform
 from .command import change_directory, execute, place_stdio
@@ -44,6 +46,7 @@ from .users import become, look_up_user
 
 _SOCKET = b"socket"
 _EXEC = b"exec"
+_EXEC_GROUP = b"exec group"
 _NAMESPACES = b"namespaces"
 _SIGNAL = b"signal"
 _KILL = b"kill"  # everything, where the kernel does not do that as the init is killed
@@ -66,7 +69,7 @@ class Reply:
     def __init__(self, control: socket.socket, request: bytes, fds: Sequence[int] = ()) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            send_with_fds(control, request, [theirs.fileno(), *fds])
+            send_with_fds(control, request, [theirs.fileno(), *fds], socket.MSG_DONTWAIT)
         except OSError as error:
             self._socket.close()
             raise SetupError("ask the container's init", error.errno or 0) from error
@@ -80,6 +83,11 @@ class Reply:
     def take(self) -> tuple[bytes, list[int]]:
         """Wait for a message and its descriptors; nothing if the container is gone."""
         return receive_with_fds(self._socket, MAX_FAILURE, _MAX_FDS)
+
+    def refuse(self) -> bytes:
+        """Let nothing more arrive, and return the message that is already there, if there is."""
+        self._socket.shutdown(socket.SHUT_RD)
+        return receive_with_fds(self._socket, MAX_FAILURE, _MAX_FDS, socket.MSG_DONTWAIT)[0]
 
     def close(self) -> None:
         """Let go of it."""
@@ -120,7 +128,7 @@ class Process:
             SetupError, CommandError: It could not be started.
         """
         if self._status is None and self._error is None:
-            self._take()
+            self._understand(self._reply.take()[0])
         if self._error is not None:
             raise self._error
         return self._status
@@ -136,15 +144,24 @@ class Process:
         return status
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal; nothing happens if it has ended, or was not started yet."""
+        """Send it a signal; nothing happens if it has ended, or was not started yet.
+
+        SIGKILL goes to all that it has in its process group.
+        """
         if self.pid and self._status is None:
+            request = b"%s\0%d\0%d" % (_SIGNAL, self.pid, number)
             try:
-                self._control.send(b"%s\0%d\0%d" % (_SIGNAL, self.pid, number))
+                self._control.send(request, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
             except OSError:
                 pass  # the container is gone, and the process with it
 
     def close(self) -> None:
-        """Kill it if it is still there, and let go of it."""
+        """Kill it if it is still there, or on its way, and let go of it."""
+        if self._reply.fileno() < 0:
+            return
+        if not self.pid:
+            # Either its number has arrived, or the init will find that nobody takes it.
+            self._understand(self._reply.refuse())
         self.send_signal(signal.SIGKILL)
         self._reply.close()
 
@@ -154,8 +171,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _take(self) -> None:
-        message, _ = self._reply.take()
+    def _understand(self, message: bytes) -> None:
         word, _, rest = message.partition(b"\0")
         if not message:
             self._status = ExitStatus(signal=signal.SIGKILL)  # with the whole container
@@ -170,7 +186,7 @@ class Process:
 def send_kill(control: socket.socket) -> None:
     """Ask the init of a command without a container to kill all that it has below it."""
     try:
-        control.send(_KILL, socket.MSG_NOSIGNAL)
+        control.send(_KILL, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
     except OSError:
         pass  # it is gone
 
@@ -199,33 +215,40 @@ def receive_descriptors(reply: Reply) -> list[int]:
         return fds
     if not message:
         raise SetupError("ask the container's init", hint="the container is gone")
+    if message in {_SOCKET, _NAMESPACES}:
+        raise SetupError("receive a descriptor", EMFILE)  # the kernel drops what has no room here
     raise parse_failure(message)
 
 
-def request_process(
-    control: socket.socket,
+def request_process(control: socket.socket, request: bytes, stdio: Sequence[int]) -> Process:
+    """Ask for a process beside the command; see `render_process`."""
+    return Process(control, Reply(control, request, stdio))
+
+
+def render_process(
     argv: Sequence[str],
     env: Mapping[str, str],
-    stdio: Sequence[int],
     *,
-    user: str = "",
-    workdir: str = "",
-) -> Process:
-    """Ask for a process beside the command."""
+    user: str,
+    workdir: str,
+    kill_group: bool,
+) -> bytes:
+    """Return the request for a process; see `Container.start_process`."""
     variables = [f"{name}={value}" for name, value in env.items()]
     texts = [user, workdir, str(len(argv)), *argv, *variables]
-    request = b"\0".join([_EXEC, *map(os.fsencode, texts)])
-    return Process(control, Reply(control, request, stdio))
+    verb = _EXEC_GROUP if kill_group else _EXEC
+    return b"\0".join([verb, *map(os.fsencode, texts)])
 
 
 class Desk:
     """Where the init takes requests: its side of all of the above."""
 
-    __slots__ = ("_command", "_control", "_plan", "_replies")
+    __slots__ = ("_command", "_control", "_groups", "_plan", "_replies")
 
     def __init__(self, plan: Plan, control: socket.socket, command: int) -> None:
         self._plan, self._control, self._command = plan, control, command
         self._replies: dict[int, socket.socket] = {}
+        self._groups = set[int]()  # processes that are to leave nothing behind
 
     def serve(self) -> bool:
         """Carry out what has been asked so far; return whether the container is to go on."""
@@ -244,6 +267,9 @@ class Desk:
 
     def tell_end(self, pid: int, status: ExitStatus) -> None:
         """Answer whoever asked for a process that it has ended."""
+        if pid in self._groups:
+            self._groups.remove(pid)
+            _kill_group(pid)  # a number is given again only after all others
         reply = self._replies.pop(pid, None)
         if reply is not None:
             _answer(reply, render_status(status))
@@ -253,20 +279,25 @@ class Desk:
         if words[0] == _SIGNAL:
             pid, number = int(words[1]), int(words[2])
             if pid in self._replies:  # not reaped yet, so the number is nobody else's
-                os.kill(pid, number)
+                _kill(pid) if number == signal.SIGKILL else os.kill(pid, number)
             return
         reply = socket.socket(fileno=os.dup(fds[0]))
         try:
             if words[0] in {_SOCKET, _NAMESPACES}:
                 opened = [_open_socket(int(words[1]))] if words[1:] else _open_namespaces()
-                send_with_fds(reply, words[0], opened)
-                for fd in opened:
-                    os.close(fd)
+                try:
+                    send_with_fds(reply, words[0], opened)
+                finally:
+                    for fd in opened:
+                        os.close(fd)
                 reply.close()
             else:
                 pid = self._start(words[1:], fds[1:], reply)
                 self._replies[pid] = reply
-                _answer(reply, b"%s\0%d" % (_STARTED, pid))
+                if words[0] == _EXEC_GROUP:
+                    self._groups.add(pid)
+                if not _answer(reply, b"%s\0%d" % (_STARTED, pid)):
+                    _kill(pid)
         except OSError as error:
             _answer(reply, render_failure(SetupError("answer the request", error.errno or 0)))
             reply.close()
@@ -334,8 +365,23 @@ def _open_socket(family: int) -> int:
     return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC).detach()
 
 
-def _answer(reply: socket.socket, message: bytes) -> None:
+def _kill(pid: int) -> None:
+    """Kill a process that was started and is not reaped, with all that is in its group."""
+    _kill_group(pid)
+    os.kill(pid, signal.SIGKILL)  # it may not lead a group yet
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # nothing is left
+
+
+def _answer(reply: socket.socket, message: bytes) -> bool:
+    """Send an answer, and return whether somebody listens."""
     try:
         reply.send(message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
     except OSError:
-        pass  # whoever asked no longer listens
+        return False
+    return True
