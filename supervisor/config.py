@@ -4,11 +4,15 @@ Nothing is read here and nothing is looked up; `config_file` makes these values 
 them are equal if they mean the same, which is how a reload finds out what has changed.
 """
 
+import os
 from collections.abc import Mapping
 
 import attrs
 
 from mocker.isolation import ContainerSpec, Rlimit, Tmpfs, Volume
+
+# In the names of sockets for sd_notify: several supervisors may share a network.
+_OWN = os.urandom(4).hex()
 
 
 @attrs.frozen(kw_only=True)
@@ -88,7 +92,14 @@ class ContainerConfig:
     rlimits: tuple[tuple[str, int, int], ...] = ()
     isolate: bool = True
 
-    def make_spec(self, *, grace: float, stop_signal: int) -> ContainerSpec:
+    def make_spec(
+        self,
+        *,
+        grace: float,
+        stop_signal: int,
+        notify: str | None = None,
+        ready_fd: int | None = None,
+    ) -> ContainerSpec:
         """Return the spec of it.
 
         Raises:
@@ -111,6 +122,8 @@ class ContainerConfig:
             grace=grace,
             stop_signal=stop_signal,
             isolate=self.isolate,
+            notify=notify,
+            ready_fd=ready_fd,
         )
 
 
@@ -162,7 +175,17 @@ class JobConfig:
 
     def make_spec(self) -> ContainerSpec:
         """Return the spec of its container; see `ContainerConfig.make_spec`."""
-        return self.container.make_spec(grace=self.grace, stop_signal=self.stop_signal)
+        notify, ready_fd = None, None
+        match self.ready:
+            case Probe(kind="notify"):
+                notify = f"mocker/{_OWN}/{self.name}"
+            case Probe(kind="fd", target=int(number)):
+                ready_fd = number
+            case _:
+                pass
+        return self.container.make_spec(
+            grace=self.grace, stop_signal=self.stop_signal, notify=notify, ready_fd=ready_fd
+        )
 
 
 @attrs.frozen(kw_only=True)

@@ -7,6 +7,7 @@ it. So no request waits for another one, and none can be lost.
 
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 
 import structlog
 import trio
@@ -16,7 +17,8 @@ from mocker.isolation import Container, ExitStatus, IsolationError
 from . import lifecycle
 from .config import JobConfig
 from .lifecycle import After, Life, State
-from .probes import JobAccess, LogWatch, wait_dead, wait_ready
+from .notices import Notice, make_notice
+from .probes import wait_dead, wait_ready
 from .relay import LineTail
 from .runs import TAIL_LINES, Means, Pipes, kill, start, wait_executed
 
@@ -39,6 +41,7 @@ class Job:
         life: Its state, see `lifecycle`.
         status: How its last run ended; None before that.
         pid: Of the init of its present run; None between runs.
+        notice: What its present run, or the last one, says of itself.
         kill_at: When it will be killed, in trio's time; None unless it is stopping.
     """
 
@@ -62,12 +65,14 @@ class Job:
         self.status: ExitStatus | None = None
         self.pid: int | None = None
         self.kill_at: float | None = None
+        self.notice = Notice()
         self._means = means
         self._gate = gate
         self._follow = follow
         self._changed = trio.Event()
         self._kill_asked = False
         self._patience = trio.CancelScope()
+        self._probing = trio.CancelScope()
         self._log = structlog.get_logger("mocker.jobs", job=config.name)
 
     def start(self) -> None:
@@ -151,34 +156,41 @@ class Job:
         """Be one run, from its pipes to their end."""
         self._kill_asked = False
         tail = LineTail(TAIL_LINES)
-        probe = self.config.ready
-        watch = LogWatch(str(probe.target)) if probe and probe.kind == "log" else None
         try:
-            pipes = Pipes()
+            with closing(make_notice(self.config)) as self.notice:
+                pipes = Pipes()
+                pipes.write_ends += self.notice.hand_out()
+                ending, ended_at = await self._relay_run(pipes, tail)
         except IsolationError as error:
             self._fail(error, tail)
             return
-        async with trio.open_nursery() as limit:
-            async with trio.open_nursery() as relays:
-                pipes.relay(
-                    relays, self.config, self._means.output, tail, watch.see if watch else None
-                )
-                ending = await self._contain(pipes, watch)
-                ended_at = trio.current_time()
-                limit.start_soon(self._limit_drain, relays.cancel_scope)
-            limit.cancel_scope.cancel()
         if isinstance(ending, ExitStatus):
+            if self.notice.good:
+                self._become_ready()  # it said so, and ended
             self._end(ending, ended_at, tail)
         else:
             self._fail(ending, tail)
 
-    async def _contain(self, pipes: Pipes, watch: LogWatch | None) -> ExitStatus | IsolationError:
+    async def _relay_run(
+        self, pipes: Pipes, tail: LineTail
+    ) -> tuple[ExitStatus | IsolationError, float]:
+        """Relay what a run prints to its end; return how it ended, or why it was not, and when."""
+        async with trio.open_nursery() as limit:
+            async with trio.open_nursery() as relays:
+                pipes.relay(relays, self.config, self._means.output, tail, self.notice.see)
+                ending = await self._contain(pipes)
+                ended_at = trio.current_time()
+                limit.start_soon(self._limit_drain, relays.cancel_scope)
+            limit.cancel_scope.cancel()
+        return ending, ended_at
+
+    async def _contain(self, pipes: Pipes) -> ExitStatus | IsolationError:
         """Make a container and accompany it until it is gone; return why there was none."""
         try:
             with await start(self.config, self._means, pipes) as container:
                 self.pid = container.pid
                 try:
-                    return await self._attend(container, watch)
+                    return await self._attend(container)
                 finally:
                     self._means.running.pop(self.config.name, None)
                     self._means.reaper.forget(container.pid)
@@ -186,7 +198,7 @@ class Job:
         except IsolationError as error:
             return error
 
-    async def _attend(self, container: Container, watch: LogWatch | None) -> ExitStatus:
+    async def _attend(self, container: Container) -> ExitStatus:
         """Accompany a container until it is gone."""
         refusal: IsolationError | None = None
         executed = trio.Event()
@@ -202,7 +214,8 @@ class Job:
                 executed.set()
                 self._means.running[self.config.name] = container
                 self._tell_what_is_missing(container)
-                nursery.start_soon(self._probe, JobAccess(container, watch))
+                nursery.start_soon(self.notice.follow, container)
+                nursery.start_soon(self._probe, container)
                 await trio.lowlevel.wait_readable(container.fileno())
             nursery.cancel_scope.cancel()
         if refusal is not None:
@@ -224,26 +237,33 @@ class Job:
         for note in container.notes:
             self._log.warning("job.degraded", reason=note)
 
-    async def _probe(self, access: JobAccess) -> None:
-        """Find out whether the run is ready, and then whether it is alive."""
+    async def _probe(self, container: Container) -> None:
+        """Find out whether the run is ready, and then whether it is alive, until it is to stop."""
         config = self.config
-        if config.ready is not None and self.life.state is State.STARTING:
-            reason = f"not ready after {config.start_timeout:g} s"
-            with trio.move_on_after(config.start_timeout):
-                reason = await wait_ready(config.ready, access)
-            if reason:
-                self._become(lifecycle.fail_start(self.life, reason))
+        with trio.CancelScope() as self._probing:
+            if self.life.state is not State.STARTING:
                 return
-            self._log.info("job.ready", pid=access.container.pid)
-        self._become(lifecycle.become_ready(self.life, trio.current_time()))
-        if config.alive is not None:
-            reason = await wait_dead(config.alive, access)
-            self._become(lifecycle.find_dead(self.life, reason))
+            if config.ready is not None:
+                reason = await wait_ready(config, container, self.notice)
+                if reason:
+                    self._become(lifecycle.fail_start(self.life, reason))
+                    return
+            self._become_ready()
+            if config.alive is not None:
+                reason = await wait_dead(config, config.alive, container)
+                self._become(lifecycle.find_dead(self.life, reason))
+
+    def _become_ready(self) -> None:
+        if self.life.state is State.STARTING:
+            if self.config.ready is not None:
+                self._log.info("job.ready", attempt=self.life.attempt)
+            self._become(lifecycle.become_ready(self.life, trio.current_time()))
 
     async def _stop_when_asked(self, container: Container, executed: trio.Event) -> None:
         """Stop the run once its state says so: in order, and by force when its time is over."""
         while self.life.state is not State.STOPPING:
             await self._changed.wait()
+        self._probing.cancel()
         grace = 0.0 if self._kill_asked else self.config.grace
         with trio.move_on_after(grace) as self._patience:
             self.kill_at = trio.current_time() + grace

@@ -1,10 +1,10 @@
 """The keys `ready` and `alive` of a job: how it is asked, and how often."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from .config import Probe
 from .mistakes import MistakeError, Place
+from .probe_url import parse_url
 from .values import (
     Parse,
     check_table,
@@ -18,7 +18,7 @@ from .values import (
 )
 
 _LAST_PORT = 65535
-_LAST_FD = 1023  # the usual soft limit is 1024
+_LAST_FD = 255  # as `isolation.ContainerSpec` has it
 _MANY = 1000
 
 
@@ -51,13 +51,12 @@ def _parse_probe(value: object, place: Place, kinds: dict[str, Parse]) -> Probe:
 def _parse_url(value: object, place: Place) -> str:
     text = parse_text(value, place)
     try:
-        url = urlsplit(text)
-        complete = url.scheme == "http" and url.hostname and url.port != 0
-    except ValueError:
-        complete = False
-    if not complete or not text.isascii() or not text.isprintable() or " " in text:
-        near = "; TLS is not spoken" if text.startswith("https:") else ""
-        raise MistakeError(f"must be a URL such as 'http://127.0.0.1:8080/', not {text!r}{near}")
+        parse_url(text)
+    except ValueError as error:
+        why = f"; {error}" if str(error) else ""
+        raise MistakeError(
+            f"must be a URL such as 'http://127.0.0.1:8080/', not {text!r}{why}"
+        ) from None
     return text
 
 

@@ -192,6 +192,8 @@ class Supervisor:
                 facts["last"] = str(job.status)
             if life.reason:
                 facts["reason"] = life.reason
+            if job.notice.status:
+                facts["status"] = job.notice.status
             log.info("job.state", job=name, **facts)
 
     async def _follow_reloads(self, nursery: trio.Nursery) -> None:

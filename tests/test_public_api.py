@@ -18,6 +18,7 @@ PUBLIC = [
     "ForkServerError",
     "HostCheck",
     "IsolationError",
+    "Process",
     "Rlimit",
     "SetupError",
     "SpecError",
