@@ -63,7 +63,8 @@ def find_status(received: bytes) -> int | None:
         line, complete, _ = received.partition(b"\n")
         match = _STATUS_LINE.fullmatch(line)
         if len(line) > _MAX_LINE or (complete and match is None):
-            raise ValueError(f"not HTTP: {line[:_SHOWN].decode(errors='backslashreplace')!r}")
+            shown = line[:_SHOWN].rstrip(b"\r").decode(errors="replace")
+            raise ValueError(f"not HTTP: {shown!r}")
         if not complete or match is None:
             return None
         status = int(match[1])

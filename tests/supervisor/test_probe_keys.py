@@ -33,7 +33,7 @@ def test_readiness_is_asked_in_one_of_six_ways(tmp_path: Path, text: str, probe:
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [("{ tcp = 1 }", "tcp"), ('{ http = "http://a/" }', "http"), ('{ exec = "a" }', "exec")],
+    [("{ tcp = 1 }", "tcp"), ('{ http = "http://[::1]/" }', "http"), ('{ exec = "a" }', "exec")],
 )
 def test_life_is_asked_for_in_three_of_them(tmp_path: Path, text: str, kind: str) -> None:
     alive = load_job(tmp_path, f"alive = {text}").alive
@@ -65,7 +65,7 @@ def test_rest_is_for_readiness_only(tmp_path: Path, text: str) -> None:
         ("{ tcp = 65536 }", "ready.tcp: must be a whole number from 1 to 65535, not 65536"),
         ("{ tcp = true }", "ready.tcp: must be a whole number from 1 to 65535, not true"),
         ('{ tcp = "80" }', "ready.tcp: must be a whole number from 1 to 65535, not '80'"),
-        ("{ fd = 2 }", "ready.fd: must be a whole number from 3 to 1023, not 2"),
+        ("{ fd = 2 }", "ready.fd: must be a whole number from 3 to 255, not 2"),
         ("{ notify = false }", "ready.notify: must be true, or not be there"),
         ("{ exec = [] }", "ready.exec: must name a command"),
         ("{ tcp = 1, interval = 0 }", "ready.interval: must be longer than 0"),
@@ -84,17 +84,10 @@ def test_what_asks_nothing_is_refused(tmp_path: Path, text: str, mistake: str) -
     [
         "",
         "127.0.0.1:8080",
-        "ftp://a/",
-        "http://",
-        "http:///a",
-        "http://:80/",
-        "http://a:x/",
-        "http://a:0/",
-        "http://a:99999/",
-        "http://[::1/",
-        "http://a/b c",
-        "http://ä/",
-        "http://a/\\r\\nX:",
+        "ftp://127.0.0.1/",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1/a b",
+        "http://127.0.0.1/\\r\\nX:",
     ],
 )
 def test_what_is_no_url_is_refused(tmp_path: Path, url: str) -> None:
@@ -103,7 +96,14 @@ def test_what_is_no_url_is_refused(tmp_path: Path, url: str) -> None:
     assert mistake.startswith("ready.http: must be a URL such as 'http://127.0.0.1:8080/', not ")
 
 
-def test_url_with_tls_is_told_apart(tmp_path: Path) -> None:
-    (mistake,) = find_job_mistakes(tmp_path, 'ready = { http = "https://a/" }')
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://127.0.0.1/", "TLS is not spoken"),
+        ("http://db/", "no name is looked up, and 'db' is neither an address nor localhost"),
+    ],
+)
+def test_url_that_is_none_of_a_probe_says_why(tmp_path: Path, url: str, reason: str) -> None:
+    (mistake,) = find_job_mistakes(tmp_path, f'ready = {{ http = "{url}" }}')
 
-    assert mistake.endswith("not 'https://a/'; TLS is not spoken")
+    assert mistake.endswith(f"not '{url}'; {reason}")
