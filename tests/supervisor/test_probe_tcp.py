@@ -6,8 +6,8 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from mocker.isolation import SetupError, spawn
-from mocker.supervisor.probe_tcp import ask_tcp, connect, describe
 from mocker.supervisor.probe_tcp import _check_other_end as check_other_end
+from mocker.supervisor.probe_tcp import ask_tcp, connect, describe
 from tests.containers import in_container
 from tests.leaks import read_descriptors
 from tests.supervisor.probe_world import PORT, SLEEP, hang_up, serving
