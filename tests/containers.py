@@ -2,8 +2,10 @@
 
 import os
 import select
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple, TextIO, TypeVar
 
 from mocker.isolation import Container, ContainerSpec, ExitStatus, spawn
@@ -74,3 +76,31 @@ def wait_readable(fd: int, timeout: float) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(timeout * 1000))
+
+
+def list_titles(pid: int) -> list[str]:
+    """Return the command lines of what a container has below its init, in no order."""
+    titles, parents = list[str](), [pid]
+    while parents:
+        parent = parents.pop()
+        try:
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        except FileNotFoundError:
+            continue
+        parents += map(int, children)
+        for child in children:
+            try:
+                titles.append(Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ").strip())
+            except FileNotFoundError:
+                continue
+    return [title for title in titles if title]  # a zombie has none
+
+
+def wait_for_titles(container: Container, *titles: str) -> list[str]:
+    """Wait a while until a container has these below its init and no others; return what it has."""
+    deadline = time.monotonic() + 5
+    while sorted(found := list_titles(container.pid)) != sorted(titles):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.005)
+    return found

@@ -2,45 +2,15 @@
 
 import os
 import socket
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
 from mocker.isolation import Container, ContainerSpec, ExitStatus, SetupError, receive_descriptors
-from tests.containers import in_container, open_container, script
+from tests.containers import in_container, open_container, script, wait_for_titles
 from tests.leaks import read_descriptors
 
 SLEEP = ContainerSpec(["sleep", "1000"])
-
-
-def list_titles(pid: int) -> list[str]:
-    """Return the command lines of what a container has below its init, in no order."""
-    titles, parents = list[str](), [pid]
-    while parents:
-        parent = parents.pop()
-        try:
-            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        except FileNotFoundError:
-            continue
-        parents += map(int, children)
-        for child in children:
-            try:
-                titles.append(Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ").strip())
-            except FileNotFoundError:
-                continue
-    return [title for title in titles if title]  # a zombie has none
-
-
-def wait_for_titles(container: Container, *titles: str) -> list[str]:
-    """Wait a while until a container has these below its init and no others; return what it has."""
-    deadline = time.monotonic() + 5
-    while sorted(found := list_titles(container.pid)) != sorted(titles):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.005)
-    return found
 
 
 def read_output(container: Container, argv: Sequence[str]) -> str:

@@ -3,8 +3,7 @@ import trio
 
 from mocker.isolation import SetupError, spawn
 from mocker.supervisor.probe_exec import ask_exec
-from tests.containers import in_container
-from tests.isolation.test_requests import wait_for_titles
+from tests.containers import in_container, wait_for_titles
 from tests.leaks import read_descriptors
 from tests.supervisor.probe_world import SLEEP
 
