@@ -135,6 +135,14 @@ class Container:
             self.survivors += parse_survivors(message)
         return 0 if self._status else stopped
 
+    def has_ended(self) -> bool:
+        """Return whether the command has ended, though something of the container may be left.
+
+        What `take_stop` would have said until now is forgotten.
+        """
+        self.take_stop()
+        return self._status is not None
+
     def start_process(
         self,
         argv: Sequence[str],

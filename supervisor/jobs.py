@@ -246,12 +246,15 @@ class Job:
             if config.ready is not None:
                 reason = await wait_ready(config, container, self.notice)
                 if reason:
-                    self._become(lifecycle.fail_start(self.life, reason))
+                    # If it has ended, its own end is what follows; what it left gets its grace.
+                    if not container.has_ended():
+                        self._become(lifecycle.fail_start(self.life, reason))
                     return
             self._become_ready()
             if config.alive is not None:
                 reason = await wait_dead(config, config.alive, container)
-                self._become(lifecycle.find_dead(self.life, reason))
+                if not container.has_ended():
+                    self._become(lifecycle.find_dead(self.life, reason))
 
     def _become_ready(self) -> None:
         if self.life.state is State.STARTING:

@@ -84,7 +84,7 @@ def one_line(text: str) -> str:
 def wait_for_questions(site: Path, count: int) -> None:
     """Wait until a command has added so many lines to the file `asked`."""
     asked = site / "asked"
-    wait_until(lambda: asked.exists() and asked.stat().st_size >= count)
+    assert wait_until(lambda: asked.exists() and asked.stat().st_size >= count)
 
 
 def order_of(run: Supervised, *names: str) -> list[tuple[str, str]]:
@@ -225,6 +225,20 @@ def test_nobody_asks_a_job_that_backs_off(tmp_path: Path) -> None:
     assert (len(run.find("job.unhealthy")), len(run.find("job.started"))) == (1, 1)
 
 
+def test_job_that_has_ended_is_not_dead_while_what_it_left_has_its_grace(tmp_path: Path) -> None:
+    keys = """
+        alive = { exec = 'true', interval = '10ms', timeout = '50ms', failures = 2 }
+        grace = '500ms'
+    """
+    left = "trap '' TERM; echo >/tmp/set; while :; do sleep 0.05; done"
+    leaving = f"mkfifo /tmp/set; ({left}) & read -r _ </tmp/set; exit 0"
+
+    status, run = supervise(tmp_path, job("web", leaving, keys))
+
+    assert (status, run.find("job.stopping")) == (0, [])
+    assert run.find("job.exited", exit_code=0)
+
+
 def test_question_that_takes_too_long_is_killed_with_all_that_it_started(
     tmp_path: Path, site: Path
 ) -> None:
@@ -258,7 +272,7 @@ def test_stop_does_not_wait_for_an_answer(tmp_path: Path, site: Path) -> None:
     script = f"end() {{ {end}; }}; trap end TERM; echo up; while :; do sleep 0.05; done"
 
     with open_supervisor(tmp_path, job("web", script, one_line(keys))) as run:
-        wait_until((site / "asked").exists)
+        assert wait_until((site / "asked").exists)
         status = run.terminate()
 
     assert (status, run.find("job.unhealthy"), run.find("job.killed")) == (0, [], [])
@@ -402,6 +416,7 @@ def test_example_of_sd_notify_gets_ready(tmp_path: Path) -> None:
 def test_examples_of_replicas_find_their_own_server(tmp_path: Path) -> None:
     with open_supervisor(tmp_path, (CONFIGS / "replicas.toml").read_text()) as run:
         run.wait_line("client | web-2")
+        run.wait_line("report | three are ready")
         run.terminate()
 
     assert len(run.find("job.ready")) == 3

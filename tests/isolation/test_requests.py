@@ -1,13 +1,14 @@
 """What the parent can ask of a running container's init, from outside."""
 
 import os
+import signal
 import socket
 from collections.abc import Sequence
 
 import pytest
 
 from mocker.isolation import Container, ContainerSpec, ExitStatus, SetupError, receive_descriptors
-from tests.containers import in_container, open_container, script, wait_for_titles
+from tests.containers import in_container, open_container, script, wait_for_titles, wait_readable
 from tests.leaks import read_descriptors
 
 SLEEP = ContainerSpec(["sleep", "1000"])
@@ -25,6 +26,12 @@ def read_output(container: Container, argv: Sequence[str]) -> str:
             text = output.read()
             process.wait()
     return text
+
+
+def ask_often(container: Container) -> None:
+    """Ask for more than anything could keep for an init that does not take it."""
+    for _ in range(10_000):
+        container.request_socket(socket.AF_INET).close()
 
 
 @in_container
@@ -51,10 +58,10 @@ def test_process_has_a_status_of_its_own(code: str, status: int) -> None:
 @in_container
 def test_process_that_is_let_go_of_is_killed_with_its_group() -> None:
     with open_container(SLEEP) as (container, _):
-        process = container.start_process(["sh", "-c", "sleep 2000 & sleep 3000"])
+        process = container.start_process(["sh", "-c", "sleep 2000 & sleep 3000; :"])
         process.poll()  # it has a number now
         wait_for_titles(
-            container, "sleep 1000", "sh -c sleep 2000 & sleep 3000", "sleep 2000", "sleep 3000"
+            container, "sleep 1000", "sh -c sleep 2000 & sleep 3000; :", "sleep 2000", "sleep 3000"
         )
         process.close()
 
@@ -113,6 +120,30 @@ def test_answer_that_nobody_takes_harms_nobody_and_leaves_nothing() -> None:
 
         assert (after, len(read_descriptors())) == (before, own)
         assert container.poll() is None
+
+
+@in_container
+def test_command_that_has_ended_is_told_from_the_container() -> None:
+    left = "trap '' TERM; echo >/tmp/set; while :; do sleep 0.01; done"
+    text = f"mkfifo /tmp/set; ({left}) & read -r _ </tmp/set; echo up; exec sleep 1000"
+    with open_container(script(text, grace=1000)) as (container, output):
+        output.readline()
+        before = container.has_ended()
+        container.send_signal(signal.SIGTERM)
+        after = wait_readable(container.control_fd, 5) and container.has_ended()
+
+        assert (before, after, container.poll()) == (False, True, None)
+
+
+@in_container
+def test_init_that_does_not_listen_keeps_nobody_waiting() -> None:
+    with open_container(SLEEP) as (container, _):
+        os.kill(container.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(SetupError, match="ask the container's init"):
+                ask_often(container)
+        finally:
+            os.kill(container.pid, signal.SIGCONT)
 
 
 @in_container

@@ -52,8 +52,8 @@ async def test_output_without_end_is_taken_and_forgotten() -> None:
 async def test_command_that_is_not_waited_for_is_killed_with_what_it_started() -> None:
     with spawn(SLEEP) as container:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask_exec, container, ("sh", "-c", "sleep 2000 & sleep 3000"))
-            titles = ("sleep 1000", "sh -c sleep 2000 & sleep 3000", "sleep 2000", "sleep 3000")
+            nursery.start_soon(ask_exec, container, ("sh", "-c", "sleep 2000 & sleep 3000; :"))
+            titles = ("sleep 1000", "sh -c sleep 2000 & sleep 3000; :", "sleep 2000", "sleep 3000")
             await trio.to_thread.run_sync(wait_for_titles, container, *titles)
             nursery.cancel_scope.cancel()
 
