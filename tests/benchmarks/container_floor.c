@@ -3,8 +3,9 @@
  *     container_floor once  BUSYBOX UID_MAP GID_MAP [NEWUIDMAP NEWGIDMAP]
  *     container_floor warm  ...      a container for each line of stdin, one after the other;
  *                                    prints the milliseconds of each, until nothing of it is left
- *     container_floor alive ... N    keeps N containers alive, then kills and reaps them; prints the
- *                                    milliseconds of the first and of the second
+ *     container_floor alive ... N    keeps N containers alive until the end of stdin, then kills and
+ *                                    reaps them; prints the milliseconds of the first, once they
+ *                                    are alive, and of the second
  *
  * UID_MAP and GID_MAP are lines of "inside outside length", as the kernel takes them. With the two
  * helpers they are written by those, as for an ordinary user with a range in /etc/subuid.
@@ -588,19 +589,23 @@ static void keep_alive(int count) {
     char *argv[] = {"sleep", "3600", NULL};
     struct container *containers = calloc(count, sizeof *containers);
     struct pollfd gone = {.events = POLLIN};
-    double begin = now_ms(), alive;
+    double begin = now_ms();
     for (int i = 0; i < count; i++) {
         containers[i] = start(argv);
         gone.fd = containers[i].pidfd;
         if (poll(&gone, 1, 0) != 0)
             _exit(setup_failed);
     }
-    alive = now_ms();
+    printf("%.4f\n", now_ms() - begin);
+    fflush(stdout);
+    while (getchar() != EOF)
+        ;
+    begin = now_ms();
     for (int i = 0; i < count; i++)
         syscall(SYS_pidfd_send_signal, containers[i].pidfd, SIGKILL, NULL, 0);
     for (int i = 0; i < count; i++)
         wait_gone(&containers[i]);
-    printf("%.4f %.4f\n", alive - begin, now_ms() - alive);
+    printf("%.4f\n", now_ms() - begin);
     free(containers);
 }
 
