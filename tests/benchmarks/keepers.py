@@ -38,7 +38,7 @@ from .start_latency import (
 COMMAND = ["sleep", "3600"]
 PATIENCE = 60  # seconds for all jobs to run, and for all to be gone
 _LOOK_S = 0.005  # between two looks at how many run
-_SETTLE_S = 1.0  # before a supervisor counts as idle
+_SETTLE_S = 1.0  # at most, before a supervisor counts as idle
 _SUPERVISORD_FDS = 6  # that it may have open for each job: three pipes, two log files
 _SPARE_FDS = 100
 
@@ -230,7 +230,7 @@ def _wait_running(program: subprocess.Popen[bytes], keeper: Keeper, jobs: int) -
 
 def _look_idle(pids: list[int], seconds: float) -> float:
     """Return the part of one processor's time that processes take while nothing happens."""
-    time.sleep(_SETTLE_S)
+    time.sleep(min(_SETTLE_S, seconds))
     begin, before = time.perf_counter(), read_processor_time(pids)
     time.sleep(seconds)
     return (read_processor_time(pids) - before) / (time.perf_counter() - begin)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ pytestmark = [
     requires_user_namespaces,
 ]
 
-START_LATENCY = Path(__file__).parents[1] / "benchmarks/start_latency.py"
+ROOT = Path(__file__).parents[2]
+START_LATENCY = ROOT / "tests/benchmarks/start_latency.py"
 OURS = {
     "mocker run true",
     "spawn, wait",
@@ -41,6 +43,26 @@ def run_start_latency(report: Path, **env: str) -> subprocess.CompletedProcess[s
         env=env or None,
         check=False,
     )
+
+
+def run_supervise_scale(report: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    counts = ["--jobs", "3", "--more", "4", "--rounds", "1", "--restarts", "2", "--idle", "0.1"]
+    return subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.supervise_scale", *counts, "--json", str(report)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=env or None,
+        check=False,
+    )
+
+
+def list_command_lines() -> list[str]:
+    lines: list[str] = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            lines.append(path.read_text().replace("\0", " ").rstrip())
+    return lines
 
 
 def read_report(result: subprocess.CompletedProcess[str], report: Path) -> dict[str, Any]:
@@ -82,3 +104,49 @@ def test_start_latency_says_which_program_is_not_installed(tmp_path: Path) -> No
         "runc is not installed; on Debian and Ubuntu: apt-get install runc"
     )
     assert obstacles["runc run"] in result.stdout
+
+
+def test_supervise_scale_measures_jobs_from_their_start_to_their_end(tmp_path: Path) -> None:
+    result = run_supervise_scale(tmp_path / "report")
+
+    report = read_report(result, tmp_path / "report")
+    (use,) = report["uses"]["mocker-supervise"]
+    # The supervisor and its fork server, and for each job an init and a command.
+    assert (use["processes"], report["more"]["4"]["processes"]) == (2 + 2 * 3, 2 + 2 * 4)
+    assert min(use["start_s"], use["stop_s"], use["private_bytes"]) > 0
+    assert 0 <= use["idle_share"] < 1
+
+
+@requires_commands("cc")
+def test_supervise_scale_measures_a_restart_beside_warm_starts(tmp_path: Path) -> None:
+    result = run_supervise_scale(tmp_path / "report")
+
+    times = read_report(result, tmp_path / "report")["milliseconds"]
+    assert {name: len(each) for name, each in times.items()} == {
+        "restart of a job": 2,
+        "ForkServer.spawn, wait": 2,
+        "C program, warm": 2,
+    }
+    assert min(min(each) for each in times.values()) > 0
+
+
+def test_supervise_scale_says_which_program_is_not_installed(tmp_path: Path) -> None:
+    result = run_supervise_scale(tmp_path / "report", PATH=str(tmp_path))
+
+    obstacles = read_report(result, tmp_path / "report")["not_measured"]
+    assert obstacles["s6-svscan, not isolated"] == (
+        "s6-svscan is not installed; on Debian and Ubuntu: apt-get install s6"
+    )
+    assert obstacles["s6-svscan, not isolated"] in result.stdout
+
+
+def test_supervise_scale_leaves_nothing_of_a_contestant_that_fails(tmp_path: Path) -> None:
+    supervisord = tmp_path / "supervisord"
+    supervisord.write_text("#!/bin/sh\n/bin/sleep 73219 &\necho out of luck\nexit 3\n")
+    supervisord.chmod(0o755)
+
+    result = run_supervise_scale(tmp_path / "report", PATH=str(tmp_path))
+
+    obstacles = read_report(result, tmp_path / "report")["not_measured"]
+    assert obstacles["supervisord, not isolated"] == "it ended with 3: out of luck"
+    assert "/bin/sleep 73219" not in list_command_lines()
