@@ -1,5 +1,6 @@
 """A file's jobs in an event loop: what surrounds them, and how it all ends."""
 
+import gc
 import os
 import resource
 from collections.abc import Callable
@@ -40,6 +41,8 @@ def supervise_file(path: str, server: ForkServer, tell: Callable[[str], None]) -
     _allow_many_descriptors()
     try:
         config = load_config(path, env)
+        gc.freeze()  # what is there by now stays, and need not be looked at ever again
+        gc.enable()
         with hold_name(config.name, find_runtime_directory(env, os.geteuid())):
             # By its absolute path, so that it is found again.
             load = partial(load_config, config.path, env)

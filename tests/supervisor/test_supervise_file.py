@@ -34,6 +34,29 @@ def test_end_is_the_last_that_is_told(tmp_path: Path) -> None:
     assert (run.events[-1]["event"], run.events[-1]["exit_code"]) == ("supervisor.stopped", status)
 
 
+def test_garbage_is_looked_for_once_the_file_is_read_and_not_among_what_is_there(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "jobs.toml").write_text(SLEEP)
+    instead = "trio.run = lambda *_: print(gc.isenabled(), gc.get_freeze_count() > 10_000) or 0"
+    command = "from mocker.supervisor.supervise_command import run_command"
+
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import gc, trio; {instead}; {command}; run_command(['jobs.toml'])",
+        ],
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        text=True,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+        check=True,
+    ).stdout
+
+    assert told == "True True\n"
+
+
 def test_end_of_the_fork_server_ends_everything(tmp_path: Path) -> None:
     with open_supervisor(tmp_path, SLEEP) as run:
         started = run.wait_event("job.started")
