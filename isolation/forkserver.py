@@ -33,7 +33,7 @@ from .container import Container
 from .errors import ForkServerError, IsolationError, SetupError
 from .handshake import receive_with_fds, send_with_fds
 from .hints import explain
-from .launch import Launch, above_stdio, check_one_thread, check_open, launch
+from .launch import Launch, above_stdio, check_handed_on, check_one_thread, launch
 from .plan import Plan, make_plan
 from .spec import ContainerSpec, Rlimit, Tmpfs, Volume
 from .syscalls import PR_SET_PDEATHSIG, close_all_but, prctl, set_process_name
@@ -130,9 +130,9 @@ class ForkServer:
 
         Raises:
             ForkServerError: The server is gone.
-            SetupError: A descriptor is not open.
+            SetupError: A descriptor is not open, or there are too few or too many.
         """
-        check_open(stdio)
+        check_handed_on(spec, stdio, namespaces)
         try:
             _send(self._socket, _render_spec(spec), [*stdio, *namespaces])
         except OSError as error:

@@ -20,10 +20,14 @@ from .namespaces import namespace_flags
 from .plan import Plan
 from .privileges import own_pipes
 from .program import Program
+from .spec import ContainerSpec
 from .syscalls import ALL_SIGNALS, CLONE_PARENT, clone3, setns, sigprocmask
 from .user_mapping import UserMapping, write_user_mapping
 
-_MAX_ANSWER = 32  # bytes; a number
+_MAX_ANSWER = 100  # bytes; a number, or a step and a number
+_JOIN = b"join the namespaces of another container"
+_CLONE = b"create namespaces"
+_SHARED = 2  # the user and the network namespace
 _FIRST_FREE_FD = 3  # below are the standard descriptors, which the command gets
 
 
@@ -62,15 +66,15 @@ def launch(
 
     Args:
         plan: What to do.
-        stdio: Three descriptors of the caller's for the command.
+        stdio: Three descriptors of the caller's for the command, and a fourth with `ready_fd`.
         sibling: Make it a child of the caller's parent, as a fork server does.
         join: The user and the network namespace of the container whose network it shares.
 
     Raises:
-        SetupError: The kernel refused before the init could begin.
+        SetupError: The kernel refused before the init could begin, or a descriptor is missing.
     """
     check_one_thread()
-    check_open(stdio)
+    check_handed_on(plan.spec, stdio, join)
     control, remote, report, remote_report = _open_channels()
     # The control's own end, held open in the init, would never tell that the parent died.
     not_its = control.fileno(), report
@@ -118,6 +122,9 @@ def _clone_beside(
 
     Returns:
         The pid and pidfd of the init, and the pid of the child; in the init this does not return.
+
+    Raises:
+        SetupError: What was given are no namespaces, or the kernel refused another step.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent = CLONE_PARENT if sibling else 0
@@ -131,22 +138,24 @@ def _clone_beside(
     if not sibling:
         os.waitpid(helper, 0)
     if not fds:
-        errno = int(answer or EINVAL)
-        raise OSError(errno, os.strerror(errno))
+        step, _, errno = answer.partition(b"\0")
+        raise SetupError((step or _JOIN).decode(), int(errno or 0))
     return int(answer), fds[0], helper
 
 
 def _be_helper(program: Program, flags: int, join: Sequence[int], answers: socket.socket) -> None:
     """Join, clone, and tell; does not return."""
+    step = _JOIN
     try:
         for fd in join if program.plan.mapping is not None else join[1:]:
             setns(fd)
+        step = _CLONE
         pid, pidfd = clone3(flags, 0)
         if pid == 0:
             run_init(program)
         send_with_fds(answers, b"%d" % pid, [pidfd])
     except OSError as error:
-        answers.send(b"%d" % (error.errno or 0))
+        answers.send(b"%s\0%d" % (step, error.errno or 0))
     finally:
         os._exit(0)
 
@@ -217,6 +226,26 @@ def _open_mapped_trees(pid: int, plan: Plan, mapping: UserMapping) -> list[int]:
     finally:
         os.close(userns)
     return trees
+
+
+def check_handed_on(spec: ContainerSpec, stdio: Sequence[int], namespaces: Sequence[int]) -> None:
+    """Refuse to make a container without what its spec takes: it would have the caller's instead.
+
+    Raises:
+        SetupError: A descriptor is not open, or there are too few or too many.
+    """
+    count = 3 if spec.ready_fd is None else 4
+    if len(stdio) != count:
+        hint = f"with{'out' if spec.ready_fd is None else ''} a ready descriptor it takes {count}"
+        raise SetupError(f"hand on {len(stdio)} descriptors", hint=hint)
+    if spec.network != "shared" and namespaces:
+        raise SetupError("share a network", hint=f"the spec's is {spec.network!r}, not 'shared'")
+    if spec.network == "shared" and len(namespaces) != _SHARED:
+        raise SetupError(
+            "share a network",
+            hint="ForkServer.request takes the two namespaces of the container that has it",
+        )
+    check_open([*stdio, *namespaces])
 
 
 def check_open(fds: Iterable[int]) -> None:
