@@ -3,6 +3,8 @@
 In a container those are all that its /proc shows. Without one they are the init's descendants: it
 is a subreaper, so whatever loses its parent becomes a child of it.
 
+Each thread has its own children, so all of a process's threads are asked.
+
 Source: proc(5), /proc/PID/task/TID/children; prctl(2) PR_SET_CHILD_SUBREAPER.
 """
 
@@ -37,8 +39,15 @@ def read_title(pid: int) -> str:
 
 
 def _read_children(pid: int) -> list[int]:
+    found = list[int]()
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-            return [int(number) for number in file.read().split()]
+        threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []  # it is gone, and its children have come to the init
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+        except OSError:
+            continue  # it has ended, and another has its children
+    return found
