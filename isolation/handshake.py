@@ -117,8 +117,9 @@ def send_exit(control: socket.socket, status: ExitStatus) -> None:
 def send_survivors(control: socket.socket, survivors: Iterable[tuple[int, str]]) -> None:
     """Tell the parent what has to be killed: process IDs in the container, and command lines."""
     lines = (f"{pid} {title[:_MAX_TITLE]}" for pid, title in survivors)
-    text = "\0".join(["survivors", *lines]).encode("utf-8", "surrogateescape")
-    _send_quietly(control, text[:MAX_FAILURE])
+    text = "\0".join(["survivors", *lines, ""]).encode("utf-8", "surrogateescape")
+    # What does not fit is left out from the last whole line on: half a number is another process.
+    _send_quietly(control, text[: text.rindex(b"\0", 0, MAX_FAILURE)])
 
 
 def parse_survivors(message: bytes) -> list[tuple[int, str]]:
