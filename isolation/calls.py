@@ -100,6 +100,11 @@ def symlinkat(target: str, dir_fd: Cell, name: str) -> Call:
     return _prepare(libc.symlinkat, os.fsencode(target), dir_fd, os.fsencode(name))
 
 
+def linkat(dir_fd: Cell, name: str, other: str) -> Call:
+    """Give an entry of a directory, be it a symbolic link, one more name in the same directory."""
+    return _prepare(libc.linkat, dir_fd, os.fsencode(name), dir_fd, os.fsencode(other), 0)
+
+
 def write(fd: Cell, content: bytes) -> Call:
     """Write all of `content`."""
     return _prepare(libc.write, fd, content, len(content), least=len(content))

@@ -347,7 +347,9 @@ static void bind_busybox(int root) {
     close(target);
     bin = check(openat(root, "bin", O_PATH | O_CLOEXEC), "open /bin");
     for (size_t i = 0; i < applet_count; i++)
-        check(symlinkat("busybox", bin, applets[i]), applets[i]);
+        check(i == 0 ? symlinkat("busybox", bin, applets[0])
+                     : linkat(bin, applets[0], bin, applets[i], 0),
+              applets[i]);
     close(bin);
 }
 

@@ -250,6 +250,16 @@ def test_directories_and_links_are_made_with_names_of_any_bytes(tmp_path: Path) 
     assert str((tmp_path / f"{name}link").readlink()) == name
 
 
+def test_symbolic_link_gets_another_name(tmp_path: Path) -> None:
+    directory = Cell(os.open(tmp_path, os.O_PATH))
+
+    perform([calls.symlinkat("to", directory, "one"), calls.linkat(directory, "one", "other")])
+
+    os.close(directory.value)
+    assert str((tmp_path / "other").readlink()) == "to"
+    assert (tmp_path / "other").lstat().st_ino == (tmp_path / "one").lstat().st_ino
+
+
 def test_directory_that_is_there_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     directory = Cell(os.open(tmp_path, os.O_PATH))
