@@ -61,7 +61,8 @@ class Reply:
     """An answer of a container's init that is on its way; a context manager.
 
     Raises:
-        SetupError: The container is gone, or does not take a request of that size.
+        OSError: There is no descriptor left here.
+        SetupError: The container is gone, does not listen, or can't take a request of that size.
     """
 
     __slots__ = ("_socket",)
@@ -279,7 +280,10 @@ class Desk:
         if words[0] == _SIGNAL:
             pid, number = int(words[1]), int(words[2])
             if pid in self._replies:  # not reaped yet, so the number is nobody else's
-                _kill(pid) if number == signal.SIGKILL else os.kill(pid, number)
+                if number == signal.SIGKILL:
+                    _kill(pid)
+                else:
+                    os.kill(pid, number)
             return
         reply = socket.socket(fileno=os.dup(fds[0]))
         try:

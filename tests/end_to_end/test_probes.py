@@ -342,6 +342,17 @@ def test_job_that_says_nothing_gets_its_stop_signal_and_is_killed(tmp_path: Path
     assert run.find("job.exited", signal="SIGKILL", reason="not ready after 0.5 s")
 
 
+def test_job_that_ends_before_it_says_anything_leaves_its_dependents_skipped(
+    tmp_path: Path,
+) -> None:
+    text = job("web", "exit 0", "ready = { log = 'up' }\nrestart = 'never'")
+
+    status, run = supervise(tmp_path, text + after())
+
+    assert (status, run.find("job.started", job="last")) == (1, [])
+    assert run.find("job.skipped", job="last")
+
+
 @pytest.mark.parametrize(("probe", "script"), [("fd = 3", "echo >&3"), ("log = '^up$'", "echo up")])
 def test_word_of_the_last_moment_counts(tmp_path: Path, probe: str, script: str) -> None:
     text = job("web", script, f"type = 'oneshot'\nready = {{ {probe} }}")
