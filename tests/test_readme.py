@@ -6,11 +6,20 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
+import attrs
 import pytest
 
+from mocker.supervisor.config import Backoff, GiveUp, SupervisorConfig
 from mocker.supervisor.job_keys import JOB_KEYS
+from mocker.supervisor.mistakes import MistakeError, Mistakes, Place
+from mocker.supervisor.probe_keys import parse_alive, parse_ready
+from tests.end_to_end.pty_driver import CTRL_C
 from tests.requirements import requires_busybox, requires_user_namespaces
 
 CHECKOUT = Path(__file__).parent.parent
@@ -19,6 +28,17 @@ CONSOLE_BLOCKS = re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MU
 FIRST_COMMAND, *OTHER_COMMANDS = re.findall(
     r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", "".join(CONSOLE_BLOCKS), re.MULTILINE
 )
+(SUPERVISE,) = [shown for shown in OTHER_COMMANDS if "mocker-supervise" in shown[0]]
+OTHER_COMMANDS.remove(SUPERVISE)
+JOBS_EXAMPLE = re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE)[0]
+_VOLATILE = [
+    (r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}", "TIME"),
+    (r" \w{3} [ \d]\d \d\d:\d\d ", " TIME "),
+    (r"\b(pid|uptime_s|delay_s)=[\d.]+", r"\1=N"),
+    (r"\]:\d+:", "]:PORT:"),
+]
+_CHUNK = 2**16  # bytes
+TABLES = re.findall(r"(?:^\|.*\n)+", README, re.MULTILINE)
 LIBRARY_EXAMPLE, LIBRARY_OUTPUT = re.findall(
     r"^```python\n(.*?)^```\n\n^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE
 )[0]
@@ -39,6 +59,65 @@ def run_shell(command: str, directory: Path) -> str:
     return result.stdout
 
 
+def run_on_terminal(
+    command: str, directory: Path, is_enough: Callable[[str], bool]
+) -> tuple[str, int]:
+    """Run a command line on a terminal, press Ctrl-C when enough is shown; return all, and $?."""
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        # Who starts the tests in the background has made them ignore SIGINT.
+        ["setsid", "--ctty", "env", "--default-signal", "bash", "-c", command],
+        cwd=directory,
+        env={**os.environ, "NO_COLOR": "1", "XDG_RUNTIME_DIR": str(directory)},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    shown, asked = b"", False
+    with process, os.fdopen(master, "r+b", buffering=0) as terminal:
+        try:
+            # At the end nobody has the other side open, which is an EIO to this one.
+            with suppress(OSError):
+                while chunk := terminal.read(_CHUNK):
+                    shown += chunk
+                    if not asked and is_enough(shown.decode()):
+                        terminal.write(CTRL_C.encode())
+                        asked = True
+        finally:
+            process.terminate()
+    return shown.decode().replace("\r\n", "\n"), process.returncode
+
+
+def sort_by_source(text: str, checkout: str) -> dict[str, list[str]]:
+    """Return the lines of each job, and the events of each: in between, each run has its own order.
+
+    What no other run can repeat is blanked: times, processes, ports, and where the checkout is.
+    """
+    found = defaultdict(list)
+    for line in text.replace("\r\n", "\n").replace(checkout, "CHECKOUT").splitlines():
+        source = re.match(r"[\w-]+ \| ", line) or re.search(r"\bjob=\S+| config\.loaded", line)
+        if source:
+            for pattern, blank in _VOLATILE:
+                line = re.sub(pattern, blank, line)  # noqa: PLW2901
+            found[source[0]].append(line)
+    return found
+
+
+def copy_checkout(directory: Path) -> Path:
+    """Return a copy of what is under version control, and of what may soon be."""
+    checkout = directory / "mocker"
+    shutil.copytree(
+        CHECKOUT, checkout, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", ".*cache")
+    )
+    return checkout
+
+
+def use_this_python(command: str) -> str:
+    """Return the command with the interpreter that has venv and pip wherever the tests run."""
+    return command.replace("python3", shlex.quote(sys.executable))
+
+
 def test_first_command_is_shown_by_line_25() -> None:
     line = README[: README.index(FIRST_COMMAND[0])].count("\n") + 1
 
@@ -52,16 +131,39 @@ def test_first_command_is_shown_by_line_25() -> None:
 @pytest.mark.timeout(300)
 def test_first_command_works_in_a_fresh_checkout(tmp_path: Path) -> None:
     command, output = FIRST_COMMAND
-    checkout = tmp_path / "mocker"
-    shutil.copytree(
-        CHECKOUT, checkout, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", ".*cache")
-    )
-    python = shlex.quote(sys.executable)
+    checkout = copy_checkout(tmp_path)
 
-    # The interpreter of this environment has venv and pip wherever the tests run.
-    shown = run_shell(command.replace("python3", python), checkout)
+    shown = run_shell(use_this_python(command), checkout)
 
     assert shown.endswith(output)  # pip may warn of the package index before that
+
+
+@requires_busybox
+@requires_user_namespaces
+@pytest.mark.slow
+@pytest.mark.end_to_end
+@pytest.mark.timeout(300)
+def test_jobs_run_in_a_fresh_checkout_until_ctrl_c(tmp_path: Path) -> None:
+    command, output = SUPERVISE
+    checkout = copy_checkout(tmp_path)
+    expected = sort_by_source(output, "/mocker")
+
+    def is_all_there(shown: str) -> bool:
+        found = sort_by_source(shown, str(checkout))
+        return all(len(found[source]) >= len(lines) for source, lines in expected.items())
+
+    shown, status = run_on_terminal(use_this_python(command), checkout, is_all_there)
+
+    found = sort_by_source(shown, str(checkout))
+    assert {source: found[source][: len(lines)] for source, lines in expected.items()} == expected
+    assert "supervisor.stopped exit_code=0" in shown
+    assert status == 0
+
+
+def test_shown_jobs_are_in_the_file() -> None:
+    file = (CHECKOUT / "configs" / "jobs.toml").read_text()
+
+    assert [job for job in JOBS_EXAMPLE.split("\n\n") if job.strip() not in file] == []
 
 
 @requires_busybox
@@ -94,7 +196,46 @@ def test_files_that_the_readme_names_are_there() -> None:
     assert missing == []
 
 
-def test_every_key_of_a_job_is_in_the_table() -> None:
-    rows = re.findall(r"^\| (`.*?`) \|", README, re.MULTILINE)
+def find_keys(table: str) -> list[str]:
+    """Return what is in the first column of a table, but for its head."""
+    rows = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    return sorted(re.findall(r"`(\w+)`", " ".join(rows)))
 
-    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(JOB_KEYS)
+
+def test_every_key_is_in_a_table() -> None:
+    fields = {field.name for field in attrs.fields(SupervisorConfig)}
+
+    supervisor, job = [table for table in TABLES if find_keys(table)]
+
+    assert find_keys(supervisor) == sorted(fields - {"path", "jobs"})
+    assert find_keys(job) == sorted(JOB_KEYS)
+
+
+def test_every_part_of_a_key_is_named() -> None:
+    parts = [field.name for kind in (Backoff, GiveUp) for field in attrs.fields(kind)]
+
+    assert [part for part in parts if not re.search(rf"[`{{ ]{part}\b", README)] == []
+
+
+@pytest.mark.parametrize(("key", "parse"), [("ready", parse_ready), ("alive", parse_alive)])
+def test_every_probe_is_named(key: str, parse: Callable[[object, Place], object]) -> None:
+    (row,) = re.findall(rf"^\| `{key}` \|(.*?)\|", README, re.MULTILINE)
+    place = Place(Mistakes("", ""), ())
+
+    with pytest.raises(MistakeError) as told:
+        parse({}, place)
+
+    kinds, _ = str(told.value).removeprefix("must have one of ").split(", and has ")
+    assert re.findall(r"`(\w+)`", row) == kinds.split(", ")
+
+
+@pytest.mark.parametrize("folder", ["isolation", "supervisor"])
+def test_every_module_has_its_place_in_the_overview(folder: str) -> None:
+    (text,) = re.findall(
+        rf"^\[{folder}/\]\({folder}/\).*?\n\n(.*?)\n\n", README, re.DOTALL | re.MULTILINE
+    )
+    patterns = re.findall(r"`([\w*]+)`", text)
+    modules = [path.stem for path in (CHECKOUT / folder).glob("*.py") if path.stem != "__init__"]
+
+    assert [name for name in modules if not any(fnmatch(name, p) for p in patterns)] == []
+    assert [p for p in patterns if not any(fnmatch(name, p) for name in modules)] == []
