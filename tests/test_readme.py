@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections import defaultdict
@@ -20,7 +21,7 @@ from mocker.supervisor.job_keys import JOB_KEYS
 from mocker.supervisor.mistakes import MistakeError, Mistakes, Place
 from mocker.supervisor.probe_keys import parse_alive, parse_ready
 from tests.end_to_end.pty_driver import CTRL_C
-from tests.requirements import requires_busybox, requires_user_namespaces
+from tests.requirements import requires_busybox, requires_commands, requires_user_namespaces
 
 CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text()
@@ -81,12 +82,14 @@ def run_on_terminal(
             with suppress(OSError):
                 while chunk := terminal.read(_CHUNK):
                     shown += chunk
-                    if not asked and is_enough(shown.decode()):
+                    if not asked and is_enough(shown.decode(errors="replace")):
                         terminal.write(CTRL_C.encode())
                         asked = True
+            process.wait()
         finally:
-            process.terminate()
-    return shown.decode().replace("\r\n", "\n"), process.returncode
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    return shown.decode(), process.returncode
 
 
 def sort_by_source(text: str, checkout: str) -> dict[str, list[str]]:
@@ -143,6 +146,7 @@ def test_first_command_works_in_a_fresh_checkout(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.end_to_end
 @pytest.mark.timeout(300)
+@requires_commands("setsid")
 def test_jobs_run_in_a_fresh_checkout_until_ctrl_c(tmp_path: Path) -> None:
     command, output = SUPERVISE
     checkout = copy_checkout(tmp_path)
