@@ -34,6 +34,7 @@ OTHER_COMMANDS.remove(SUPERVISE)
 JOBS_EXAMPLE = re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE)[0]
 _VOLATILE = [
     (r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}", "TIME"),
+    (r" -rw.* (?=\d+ \w{3} )", " OWNER "),  # and mode: that depends on the umask
     (r" \w{3} [ \d]\d \d\d:\d\d ", " TIME "),
     (r"\b(pid|uptime_s|delay_s)=[\d.]+", r"\1=N"),
     (r"\]:\d+:", "]:PORT:"),
