@@ -259,6 +259,8 @@ def setpgid() -> Call:
 
 def clone3(flags: int, exit_signal: int, *, to: Cell) -> Call:
     """Clone the process, like a fork with namespaces; `to` is the pid, or 0 in the child."""
+    if not flags and not sys.has_clone3():
+        return _prepare(libc.syscall, sys.CLONE[os.uname().machine], exit_signal, 0, 0, 0, 0, to=to)
     args = sys.CloneArgs(flags=flags, exit_signal=exit_signal)
     return _prepare(libc.syscall, sys.CLONE3, sys.byref(args), sys.sizeof(args), to=to)
 

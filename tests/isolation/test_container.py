@@ -4,6 +4,7 @@ import select
 import signal
 import time
 from collections.abc import Iterator
+from errno import ENOSYS, EPERM
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from mocker.isolation import (
 from tests.containers import in_container, open_container, run_captured, script, wait_readable
 from tests.in_namespaces import run_in_child
 from tests.leaks import read_children, read_descriptors
+from tests.refusals import refuse_user_namespaces
 from tests.requirements import requires_busybox, requires_user_namespaces
 
 pytestmark = [requires_busybox, requires_user_namespaces]
@@ -351,3 +353,17 @@ def test_two_containers_live_side_by_side() -> None:
         assert (one.readline(), two.readline()) == ("one\n", "two\n")
         assert isinstance(first, Container)
         assert first.pid != second.pid
+
+
+@pytest.mark.parametrize("errno", [ENOSYS, EPERM])
+def test_command_without_a_container_needs_no_namespaces(errno: int) -> None:
+    # Docker's filter answers clone3 as if there were none.
+    spec = ContainerSpec(
+        ["sh", "-c", "(exit 4) & wait $!"], rootfs="host", network="host", isolate=False
+    )
+
+    def run_under_filter() -> str:
+        refuse_user_namespaces(EPERM, errno)
+        return str(run(spec))
+
+    assert run_in_child(run_under_filter) == "exit code 4"
