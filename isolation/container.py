@@ -23,8 +23,9 @@ from .handshake import (
     receive_terminal,
 )
 from .hints import explain
-from .launch import Launch, launch
+from .launch import Launch, check_open, launch
 from .plan import make_plan
+from .privileges import own_pipes
 from .requests import (
     Process,
     Reply,
@@ -34,7 +35,14 @@ from .requests import (
     request_socket,
     send_kill,
 )
-from .spec import ContainerSpec, check_env_name, check_text, check_user
+from .spec import (
+    ContainerSpec,
+    check_argv,
+    check_env_name,
+    check_text,
+    check_user,
+    check_workdir,
+)
 
 _LONGEST_POLL = 86400  # seconds; poll(2) takes 24 days at most
 _NOT_FORWARDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
@@ -164,15 +172,18 @@ class Container:
             kill_group: Whether what is in its process group is killed when it has ended.
 
         Raises:
-            SetupError: The container is gone.
+            SpecError: A value that no container could carry out.
+            SetupError: The container is gone, a descriptor is not open, or there is too much text.
         """
+        check_open(stdio)
         request = render_process(
-            [check_text(word, "argument") for word in argv],
+            check_argv(argv),
             {check_env_name(k): check_text(v, f"variable {k}") for k, v in (env or {}).items()},
-            user=check_user(user) if user else "",
-            workdir=check_text(workdir or "", "workdir"),
+            user="" if user is None else check_user(user),
+            workdir="" if workdir is None else check_workdir(workdir),
             kill_group=kill_group,
         )
+        self._own_pipes(stdio)
         return request_process(self._control, request, stdio)
 
     def request_socket(self, family: int) -> Reply:
@@ -273,6 +284,20 @@ class Container:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _own_pipes(self, stdio: Sequence[int]) -> None:
+        """Let the container's root open them by name, as `launch` does for the command."""
+        if os.geteuid() != 0:
+            return
+        try:
+            with open(f"/proc/{self.pid}/uid_map", "rb") as uids:
+                uid = int(uids.read().split()[1])
+            with open(f"/proc/{self.pid}/gid_map", "rb") as gids:
+                gid = int(gids.read().split()[1])
+        except (OSError, IndexError):
+            return  # it is gone, which the request will find out
+        if uid:
+            own_pipes(stdio, uid, gid)
 
     def _signal_init(self, number: int) -> None:
         if self._pidfd < 0:

@@ -62,6 +62,8 @@ def run_init(program: Program) -> None:
     except BaseException as error:  # noqa: BLE001
         send_failure(report, SetupError(f"go on after {error!r}"))
     finally:
+        if not program.plan.spec.isolate:
+            _signal_descendants(signal.SIGKILL)  # one that waits to be let go on, above all
         os._exit(code)
 
 
@@ -80,9 +82,11 @@ def _run(program: Program) -> ExitStatus:
     if program.setup.notify_fd >= 0:
         send_notify(program.control, program.setup.notify_fd)
     perform(program.release)
-    status = _wait_for_command(COMMAND.value, program)
+    desk = Desk(program.plan, program.control, COMMAND.value)
+    _serve(desk, program)  # what was asked before there was a signal to tell
+    status = _wait_for_command(COMMAND.value, program, desk)
     send_exit(program.control, status)
-    _end_what_is_left(program)
+    _end_what_is_left(program, desk)
     return status
 
 
@@ -130,21 +134,27 @@ def _hand_out_terminal(
     return tuple(setup.slave_fd if fd in callers else fd for fd in stdio)
 
 
-def _wait_for_command(command: int, program: Program) -> ExitStatus:
+def _wait_for_command(command: int, program: Program, desk: Desk) -> ExitStatus:
     """Forward signals, reap, and do what is asked for, until the command has ended."""
-    desk = None
     while True:
         info = signal.sigwaitinfo(_SIGNALS)
         if info.si_signo == signal.SIGCHLD:
             status = _reap(command, program.control, desk)
             if status is not None:
                 return status
-        elif info.si_signo == signal.SIGIO and info.si_code > 0:  # of the kernel's: a request
-            desk = desk or Desk(program.plan, program.control, command)
-            if not desk.serve() and not program.plan.spec.isolate:
-                _signal_descendants(signal.SIGKILL)  # what ends a container, has to be done here
-        else:
-            _forward(info.si_signo, command)
+            continue
+        if info.si_signo == signal.SIGIO:
+            # Somebody's SIGIO that was pending has swallowed the kernel's, which tells of requests.
+            _serve(desk, program)
+            if info.si_code > 0:
+                continue
+        _forward(info.si_signo, command)
+
+
+def _serve(desk: Desk, program: Program) -> None:
+    """Carry out what the parent has asked for; end it all if the parent is gone, or asks for it."""
+    if not desk.serve() and not program.plan.spec.isolate:
+        _signal_descendants(signal.SIGKILL)  # what the kernel does for a container
 
 
 def _forward(number: int, command: int) -> None:
@@ -152,14 +162,17 @@ def _forward(number: int, command: int) -> None:
     if number in _TO_THE_GROUP:
         try:
             os.killpg(command, number)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):
             pass  # the command went into another group; it is told by itself
         else:
             return
-    os.kill(command, number)  # not reaped yet, so it is there, if only as a zombie
+    try:
+        os.kill(command, number)  # not reaped yet, so it is there, if only as a zombie
+    except PermissionError:
+        pass  # without a container it may have become somebody else
 
 
-def _reap(command: int, control: socket.socket, desk: Desk | None) -> ExitStatus | None:
+def _reap(command: int, control: socket.socket, desk: Desk) -> ExitStatus | None:
     """Collect whoever ended; return the command's status if it was among them."""
     status = None
     while True:
@@ -174,20 +187,21 @@ def _reap(command: int, control: socket.socket, desk: Desk | None) -> ExitStatus
             if ours:
                 send_stopped(control, result.si_status)
             continue
-        if not ours and desk is None:
-            continue
-        if result.si_code == os.CLD_EXITED:
-            end = ExitStatus(code=result.si_status)
-        else:
-            end = ExitStatus(signal=result.si_status)
         if ours:
-            status = end
-        elif desk is not None:
-            desk.tell_end(result.si_pid, end)
+            status = _read_status(result)
+        else:
+            desk.tell_end(result.si_pid, _read_status(result))
 
 
-def _end_what_is_left(program: Program) -> None:
+def _read_status(result: os.waitid_result) -> ExitStatus:
+    if result.si_code == os.CLD_EXITED:
+        return ExitStatus(code=result.si_status)
+    return ExitStatus(signal=result.si_status)
+
+
+def _end_what_is_left(program: Program, desk: Desk) -> None:
     """Ask the rest to end, and wait; what is still there when the init ends, the kernel kills."""
+    desk.closing = True
     isolate = program.plan.spec.isolate
     send = _signal_container if isolate else _signal_descendants
     send(signal.SIGTERM)
@@ -195,11 +209,12 @@ def _end_what_is_left(program: Program) -> None:
     deadline = time.monotonic() + program.plan.spec.grace
     while (remaining := deadline - time.monotonic()) > 0:
         try:
-            while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
-                pass
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)) is not None:
+                desk.tell_end(ended.si_pid, _read_status(ended))
         except ChildProcessError:
             return
-        signal.sigtimedwait({signal.SIGCHLD}, remaining)
+        _serve(desk, program)
+        signal.sigtimedwait({signal.SIGCHLD, signal.SIGIO}, remaining)
     pids = list_container() if isolate else list_descendants()
     send_survivors(program.control, ((pid, read_title(pid)) for pid in pids))
     while not isolate and _signal_descendants(signal.SIGKILL):
@@ -214,11 +229,12 @@ def _signal_container(number: int) -> None:
 
 
 def _signal_descendants(number: int) -> int:
-    """Send a signal to whatever the init started, and return how many processes that are."""
-    pids = list_descendants()
-    for pid in pids:
+    """Send a signal to whatever the init started, and return how many processes got it."""
+    told = 0
+    for pid in list_descendants():
         try:
             os.kill(pid, number)
-        except ProcessLookupError:
-            continue  # ended, and reaped by its parent
-    return len(pids)
+        except (ProcessLookupError, PermissionError):
+            continue  # reaped by its parent, or somebody else's by now, whom only root can end
+        told += 1
+    return told

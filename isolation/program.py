@@ -223,11 +223,13 @@ def become_command(plan: Plan, user: User, stdio: Sequence[int]) -> list[Call]:
     else:
         go = then(_change_directory, plan.workdir, spec.workdir is not None)
     return [
+        *([] if spec.isolate else [prctl(PR_SET_PDEATHSIG, SIGKILL)]),
         *_keep(_place_command, tuple(stdio), spec.ready_fd),
         *([then(own_pipes, (0, 1, 2), user.uid, user.gid)] if user.uid else []),
         *([then(drop_capabilities)] if mapping is None and spec.isolate else []),
         *([then(take_foreground)] if spec.terminal else []),
         *(_keep(become, user, mapping) if spec.isolate or spec.user is not None else []),
+        # Again, as the change of user has cleared it.
         *([] if spec.isolate else [prctl(PR_SET_PDEATHSIG, SIGKILL)]),
         *_keep(join_session_keyring),
         go,

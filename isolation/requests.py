@@ -23,7 +23,7 @@ import _signal as signal
 import _socket as socket
 import os
 from _collections_abc import Mapping, Sequence
-from errno import EMFILE
+from errno import EAGAIN, EMFILE, EMSGSIZE
 
 from .calls import join_session_keyring, perform
 from .command import change_directory, execute, place_stdio
@@ -54,6 +54,8 @@ _STARTED = b"started"
 _MAX_REQUEST = 2**17  # bytes; what a socket takes at once by default is a little more
 _MAX_FDS = 4
 _FAILED = 125
+_GONE = "the container is gone"
+_ENDED = "the command has ended"
 _JOINED = ("user", "mnt", "uts")  # what the command has of its own; the rest is its init's
 
 
@@ -68,12 +70,16 @@ class Reply:
     __slots__ = ("_socket",)
 
     def __init__(self, control: socket.socket, request: bytes, fds: Sequence[int] = ()) -> None:
+        if len(request) > _MAX_REQUEST:  # what is too long, the init would cut off
+            hint = f"arguments and environment may have {_MAX_REQUEST} bytes"
+            raise SetupError("ask the container's init", EMSGSIZE, hint=hint)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             send_with_fds(control, request, [theirs.fileno(), *fds], socket.MSG_DONTWAIT)
         except OSError as error:
             self._socket.close()
-            raise SetupError("ask the container's init", error.errno or 0) from error
+            hint = "" if error.errno == EAGAIN else _GONE  # it may be stopped, and read nothing
+            raise SetupError("ask the container's init", error.errno or 0, hint=hint) from error
         finally:
             theirs.close()
 
@@ -174,7 +180,9 @@ class Process:
 
     def _understand(self, message: bytes) -> None:
         word, _, rest = message.partition(b"\0")
-        if not message:
+        if not message and not self.pid:
+            self._error = SetupError("start the process", hint=_GONE)
+        elif not message:
             self._status = ExitStatus(signal=signal.SIGKILL)  # with the whole container
         elif word == _STARTED:
             self.pid = int(rest)
@@ -215,7 +223,7 @@ def receive_descriptors(reply: Reply) -> list[int]:
     if fds:
         return fds
     if not message:
-        raise SetupError("ask the container's init", hint="the container is gone")
+        raise SetupError("ask the container's init", hint=_GONE)
     if message in {_SOCKET, _NAMESPACES}:
         raise SetupError("receive a descriptor", EMFILE)  # the kernel drops what has no room here
     raise parse_failure(message)
@@ -242,14 +250,19 @@ def render_process(
 
 
 class Desk:
-    """Where the init takes requests: its side of all of the above."""
+    """Where the init takes requests: its side of all of the above.
 
-    __slots__ = ("_command", "_control", "_groups", "_plan", "_replies")
+    Attributes:
+        closing: Whether the command has ended, so that no process is started any more.
+    """
+
+    __slots__ = ("_command", "_control", "_groups", "_plan", "_replies", "closing")
 
     def __init__(self, plan: Plan, control: socket.socket, command: int) -> None:
         self._plan, self._control, self._command = plan, control, command
         self._replies: dict[int, socket.socket] = {}
         self._groups = set[int]()  # processes that are to leave nothing behind
+        self.closing = False
 
     def serve(self) -> bool:
         """Carry out what has been asked so far; return whether the container is to go on."""
@@ -262,7 +275,11 @@ class Desk:
                 return True
             if not message or message == _KILL:
                 return False
-            self._carry_out(message.split(b"\0"), fds)
+            words = message.split(b"\0")
+            if words[0] == _SIGNAL:
+                self._signal(int(words[1]), int(words[2]))
+            elif fds:  # none arrive where the init has reached the limit on open files
+                self._carry_out(words, fds)
             for fd in fds:
                 os.close(fd)
 
@@ -276,15 +293,19 @@ class Desk:
             _answer(reply, render_status(status))
             reply.close()
 
-    def _carry_out(self, words: list[bytes], fds: list[int]) -> None:
-        if words[0] == _SIGNAL:
-            pid, number = int(words[1]), int(words[2])
-            if pid in self._replies:  # not reaped yet, so the number is nobody else's
-                if number == signal.SIGKILL:
-                    _kill(pid)
-                else:
-                    os.kill(pid, number)
+    def _signal(self, pid: int, number: int) -> None:
+        if pid not in self._replies:
             return
+        try:  # it is not reaped yet, so the number is nobody else's
+            if number == signal.SIGKILL:
+                _kill(pid)
+            else:
+                os.kill(pid, number)
+        except PermissionError:
+            pass  # without a container it may have become somebody else
+
+    def _carry_out(self, words: list[bytes], fds: list[int]) -> None:
+        # Above the descriptors that a process is to have, as those came with it.
         reply = socket.socket(fileno=os.dup(fds[0]))
         try:
             if words[0] in {_SOCKET, _NAMESPACES}:
@@ -302,16 +323,20 @@ class Desk:
                     self._groups.add(pid)
                 if not _answer(reply, b"%s\0%d" % (_STARTED, pid)):
                     _kill(pid)
+        except SetupError as error:
+            _answer(reply, render_failure(error))
+            reply.close()
         except OSError as error:
             _answer(reply, render_failure(SetupError("answer the request", error.errno or 0)))
             reply.close()
 
     def _start(self, words: list[bytes], stdio: list[int], reply: socket.socket) -> int:
-        namespaces = []
-        if self._plan.mapping is not None:
-            flags = os.O_RDONLY | os.O_CLOEXEC
-            namespaces = [os.open(f"/proc/{self._command}/ns/{n}", flags) for n in _JOINED]
+        if self.closing:
+            raise SetupError("start the process", hint=_ENDED)
+        namespaces = list[int]()
         try:
+            if self._plan.mapping is not None:
+                self._open_commands_namespaces(namespaces)
             pid, pidfd = clone3(0, signal.SIGCHLD)
             if pid == 0:
                 _become_process(self._plan, words, stdio, reply, namespaces)
@@ -320,6 +345,14 @@ class Desk:
             for fd in namespaces:
                 os.close(fd)
         return pid
+
+    def _open_commands_namespaces(self, fds: list[int]) -> None:
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        for name in _JOINED:
+            try:
+                fds.append(os.open(f"/proc/{self._command}/ns/{name}", flags))
+            except FileNotFoundError as error:  # it is a zombie
+                raise SetupError("start the process", hint=_ENDED) from error
 
 
 def _become_process(

@@ -179,9 +179,7 @@ class ContainerSpec:
         notify: str | None = None,
         ready_fd: int | None = None,
     ) -> None:
-        self.argv = tuple(check_text(word, "argument") for word in argv)
-        if not self.argv or not self.argv[0]:
-            raise SpecError("a container needs a command")
+        self.argv = check_argv(argv)
         self.rootfs = check_text(rootfs, "rootfs")
         if rootfs not in {"busybox", "host"} and not rootfs.startswith("/"):
             raise SpecError(f"rootfs must be 'busybox', 'host' or an absolute path, not {rootfs!r}")
@@ -197,9 +195,7 @@ class ContainerSpec:
             check_env_name(name): check_text(value, f"variable {name}")
             for name, value in (env or {}).items()
         }
-        self.workdir = workdir
-        if workdir is not None and not check_text(workdir, "workdir").startswith("/"):
-            raise SpecError(f"workdir must be an absolute path, not {workdir!r}")
+        self.workdir = None if workdir is None else check_workdir(workdir)
         self.user = None if user is None else check_user(user)
         self.hostname = check_hostname(hostname)
         self.network = check_word(network, NETWORKS, "network")
@@ -255,6 +251,14 @@ def check_text(text: str, what: str) -> str:
     return text
 
 
+def check_argv(argv: Iterable[str]) -> tuple[str, ...]:
+    """Return a command's words, or raise SpecError if there is none."""
+    words = tuple(check_text(word, "argument") for word in argv)
+    if not words or not words[0]:
+        raise SpecError("a container needs a command")
+    return words
+
+
 def check_word(word: str, words: tuple[str, ...], what: str) -> str:
     """Return `word`, or raise SpecError if it is none of `words`."""
     if word not in words:
@@ -308,6 +312,13 @@ def check_ready_fd(number: int) -> int:
     if not 3 <= number <= _MAX_READY_FD:
         raise SpecError(f"ready descriptor must be 3 to {_MAX_READY_FD}, not {number}")
     return number
+
+
+def check_workdir(path: str) -> str:
+    """Return a working directory, or raise SpecError if it is not an absolute path."""
+    if not check_text(path, "workdir").startswith("/"):
+        raise SpecError(f"workdir must be an absolute path, not {path!r}")
+    return path
 
 
 def check_env_name(name: str) -> str:

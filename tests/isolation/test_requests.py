@@ -1,17 +1,725 @@
 """What the parent can ask of a running container's init, from outside."""
 
 import os
+import resource
 import signal
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from errno import ECONNREFUSED
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from mocker.isolation import Container, ContainerSpec, ExitStatus, SetupError, receive_descriptors
-from tests.containers import in_container, open_container, script, wait_for_titles, wait_readable
-from tests.leaks import read_descriptors
+from mocker.isolation import (
+    CommandError,
+    Container,
+    ContainerSpec,
+    ExitStatus,
+    ForkServer,
+    IsolationError,
+    Rlimit,
+    SetupError,
+    SpecError,
+    receive_descriptors,
+)
+from mocker.isolation.requests import Process
+from tests.containers import (
+    open_container,
+    run_captured,
+    script,
+    wait_for_titles,
+    wait_readable,
+)
+from tests.in_namespaces import run_in_child
+from tests.leaks import PATIENCE, read_children, read_descriptors
+from tests.requirements import (
+    requires_busybox,
+    requires_root,
+    requires_subordinate_ids,
+    requires_user_namespaces,
+)
 
+pytestmark = [requires_busybox, requires_user_namespaces]
+
+LOOP = "while :; do sleep 0.01; done"
 SLEEP = ContainerSpec(["sleep", "1000"])
+NAMESPACES = ("user", "mnt", "uts", "pid", "ipc", "net", "cgroup")
+# One run of the shell has the same words for the command and for a process beside it.
+SHOW_NAMESPACES = "; ".join(f"readlink /proc/self/ns/{name}" for name in NAMESPACES)
+
+
+class Ended(NamedTuple):
+    """How a process beside the command ended, and what it wrote to stdout and stderr."""
+
+    status: ExitStatus
+    text: str
+
+
+@contextmanager
+def running(spec: ContainerSpec = SLEEP) -> Iterator[Container]:
+    with open_container(spec) as (container, _):
+        yield container
+
+
+@contextmanager
+def start(container: Container, argv: Sequence[str], **how: str) -> Iterator[tuple[Process, int]]:
+    """Start a process beside the command, with what it writes as a descriptor."""
+    read_end, write_end = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        stdio = (null, write_end, write_end)
+        process = container.start_process(argv, stdio=stdio, **how)  # type: ignore[arg-type]
+    finally:
+        os.close(write_end)
+        os.close(null)
+    with process, os.fdopen(read_end, "rb", buffering=0) as output:
+        yield process, output.fileno()
+
+
+def run_beside(container: Container, argv: Sequence[str], **how: object) -> Ended:
+    """Run a process beside the command to its end."""
+    output = os.memfd_create("output")
+    try:
+        stdio = (0, output, output)
+        with container.start_process(argv, stdio=stdio, **how) as process:  # type: ignore[arg-type]
+            status = process.wait()
+        return Ended(status, os.pread(output, 2**20, 0).decode())
+    finally:
+        os.close(output)
+
+
+def run_script(container: Container, text: str, **how: object) -> Ended:
+    return run_beside(container, ["sh", "-c", text], **how)
+
+
+def wait_until_busy(container: Container) -> None:
+    """Wait until the command is executed and its init waits for something to happen."""
+    run_script(container, "true")
+
+
+@pytest.mark.parametrize("code", [0, 1, 125, 126, 127, 128, 255])
+def test_exit_code_of_a_process_arrives(code: int) -> None:
+    with running() as container:
+        assert run_script(container, f"exit {code}").status == ExitStatus(code=code)
+
+
+@pytest.mark.parametrize("name", ["HUP", "KILL", "TERM", "SEGV", "PIPE", "USR1"])
+def test_signal_that_ends_a_process_arrives(name: str) -> None:
+    with running() as container:
+        status = run_script(container, f"kill -{name} $$").status
+
+    assert status == ExitStatus(signal=signal.Signals[f"SIG{name}"])
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"network": "host"}, {"rootfs": "host"}, {"user": "nobody"}]
+)
+@requires_subordinate_ids
+def test_process_has_all_namespaces_of_the_command(fields: dict[str, object]) -> None:
+    text = f"{SHOW_NAMESPACES}; echo end; sleep 1000"
+
+    with open_container(script(text, **fields)) as (container, output):
+        commands = [output.readline().strip() for _ in NAMESPACES]
+        processs = run_script(container, SHOW_NAMESPACES).text.split()
+
+    assert processs == commands
+    assert len(set(processs)) == len(NAMESPACES)
+
+
+@requires_root
+def test_process_has_the_hosts_user_namespace_where_the_command_has() -> None:
+    text = f"{SHOW_NAMESPACES}; grep Cap /proc/self/status; echo end; sleep 1000"
+
+    with open_container(script(text, userns="host")) as (container, output):
+        commands = list(iter(output.readline, "end\n"))
+        processs = run_script(container, text.replace("echo end; sleep 1000", "true")).text
+
+    assert processs == "".join(commands)
+    assert str(Path("/proc/self/ns/user").readlink()) in processs
+
+
+def test_process_has_the_rights_of_the_command_and_no_more() -> None:
+    pattern = "^(Cap|NoNewPrivs|Seccomp:|Sig(Blk|Ign|Cgt)|Groups|Umask)"
+    argv = ["grep", "-E", pattern, "/proc/self/status"]
+
+    with running() as container:
+        ended = run_beside(container, argv)
+
+    assert ended.text == run_captured(ContainerSpec(argv)).stdout
+    assert "CapBnd" in ended.text
+
+
+def test_process_is_a_child_of_the_init_in_a_session_of_its_own() -> None:
+    with running() as container:
+        own, parent, session = run_script(
+            container, "echo $$ $PPID; cut -d ' ' -f 6 /proc/$$/stat"
+        ).text.split()
+
+    assert (parent, session) == ("1", own)
+
+
+def test_pid_of_a_process_is_the_one_that_the_container_sees() -> None:
+    with running() as container, start(container, ["sh", "-c", "echo $$; sleep 1000"]) as (p, fd):
+        before = p.pid
+        p.poll()
+
+        assert (before, p.pid) == (0, int(os.read(fd, 100)))
+
+
+def test_environment_is_the_commands_and_what_was_asked_for() -> None:
+    spec = ContainerSpec(["sleep", "1000"], env={"A": "1", "B": "2"}, hostname="inside")
+
+    with running(spec) as container:
+        lines = run_beside(container, ["env"], env={"B": "two\nlines", "C": "="}).text.split("\n")
+
+    assert {"A=1", "B=two", "lines", "C==", "HOME=/root", "HOSTNAME=inside"} <= set(lines)
+    assert "B=2" not in lines
+
+
+def test_nothing_of_the_callers_environment_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_CALLER", "x")
+
+    with running() as container:
+        assert "SECRET" not in run_beside(container, ["env"]).text
+
+
+def test_bytes_that_are_no_text_arrive_as_they_are() -> None:
+    with running() as container, start(container, ["printf", "%s", "\udcff"]) as (process, fd):
+        process.wait()
+
+        assert os.read(fd, 100) == b"\xff"
+
+
+@requires_subordinate_ids
+@pytest.mark.parametrize(
+    ("own", "asked", "seen"),
+    [
+        (None, None, "0:0 /root"),
+        ("www-data", None, "33:33 /var/www"),
+        ("www-data", "root", "0:0 /root"),
+        (None, "www-data", "33:33 /var/www"),
+        (None, "7:8", "7:8 /var/spool/lpd"),
+    ],
+)
+def test_user_is_the_commands_unless_another_is_asked_for(
+    own: str | None, asked: str | None, seen: str
+) -> None:
+    show = "echo $(id -u):$(id -g) $HOME"
+
+    with running(ContainerSpec(["sleep", "1000"], user=own)) as container:
+        ended = run_script(container, show, user=asked)
+
+    uid_and_gid = seen.split(maxsplit=1)[0]
+    assert ended.text.split()[0] == uid_and_gid
+    if asked != "7:8":
+        assert ended.text.strip() == seen
+
+
+@requires_subordinate_ids
+def test_process_of_another_user_may_open_its_pipes_by_name() -> None:
+    argv = ["sh", "-c", "echo through its name >/dev/stdout"]
+
+    with running() as container, start(container, argv, user="nobody") as (process, fd):
+        process.wait()
+
+        assert os.read(fd, 100) == b"through its name\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "seen"), [(None, None, "/"), ("/srv", None, "/srv"), ("/srv", "/tmp", "/tmp")]
+)
+def test_workdir_is_the_commands_unless_another_is_asked_for(
+    own: str | None, asked: str | None, seen: str
+) -> None:
+    with running(ContainerSpec(["sleep", "1000"], workdir=own)) as container:
+        assert run_beside(container, ["pwd"], workdir=asked).text == f"{seen}\n"
+
+
+def test_umask_and_limits_are_the_commands() -> None:
+    spec = ContainerSpec(["sleep", "1000"], rlimits=[Rlimit("nofile", 77), Rlimit("core", 0)])
+
+    with running(spec) as container:
+        assert run_script(container, "umask; ulimit -n; ulimit -c").text.split() == [
+            "0022",
+            "77",
+            "0",
+        ]
+
+
+def test_process_has_a_session_keyring_without_keys_of_the_callers() -> None:
+    with running() as container:
+        text = run_beside(container, ["cat", "/proc/keys"]).text
+
+    keyrings = [line for line in text.splitlines() if " keyring " in line]
+    assert all("empty" in line for line in keyrings if "_ses" in line)
+    assert " user " not in text
+
+
+def test_process_has_three_descriptors_and_no_other() -> None:
+    leak = os.open(os.devnull, os.O_RDONLY)
+    os.set_inheritable(leak, True)
+    try:
+        with running() as container:
+            run_script(container, "true")
+            text = run_script(container, "cd /proc/self/fd; echo *").text
+    finally:
+        os.close(leak)
+
+    assert text == "0 1 2 3\n"  # the shell's own glob has the directory itself open meanwhile
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["nosuch"], 127, "cannot execute 'nosuch': .*; it is in no directory of the container's"),
+        (["/bin/nosuch"], 127, "cannot execute '/bin/nosuch': No such file"),
+        (["/etc/passwd"], 126, "cannot execute '/etc/passwd': Permission denied"),
+        (["/etc"], 126, "cannot execute '/etc': Permission denied"),
+    ],
+)
+def test_process_that_cannot_be_executed_is_an_error(
+    argv: list[str], code: int, message: str
+) -> None:
+    with running() as container, start(container, argv) as (process, _):
+        with pytest.raises(CommandError, match=message) as caught:
+            process.wait()
+        with pytest.raises(CommandError):
+            process.poll()
+
+    assert caught.value.exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"user": "nosuch"}, "cannot find user 'nosuch'"),
+        ({"user": "4000000000"}, "cannot become user 4000000000:0; the container has no such ID"),
+        ({"workdir": "/nosuch"}, r"cannot change to directory .*/nosuch: .*\(ENOENT\)"),
+    ],
+)
+def test_process_that_is_refused_is_an_error(how: dict[str, str], message: str) -> None:
+    with running() as container, start(container, ["true"], **how) as (process, _):
+        with pytest.raises(SetupError, match=message):
+            process.wait()
+
+        assert run_script(container, "exit 3").status == ExitStatus(code=3)
+
+
+@pytest.mark.parametrize(
+    ("argv", "how", "message"),
+    [
+        ([], {}, "needs a command"),
+        ([""], {}, "needs a command"),
+        (["a\0"], {}, "argument must not contain a NUL byte"),
+        (["true"], {"env": {"A=B": ""}}, "variable name must not be empty or contain '='"),
+        (["true"], {"env": {"A": "\0"}}, "variable A must not contain a NUL byte"),
+        (["true"], {"user": ""}, r"user must be USER\[:GROUP\]"),
+        (["true"], {"workdir": "srv"}, "workdir must be an absolute path, not 'srv'"),
+        (["true"], {"workdir": ""}, "workdir must be an absolute path, not ''"),
+    ],
+)
+def test_what_no_container_could_carry_out_is_refused(
+    argv: list[str], how: dict[str, object], message: str
+) -> None:
+    with running() as container, pytest.raises(SpecError, match=message):
+        container.start_process(argv, **how)  # type: ignore[arg-type]
+
+
+def test_descriptor_that_is_not_open_is_refused() -> None:
+    with (
+        running() as container,
+        pytest.raises(SetupError, match=r"hand on descriptor 9999: .*EBADF"),
+    ):
+        container.start_process(["true"], stdio=(0, 1, 9999))
+
+
+@pytest.mark.parametrize("size", [2**17, 2**18])
+def test_request_that_is_too_big_is_refused_whole(size: int) -> None:
+    with running() as container:
+        with pytest.raises(SetupError, match=r"Message too long \(EMSGSIZE\); .* 131072 bytes"):
+            container.start_process(["echo", "x" * size])
+
+        assert run_script(container, "exit 3").status == ExitStatus(code=3)
+
+
+def test_request_may_be_big() -> None:
+    with running() as container:
+        ended = run_beside(
+            container, ["sh", "-c", 'printf %s "$1$2" | wc -c', "sh", *["x" * 65_000] * 2]
+        )
+
+    assert ended.text.strip() == "130000"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGRTMIN + 3])
+def test_process_can_be_signalled(number: int) -> None:
+    with running() as container, start(container, ["sleep", "1000"]) as (process, _):
+        process.poll()
+        process.send_signal(number)
+
+        assert process.wait() == ExitStatus(signal=number)
+
+
+def test_process_is_killed_when_it_is_let_go_of() -> None:
+    with running() as container:
+        with start(container, ["sh", "-c", "echo up; exec sleep 1000"]) as (_, fd):
+            os.read(fd, 10)
+            kept = os.dup(fd)
+        end = os.read(kept, 10)
+        os.close(kept)
+
+    assert end == b""  # nobody has the other end
+
+
+def test_process_is_killed_when_it_is_let_go_of_at_once() -> None:
+    read_end, write_end = os.pipe()
+    with running() as container:
+        container.start_process(["sleep", "1000"], stdio=(0, write_end, write_end)).close()
+        os.close(write_end)
+
+        assert wait_readable(read_end, 10)
+    os.close(read_end)
+
+
+def test_signal_to_a_process_that_has_ended_reaches_nobody() -> None:
+    with running() as container:
+        with start(container, ["true"]) as (process, _):
+            process.wait()
+            process.send_signal(signal.SIGKILL)
+
+        assert run_script(container, "exit 3").status == ExitStatus(code=3)
+
+
+def test_status_stays_what_it_is() -> None:
+    with running() as container, start(container, ["sh", "-c", "exit 5"]) as (process, _):
+        statuses = [process.wait(), process.wait(), process.poll()]
+
+    assert statuses == [ExitStatus(code=5)] * 3
+
+
+def test_many_processes_at_once_keep_their_own_statuses() -> None:
+    with running() as container:
+        processes = [container.start_process(["sh", "-c", f"exit {n}"]) for n in range(50)]
+        codes = [process.wait().code for process in reversed(processes)]
+        for process in processes:
+            process.close()
+
+    assert codes == list(range(49, -1, -1))
+
+
+def test_answer_can_be_waited_for_with_a_descriptor() -> None:
+    with running() as container, start(container, ["true"]) as (process, _):
+        news = []
+        while process.poll() is None:
+            news.append(wait_readable(process.fileno(), 10))
+
+    assert news == [True]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_ten_thousand_requests_leave_nothing() -> None:
+    with running() as container:
+        run_script(container, "true")
+        init = Path(f"/proc/{container.pid}")
+        before = len(read_descriptors()), read_children(), read_memory(init)
+        for number in range(10_000):
+            if number % 20:
+                with container.request_socket(socket.AF_INET) as reply:
+                    for fd in receive_descriptors(reply):
+                        os.close(fd)
+            else:
+                with container.start_process(["true"]) as process:
+                    process.wait()
+        after = len(read_descriptors()), read_children(), read_memory(init)
+        others = run_script(container, "echo /proc/[0-9]*").text.split()
+
+    assert after[:2] == before[:2]
+    assert after[2] - before[2] < 512  # KiB
+    assert len(others) == 3  # the init, the command, and who looks
+
+
+def read_memory(process: Path) -> int:
+    """Return the KiB of memory that a process has."""
+    lines = (process / "status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+@requires_root
+def test_init_keeps_no_descriptor_of_a_request() -> None:
+    with running() as container:
+        run_script(container, "true")
+        before = count_init_descriptors(container)
+        for _ in range(5):
+            run_script(container, "true")
+            with pytest.raises(IsolationError):
+                run_beside(container, ["nosuch"])
+            with container.request_namespaces() as reply:
+                for fd in receive_descriptors(reply):
+                    os.close(fd)
+            container.request_socket(socket.AF_INET).close()
+        deadline = time.monotonic() + PATIENCE
+        while (after := count_init_descriptors(container)) != before:
+            assert time.monotonic() < deadline, after
+
+
+def count_init_descriptors(container: Container) -> int:
+    return len(list(Path(f"/proc/{container.pid}/fd").iterdir()))
+
+
+def test_init_without_descriptors_left_says_so_and_goes_on() -> None:
+    with running() as container:
+        wait_until_busy(container)
+        limits = resource.prlimit(container.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(container.pid, resource.RLIMIT_NOFILE, (0, limits[1]))
+        with container.request_socket(socket.AF_INET) as reply, pytest.raises(SetupError):
+            receive_descriptors(reply)
+        resource.prlimit(container.pid, resource.RLIMIT_NOFILE, limits)
+
+        assert run_script(container, "exit 3").status == ExitStatus(code=3)
+
+
+def test_socket_is_one_of_the_containers_network() -> None:
+    with running() as container, request_socket(container) as server:
+        server.bind(("127.0.0.1", 7))
+        server.listen()
+        with request_socket(container) as client, socket.socket() as outsider:
+            client.connect(("127.0.0.1", 7))
+            refusal = outsider.connect_ex(("127.0.0.1", 7))
+        table = run_script(container, "netstat -ltn").text
+
+    assert refusal == ECONNREFUSED
+    assert "127.0.0.1:7 " in table
+
+
+def request_socket(container: Container) -> socket.socket:
+    with container.request_socket(socket.AF_INET) as reply:
+        (fd,) = receive_descriptors(reply)
+    made = socket.socket(fileno=fd)
+    made.settimeout(10)
+    return made
+
+
+def test_socket_reaches_no_other_program() -> None:
+    with running() as container, container.request_socket(socket.AF_INET6) as reply:
+        (fd,) = receive_descriptors(reply)
+        inheritable = os.get_inheritable(fd)
+        os.close(fd)
+
+    assert not inheritable
+
+
+def test_socket_of_a_family_that_is_none_is_refused() -> None:
+    with running() as container:
+        with (
+            container.request_socket(250) as reply,
+            pytest.raises(SetupError, match=r"cannot answer the request: .*\(E[A-Z]+\)"),
+        ):
+            receive_descriptors(reply)
+
+        assert run_script(container, "exit 3").status == ExitStatus(code=3)
+
+
+def test_namespaces_are_the_ones_of_the_init() -> None:
+    with running() as container, container.request_namespaces() as reply:
+        fds = receive_descriptors(reply)
+        names = [read_descriptors()[str(fd)] for fd in fds]
+        for fd in fds:
+            os.close(fd)
+        network = run_script(container, "readlink /proc/self/ns/net").text.strip()
+
+    assert [name.partition(":")[0] for name in names] == ["user", "net"]
+    assert names[1] == network
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_request_to_a_container_that_is_gone_is_refused(closed: bool) -> None:
+    with running(script("exit 0")) as container:
+        container.wait()
+        if closed:
+            container.close()
+        message = r"cannot ask the container's init: .*; the container is gone"
+
+        with pytest.raises(SetupError, match=message):
+            container.start_process(["true"])
+        with pytest.raises(SetupError, match=message):
+            container.request_socket(socket.AF_INET)
+        with pytest.raises(SetupError, match=message):
+            container.request_namespaces()
+
+
+def test_request_to_a_container_that_is_gone_does_not_kill_the_caller() -> None:
+    def act() -> str:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        with running() as container, start(container, ["sleep", "1000"]) as (process, _):
+            process.poll()
+            container.kill()
+            container.wait()
+            process.send_signal(signal.SIGTERM)
+            try:
+                container.request_namespaces()
+            except SetupError as error:
+                return str(error)
+        return ""
+
+    assert "the container is gone" in run_in_child(act)
+
+
+def test_process_of_a_container_that_is_killed_was_killed() -> None:
+    with running() as container, start(container, ["sleep", "1000"]) as (process, _):
+        process.poll()
+        container.kill()
+
+        assert process.wait() == ExitStatus(signal=signal.SIGKILL)
+
+
+def test_process_that_was_not_started_before_the_container_went_is_an_error() -> None:
+    with running() as container:
+        wait_until_busy(container)
+        os.kill(container.pid, signal.SIGSTOP)
+        with start(container, ["true"]) as (process, _):
+            container.kill()
+            message = "cannot start the process; the container is gone"
+
+            with pytest.raises(SetupError, match=message):
+                process.wait()
+
+
+def test_process_does_not_keep_a_container_whose_command_has_ended() -> None:
+    with running() as container, start(container, ["sleep", "1000"]) as (process, _):
+        process.poll()
+        run_script(container, "kill -TERM 2")
+
+        assert container.wait() == ExitStatus(signal=signal.SIGTERM)
+        assert process.wait() == ExitStatus(signal=signal.SIGTERM)
+
+
+def test_process_that_outlives_the_command_is_asked_to_end_and_tells_how_it_did() -> None:
+    text = f"trap 'exit 9' TERM; echo up; {LOOP}"
+
+    with running() as container, start(container, ["sh", "-c", text]) as (process, fd):
+        os.read(fd, 10)
+        container.send_signal(signal.SIGTERM)
+
+        assert (process.poll(), process.wait()) == (None, ExitStatus(code=9))
+        assert container.wait() == ExitStatus(signal=signal.SIGTERM)
+
+
+def test_process_that_does_not_end_with_the_command_is_killed_after_the_grace_period() -> None:
+    text = f"trap '' TERM; echo up; {LOOP}"
+    spec = ContainerSpec(["sleep", "1000"], grace=0.2)
+
+    with running(spec) as container, start(container, ["sh", "-c", text]) as (process, fd):
+        os.read(fd, 10)
+        container.send_signal(signal.SIGTERM)
+
+        assert process.wait() == ExitStatus(signal=signal.SIGKILL)
+        assert container.wait() == ExitStatus(signal=signal.SIGTERM)
+        assert any(text in title for _, title in container.survivors)
+
+
+def test_no_process_is_started_once_the_command_has_ended() -> None:
+    text = f"trap '' TERM; echo up; {LOOP}"
+
+    with running() as container, start(container, ["sh", "-c", text]) as (process, fd):
+        os.read(fd, 10)
+        container.send_signal(signal.SIGTERM)
+        assert wait_readable(container.control_fd, 10)
+        with (
+            start(container, ["true"]) as (late, _),
+            pytest.raises(SetupError, match="cannot start the process; the command has ended"),
+        ):
+            late.wait()
+        process.send_signal(signal.SIGKILL)
+
+        assert process.wait() == ExitStatus(signal=signal.SIGKILL)
+        assert container.wait() == ExitStatus(signal=signal.SIGTERM)
+
+
+def test_requests_while_the_command_ends_are_answered_one_way_or_the_other() -> None:
+    outcomes = set()
+    for _ in range(20):
+        with running() as container:
+            container.send_signal(signal.SIGTERM)
+            try:
+                outcomes.add(str(run_script(container, "exit 3").status))
+            except SetupError as error:
+                outcomes.add(str(error).partition(";")[0].partition(":")[0])
+
+    assert outcomes <= {
+        "exit code 3",
+        str(ExitStatus(signal=signal.SIGTERM)),
+        str(ExitStatus(signal=signal.SIGKILL)),
+        "cannot start the process",
+        "cannot ask the container's init",
+    }
+
+
+def test_signal_io_from_outside_is_still_handed_on() -> None:
+    with open_container(script(f"trap 'echo got; exit 7' IO; echo up; {LOOP}")) as (container, out):
+        out.readline()
+        run_script(container, "true")
+        container.send_signal(signal.SIGIO)
+
+        assert (out.readline(), container.wait()) == ("got\n", ExitStatus(code=7))
+
+
+def test_request_behind_a_signal_io_from_outside_is_not_lost() -> None:
+    text = f"trap 'echo got' IO; echo up; {LOOP}"
+
+    with open_container(script(text)) as (container, output):
+        output.readline()
+        os.kill(container.pid, signal.SIGSTOP)
+        container.send_signal(signal.SIGIO)  # pending, it swallows the kernel's own
+        with start(container, ["sh", "-c", "exit 3"]) as (process, _):
+            os.kill(container.pid, signal.SIGCONT)
+
+            assert process.wait() == ExitStatus(code=3)
+        assert output.readline() == "got\n"
+
+
+def test_request_before_the_command_is_executed_is_answered() -> None:
+    with ForkServer() as server:
+        container = server.start(SLEEP)
+        with container, container.start_process(["sh", "-c", "exit 3"]) as process:
+            container.wait_started()
+
+            assert process.wait() == ExitStatus(code=3)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "ls /proc/1/fd",
+        "cat /proc/1/environ",
+        "cat /proc/1/mem",
+        "readlink /proc/1/exe",
+        "readlink /proc/1/cwd",
+        "echo x >/proc/1/fd/3",
+    ],
+)
+def test_command_gets_nothing_of_the_init_after_a_request(attack: str) -> None:
+    with open_container(script(f"echo up; read x </tmp/none; {attack}; sleep 1000")) as (
+        container,
+        _,
+    ):
+        ended = run_script(container, attack)
+
+    assert ended.status != ExitStatus(code=0)
+    assert ended.text == "" or "denied" in ended.text.lower()
+
+
+def test_container_ends_even_if_the_command_stops_all_that_was_started() -> None:
+    with running() as container, start(container, ["sleep", "1000"]) as (process, _):
+        process.poll()
+        process.send_signal(signal.SIGSTOP)
+        container.send_signal(signal.SIGTERM)
+
+        assert process.wait() == ExitStatus(signal=signal.SIGTERM)
+        assert container.wait() == ExitStatus(signal=signal.SIGTERM)
 
 
 def read_output(container: Container, argv: Sequence[str]) -> str:
@@ -34,28 +742,6 @@ def ask_often(container: Container) -> None:
         container.request_socket(socket.AF_INET).close()
 
 
-@in_container
-def test_process_is_beside_the_command() -> None:
-    with open_container(SLEEP) as (container, _):
-        text = read_output(
-            container, ["sh", "-c", "cat /proc/net/dev; tr '\\0' ' ' </proc/2/cmdline"]
-        )
-
-    assert "lo:" in text
-    assert text.endswith("sleep 1000 ")
-
-
-@in_container
-@pytest.mark.parametrize(("code", "status"), [("exit 3", 3), ("exit 0", 0)])
-def test_process_has_a_status_of_its_own(code: str, status: int) -> None:
-    with (
-        open_container(SLEEP) as (container, _),
-        container.start_process(["sh", "-c", code]) as process,
-    ):
-        assert process.wait() == ExitStatus(code=status)
-
-
-@in_container
 def test_process_that_is_let_go_of_is_killed_with_its_group() -> None:
     with open_container(SLEEP) as (container, _):
         process = container.start_process(["sh", "-c", "sleep 2000 & sleep 3000; :"])
@@ -68,7 +754,6 @@ def test_process_that_is_let_go_of_is_killed_with_its_group() -> None:
         assert wait_for_titles(container, "sleep 1000") == ["sleep 1000"]
 
 
-@in_container
 def test_process_that_is_let_go_of_before_it_has_started_does_not_stay() -> None:
     with open_container(SLEEP) as (container, _):
         for _ in range(10):
@@ -79,7 +764,6 @@ def test_process_that_is_let_go_of_before_it_has_started_does_not_stay() -> None
         assert wait_for_titles(container, "sleep 1000") == ["sleep 1000"]
 
 
-@in_container
 def test_process_leaves_its_group_behind_unless_that_is_to_be_killed() -> None:
     argv = ["sh", "-c", "sleep 2000 & exit 0"]
     with open_container(SLEEP) as (container, _):
@@ -93,21 +777,6 @@ def test_process_leaves_its_group_behind_unless_that_is_to_be_killed() -> None:
     assert (first, sorted(second)) == (["sleep 1000"], ["sleep 1000", "sleep 2000"])
 
 
-@in_container
-def test_socket_is_of_the_containers_network() -> None:
-    # It listens before it goes to the background.
-    text = "httpd -p 127.0.0.1:8080 -h /etc; echo up; exec sleep 1000"
-    with open_container(script(text)) as (container, output):
-        output.readline()
-        with container.request_socket(socket.AF_INET) as reply:
-            (fd,) = receive_descriptors(reply)
-        with socket.socket(fileno=fd) as stream:
-            stream.connect(("127.0.0.1", 8080))
-
-        assert stream.fileno() == -1
-
-
-@in_container
 def test_answer_that_nobody_takes_harms_nobody_and_leaves_nothing() -> None:
     count = ["grep", "sockets", "/proc/net/sockstat"]
     with open_container(SLEEP) as (container, _):
@@ -122,7 +791,6 @@ def test_answer_that_nobody_takes_harms_nobody_and_leaves_nothing() -> None:
         assert container.poll() is None
 
 
-@in_container
 def test_command_that_has_ended_is_told_from_the_container() -> None:
     left = "trap '' TERM; echo >/tmp/set; while :; do sleep 0.01; done"
     text = f"mkfifo /tmp/set; ({left}) & read -r _ </tmp/set; echo up; exec sleep 1000"
@@ -135,7 +803,6 @@ def test_command_that_has_ended_is_told_from_the_container() -> None:
         assert (before, after, container.poll()) == (False, True, None)
 
 
-@in_container
 def test_init_that_does_not_listen_keeps_nobody_waiting() -> None:
     with open_container(SLEEP) as (container, _):
         os.kill(container.pid, signal.SIGSTOP)
@@ -144,13 +811,3 @@ def test_init_that_does_not_listen_keeps_nobody_waiting() -> None:
                 ask_often(container)
         finally:
             os.kill(container.pid, signal.SIGCONT)
-
-
-@in_container
-def test_container_that_is_gone_cannot_be_asked() -> None:
-    with open_container(SLEEP) as (container, _):
-        container.kill()
-        container.wait()
-
-        with pytest.raises(SetupError, match="ask the container's init"):
-            container.request_socket(socket.AF_INET)
