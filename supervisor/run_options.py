@@ -7,6 +7,7 @@ import os
 from _collections_abc import Callable, Sequence
 
 from mocker.isolation import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
+from mocker.isolation.spec import check_word
 
 from .container_words import parse_limits, parse_signal, parse_tmpfs, parse_volume
 from .options import Option, parse_options, render_options
@@ -54,6 +55,7 @@ _OPTIONS = (
     Option("--init", "", "accepted; there is always one"),
     Option("--help", "", "print this; so does -h alone"),
 )
+_NETWORKS = ("none", "host")  # a command line has no other container to share that of
 _MAX_DIGITS = 10
 _HELP = """\
 usage: mocker run [OPTIONS] COMMAND [ARG...]
@@ -139,7 +141,7 @@ def parse_run_arguments(
         workdir=given.maybe("--workdir"),
         user=given.maybe("--user"),
         hostname=given.last("--hostname", given.last("--name", DEFAULT_HOSTNAME)),
-        network=given.last("--network", "none"),
+        network=check_word(given.last("--network", "none"), _NETWORKS, "network"),
         userns=given.last("--userns", "private"),
         rlimits=[_parse_ulimit(word) for word in given.all("--ulimit")],
         grace=_parse_time(given.last("--grace", "10s"), "--grace"),

@@ -112,6 +112,7 @@ def test_mocker_alone_is_wrong_usage() -> None:
         (["--env-file", "/missing", "true"], "cannot read --env-file '/missing': No such file"),
         (["--env-file", "/", "true"], "cannot read --env-file '/': Is a directory"),
         (["--network", "bridge", "true"], "network must be one of 'none', 'host', not 'bridge'"),
+        (["--network", "shared", "true"], "network must be one of 'none', 'host', not 'shared'"),
         (["--userns", "none", "true"], "userns must be one of 'private', 'host', not 'none'"),
         (["--ulimit", "nofile", "true"], "--ulimit must be NAME=SOFT[:HARD], not 'nofile'"),
         (["--ulimit", "files=1", "true"], "ulimit must be one of as, core, cpu,"),

@@ -150,6 +150,7 @@ def test_every_limit_of_the_kernel_has_a_name(name: str) -> None:
         (["--rootfs-mode", "ro", "true"], "rootfs mode must be one of 'overlay', 'rw', not 'ro'"),
         (["--rootfs-mode", "rw", "true"], "rootfs mode 'rw' needs a directory"),
         (["--network", "bridge", "true"], "network must be one of 'none', 'host', not 'bridge'"),
+        (["--network", "shared", "true"], "network must be one of 'none', 'host', not 'shared'"),
         (["--userns", "keep-id", "true"], "userns must be one of 'private', 'host'"),
         (["-v", "/a", "true"], "--volume must be SRC:DST or SRC:DST:ro, not '/a'"),
         (["-v", "", "true"], "--volume must be SRC:DST or SRC:DST:ro, not ''"),
