@@ -2,6 +2,9 @@ import os
 import resource
 import select
 import signal
+import socket
+import struct
+import sys
 import time
 from collections.abc import Iterator
 from errno import ENOSYS, EPERM
@@ -14,6 +17,7 @@ from mocker.isolation import (
     Container,
     ContainerSpec,
     ExitStatus,
+    ForkServer,
     IsolationError,
     Rlimit,
     SetupError,
@@ -21,7 +25,14 @@ from mocker.isolation import (
     run,
     spawn,
 )
-from tests.containers import in_container, open_container, run_captured, script, wait_readable
+from tests.containers import (
+    in_container,
+    make_spec,
+    open_container,
+    run_captured,
+    script,
+    wait_readable,
+)
 from tests.in_namespaces import run_in_child
 from tests.leaks import read_children, read_descriptors
 from tests.refusals import refuse_user_namespaces
@@ -367,3 +378,88 @@ def test_command_without_a_container_needs_no_namespaces(errno: int) -> None:
         return str(run(spec))
 
     assert run_in_child(run_under_filter) == "exit code 4"
+
+
+def receive_notice(container: Container) -> tuple[bytes, int]:
+    """Return what the command has notified, and the pid of who did, as the caller sees it."""
+    assert wait_readable(container.notify_fd, 10)
+    with socket.socket(fileno=os.dup(container.notify_fd)) as notify:
+        text, parts, _, _ = notify.recvmsg(1000, socket.CMSG_LEN(12))
+    ((_, _, credentials),) = parts
+    return text, struct.unpack("3i", credentials)[0]
+
+
+NOTIFY = """\
+import os, socket, sys
+address = os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1)
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+    notify.sendto(b"READY=1", address)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("fields", [{}, {"network": "host"}, {"isolate": False, "network": "host"}])
+def test_command_tells_that_it_is_ready_over_its_socket(fields: dict[str, object]) -> None:
+    argv = [os.path.realpath(sys.executable), "-c", NOTIFY]
+    spec = make_spec(argv=argv, rootfs="host", notify=f"mocker-test-{os.getpid()}", **fields)
+    read_end, write_end = os.pipe()
+
+    with spawn(spec, stdin=read_end) as container:
+        text, pid = receive_notice(container)
+        is_below = pid in descend(container.pid)
+
+    assert container.notify_fd == -1
+    for fd in (read_end, write_end):
+        os.close(fd)
+    assert (text, is_below) == (b"READY=1", True)
+
+
+def test_command_knows_the_name_of_its_socket_and_of_none_otherwise() -> None:
+    texts = [
+        run_captured(script("echo $NOTIFY_SOCKET", notify=name)).stdout for name in ("web", None)
+    ]
+
+    assert texts == ["@web\n", "\n"]
+
+
+def test_socket_of_a_name_that_is_taken_is_refused() -> None:
+    fields = {"rootfs": "host", "network": "host", "notify": f"mocker-test-{os.getpid()}"}
+    message = r"cannot open the socket @mocker-test-\d+ for sd_notify: Address .*\(EADDRINUSE\)"
+
+    with (
+        open_container(script("exec sleep 1000", **fields)) as (_, _),
+        pytest.raises(SetupError, match=message),
+    ):
+        spawn(script("true", **fields))
+
+
+def test_socket_with_a_terminal_arrives_too() -> None:
+    with open_container(script("exec sleep 1000", terminal=True, notify="web")) as (container, _):
+        assert min(container.terminal_fd, container.notify_fd) >= 0
+        assert not os.get_inheritable(container.notify_fd)
+
+
+@pytest.mark.parametrize("number", [3, 4, 9, 255])
+@pytest.mark.parametrize("fields", [{}, {"isolate": False, "rootfs": "host", "network": "host"}])
+def test_fourth_descriptor_has_the_number_that_was_asked_for(
+    number: int, fields: dict[str, object]
+) -> None:
+    text = "for fd in /proc/$$/fd/*; do echo ${fd##*/}; done; echo end; exec sleep 1000"
+    spec = script(text, ready_fd=number, **fields)
+    ready_read, ready_write = os.pipe()
+    read_end, write_end = os.pipe()
+    with ForkServer() as server:
+        server.request(spec, [0, write_end, 2, ready_write])
+        with server.receive(spec) as container:
+            container.wait_started()
+            os.close(write_end)
+            os.close(ready_write)
+            held = not wait_readable(ready_read, 0)
+            with os.fdopen(read_end) as output:
+                numbers = {line.strip() for line in iter(output.readline, "end\n")}
+        ended = wait_readable(ready_read, 10)
+    os.close(ready_read)
+
+    # The shell's own glob has the directory itself open meanwhile.
+    assert {"0", "1", "2", str(number)} <= numbers <= {"0", "1", "2", "3", "4", str(number)}
+    assert (held, ended) == (True, True)

@@ -1,13 +1,16 @@
 import _socket
+import marshal
 import os
 import resource
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fcntl import ioctl
 from pathlib import Path
@@ -17,6 +20,7 @@ from hypothesis import given
 
 from mocker.isolation import (
     CommandError,
+    Container,
     ContainerSpec,
     ExitStatus,
     ForkServer,
@@ -24,13 +28,16 @@ from mocker.isolation import (
     IsolationError,
     Rlimit,
     SetupError,
+    Tmpfs,
     Volume,
+    receive_descriptors,
 )
 from mocker.isolation.forkserver import _parse_spec, _render_spec
+from mocker.isolation.syscalls import CLONE_NEWNS, MS_REC, MS_SLAVE, mount, unshare
 from tests.containers import open_container, run_captured, script, wait_readable
 from tests.in_namespaces import run_in_child
-from tests.leaks import read_children
-from tests.requirements import requires_busybox, requires_user_namespaces
+from tests.leaks import PATIENCE, read_children
+from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
 from tests.specs import specs
 
 pytestmark = [requires_busybox, requires_user_namespaces]
@@ -79,16 +86,21 @@ def values(spec: ContainerSpec) -> dict[str, object]:
     return found
 
 
+def send(spec: ContainerSpec) -> ContainerSpec:
+    """Return what a spec is once it was on its way to the server."""
+    return _parse_spec(*marshal.loads(_render_spec(spec)))  # noqa: S302
+
+
 @pytest.mark.slow
 @given(spec=specs())
 def test_spec_arrives_as_it_was_sent(spec: ContainerSpec) -> None:
-    assert values(_parse_spec(_render_spec(spec))) == values(spec)
+    assert values(send(spec)) == values(spec)
 
 
 def test_bytes_that_are_no_text_arrive_as_they_were_sent() -> None:
     spec = ContainerSpec(["\udcff"], env={"\udcfe": "\udcfd"}, rootfs="/\udcfc")
 
-    assert values(_parse_spec(_render_spec(spec))) == values(spec)
+    assert values(send(spec)) == values(spec)
 
 
 def test_container_is_like_one_that_was_made_directly(server: ForkServer) -> None:
@@ -440,3 +452,230 @@ def test_container_that_cannot_be_held_for_want_of_descriptors_is_ended(
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     assert read_children() == before
+
+
+NAMESPACES = ("user", "net", "mnt", "pid", "uts", "ipc", "cgroup")
+
+
+@contextmanager
+def namespaces_of(container: Container) -> Iterator[list[int]]:
+    with container.request_namespaces() as reply:
+        fds = receive_descriptors(reply)
+    try:
+        yield fds
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+@contextmanager
+def sharing(
+    server: ForkServer, spec: ContainerSpec, namespaces: Sequence[int], stdout: int = 1
+) -> Iterator[Container]:
+    """Make a container that shares another's network, as a program with an event loop does."""
+    server.request(spec, [0, stdout, 2], namespaces)
+    container = server.receive(spec)
+    with container:
+        container.wait_started()
+        yield container
+    os.waitid(os.P_PID, container.helper, os.WEXITED)
+
+
+def read_namespaces(container: Container) -> list[str]:
+    """Return the namespaces of a container's command, whose own user namespace is one below."""
+    output = os.memfd_create("output")
+    text = "; ".join(f"readlink /proc/self/ns/{name}" for name in NAMESPACES[1:])
+    with container.start_process(["sh", "-c", text], stdio=(0, output, 2)) as process:
+        process.wait()
+    found = os.pread(output, 1000, 0).decode().split()
+    os.close(output)
+    with namespaces_of(container) as (user, _):
+        return [str(Path(f"/proc/self/fd/{user}").readlink()), *found]
+
+
+def test_container_may_share_the_network_of_another_and_no_more(server: ForkServer) -> None:
+    with (
+        open_container(SLEEP, spawn=server.spawn) as (first, _),
+        namespaces_of(first) as namespaces,
+        sharing(server, ContainerSpec(["sleep", "1000"], network="shared"), namespaces) as second,
+    ):
+        pairs = zip(NAMESPACES, read_namespaces(first), read_namespaces(second), strict=True)
+        shared = [name for name, one, other in pairs if one == other]
+
+    assert shared == ["user", "net"]
+
+
+def test_shared_network_is_one_in_which_they_reach_each_other(server: ForkServer) -> None:
+    with (
+        open_container(SLEEP, spawn=server.spawn) as (first, _),
+        namespaces_of(first) as namespaces,
+        sharing(server, ContainerSpec(["sleep", "1000"], network="shared"), namespaces) as second,
+    ):
+        with first.request_socket(_socket.AF_INET) as reply:
+            listener = socket.socket(fileno=receive_descriptors(reply)[0])
+        with second.request_socket(_socket.AF_INET) as reply:
+            client = socket.socket(fileno=receive_descriptors(reply)[0])
+        with listener, client:
+            listener.bind(("127.0.0.1", 80))
+            listener.listen()
+            client.connect(("127.0.0.1", 80))
+
+
+def test_shared_network_outlives_who_brought_it(server: ForkServer) -> None:
+    output = os.memfd_create("output")
+    spec = script("cat /proc/net/dev; exit 7", network="shared")
+    with (
+        open_container(SLEEP, spawn=server.spawn) as (first, _),
+        namespaces_of(first) as namespaces,
+    ):
+        first.close()
+        with sharing(server, spec, namespaces, stdout=output) as second:
+            status = second.wait()
+    text = os.pread(output, 1000, 0).decode()
+    os.close(output)
+
+    assert status == ExitStatus(code=7)
+    assert " lo:" in text
+
+
+def test_root_of_a_shared_network_owns_what_root_of_the_other_does(server: ForkServer) -> None:
+    with (
+        open_container(SLEEP, spawn=server.spawn) as (first, _),
+        namespaces_of(first) as namespaces,
+        sharing(server, ContainerSpec(["sleep", "1000"], network="shared"), namespaces) as second,
+    ):
+        maps = [Path(f"/proc/{c.pid}/uid_map").read_text() for c in (first, second)]
+        owners = [Path(f"/proc/{c.pid}").stat().st_uid for c in (first, second)]
+
+    assert maps[0] == maps[1]
+    assert owners[0] == owners[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "stdio", "namespaces", "message"),
+    [
+        ({"network": "shared"}, [0, 1, 2], [], "cannot share a network; .* takes the two"),
+        ({"network": "shared"}, [0, 1, 2], [0], "cannot share a network; .* takes the two"),
+        ({}, [0, 1, 2], [0, 1], "cannot share a network; the spec's is 'none', not 'shared'"),
+        ({}, [0, 1], [], "cannot hand on 2 descriptors; without a ready descriptor it takes 3"),
+        ({}, [0, 1, 2, 2], [], "cannot hand on 4 descriptors; without a ready descriptor it"),
+        ({"ready_fd": 3}, [0, 1, 2], [], "cannot hand on 3 descriptors; with a ready descr"),
+    ],
+)
+def test_request_with_the_wrong_descriptors_is_refused_and_the_server_goes_on(
+    server: ForkServer,
+    fields: dict[str, object],
+    stdio: list[int],
+    namespaces: list[int],
+    message: str,
+) -> None:
+    with pytest.raises(SetupError, match=message):
+        server.request(script("true", **fields), stdio, namespaces)
+
+    assert run_captured(script("exit 3"), spawn=server.spawn).status == ExitStatus(code=3)
+
+
+def test_what_are_no_namespaces_cannot_be_joined(server: ForkServer) -> None:
+    spec = ContainerSpec(["true"], network="shared")
+    before = set(read_children())
+
+    server.request(spec, [0, 1, 2], [0, 1])
+    message = r"cannot join the namespaces of another container: .*\(EINVAL\)"
+    with pytest.raises(SetupError, match=message):
+        server.receive(spec)
+
+    for pid in set(read_children()) - before:
+        os.waitpid(int(pid), 0)
+    assert run_captured(script("exit 3"), spawn=server.spawn).status == ExitStatus(code=3)
+
+
+def test_answers_can_be_waited_for_with_a_descriptor(server: ForkServer) -> None:
+    specs = [script(f"exit {code}") for code in (3, 4)]
+    for spec in specs:
+        server.request(spec, [0, 1, 2])
+
+    codes = []
+    for spec in specs:
+        assert wait_readable(server.fileno(), 10)
+        with server.receive(spec) as container:
+            container.wait_started()
+            codes.append(container.wait().code)
+
+    assert codes == [3, 4]
+
+
+def test_commands_in_the_same_kind_of_container_each_get_their_own(server: ForkServer) -> None:
+    text = 'echo "$1" $A $HOSTNAME; hostname; cat /etc/hostname; grep -c "$HOSTNAME" /etc/hosts'
+    specs = [
+        script(text, word, env=env, hostname=name)
+        for word in ("one", "two")
+        for env in ({"A": "1"}, {"A": "2"}, {})
+        for name in ("first", "second")
+    ]
+
+    outputs = [run_captured(spec, spawn=server.spawn).stdout for spec in specs]
+
+    assert outputs == [
+        f"{spec.argv[-1]} {spec.env.get('A', '')} {spec.hostname}\n".replace("  ", " ")
+        + f"{spec.hostname}\n{spec.hostname}\n1\n"
+        for spec in specs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"read_only": True}, {}),
+        ({"tmpfs": [Tmpfs("/mnt")]}, {}),
+        ({"workdir": "/srv"}, {"workdir": "/var"}),
+        ({"rlimits": [Rlimit("nofile", 77)]}, {"rlimits": [Rlimit("nofile", 78)]}),
+        ({"notify": "a"}, {"notify": "b"}),
+    ],
+)
+def test_other_kinds_of_containers_are_told_apart(
+    server: ForkServer, one: dict[str, object], other: dict[str, object]
+) -> None:
+    text = "pwd; ulimit -n; echo $NOTIFY_SOCKET; touch /x; grep -c tmpfs /proc/mounts"
+
+    outputs = [
+        run_captured(script(text, **fields), spawn=server.spawn)[1:] for fields in (one, other, one)
+    ]
+
+    assert outputs[0] == outputs[2] != outputs[1]
+
+
+@pytest.mark.slow
+@requires_root
+def test_changes_of_the_host_are_seen_within_a_second(tmp_path: Path) -> None:
+    busybox = shutil.which("busybox") or ""
+    copy, grants = tmp_path / "busybox", tmp_path / "subuid"
+    shutil.copy(busybox, copy)
+    grants.write_text("somebody:100000:65536\n")
+    text = "tail -c 4 /bin/busybox | grep -q new! && echo new; exec sleep 1000"
+
+    def look(server: ForkServer) -> tuple[bool, str]:
+        with open_container(script(text), spawn=server.spawn) as (container, output):
+            new = wait_readable(output.fileno(), 0.2)
+            return new, Path(f"/proc/{container.pid}/uid_map").read_text().split()[1]
+
+    def act() -> tuple[tuple[bool, str], tuple[bool, str]]:
+        unshare(CLONE_NEWNS)
+        mount("none", "/", "", MS_REC | MS_SLAVE)
+        for source, target in ((copy, busybox), (grants, "/etc/subuid")):
+            subprocess.run(["mount", "--bind", source, target], check=True)
+        with ForkServer() as server:
+            before = after = look(server)
+            with grants.open("a") as file:
+                file.write(f"another:{before[1]}:65536\n")
+            with copy.open("ab") as file:
+                file.write(b"new!")
+            deadline = time.monotonic() + PATIENCE
+            while not after[0] or after[1] == before[1]:
+                assert time.monotonic() < deadline
+                after = look(server)
+            return before, after
+
+    before, after = run_in_child(act)
+
+    assert (before[0], after[0]) == (False, True)
+    assert before[1] != after[1]

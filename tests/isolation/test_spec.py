@@ -50,7 +50,7 @@ from tests.containers import make_spec
         ({"hostname": "a/b"}, "must be one printable word"),
         ({"hostname": "a\0"}, "host name must not contain a NUL byte"),
         ({"hostname": "\ud800"}, "host name"),
-        ({"network": "bridge"}, "network must be one of 'none', 'host', not 'bridge'"),
+        ({"network": "bridge"}, "network must be one of 'none', 'host', 'shared', not 'bridge'"),
         ({"userns": "none"}, "userns must be one of 'private', 'host', not 'none'"),
         ({"grace": -0.1}, "grace period must be .* not -0.1"),
         ({"grace": math.nan}, "grace period must be .* not nan"),
@@ -60,6 +60,11 @@ from tests.containers import make_spec
         ({"stop_signal": signal.SIGCHLD}, "stop signal"),
         ({"stop_signal": 0}, "stop signal"),
         ({"stop_signal": 65}, "stop signal"),
+        ({"notify": ""}, "notify name must have 1 to 107 bytes, '' has 0"),
+        ({"notify": "a" * 108}, "notify name must have 1 to 107 bytes, .* has 108"),
+        ({"notify": "a\0"}, "notify name must not contain a NUL byte"),
+        ({"ready_fd": 2}, "ready descriptor must be 3 to 255, not 2"),
+        ({"ready_fd": 256}, "ready descriptor must be 3 to 255, not 256"),
         (
             {"volumes": [Volume("/a", "/data")], "tmpfs": [Tmpfs("/data")]},
             "destination '/data'",
@@ -138,6 +143,38 @@ def test_destination_is_kept_in_its_simplest_form(destination: str, clean: str) 
     assert (Tmpfs(destination).destination, Volume("/", destination).destination) == (clean, clean)
 
 
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"rootfs": "busybox"}, "a rootfs"),
+        ({"rootfs": "/srv"}, "a rootfs"),
+        ({"network": "none"}, "a network"),
+        ({"network": "shared"}, "a network"),
+        ({"volumes": [Volume("/a", "/b")]}, "volumes"),
+        ({"tmpfs": [Tmpfs("/b")]}, "tmpfs"),
+        ({"read_only": True}, "a read-only root"),
+        ({"terminal": True}, "a terminal"),
+    ],
+)
+def test_without_isolation_there_is_nothing_of_its_own(
+    fields: dict[str, object], what: str
+) -> None:
+    shared = {"isolate": False, "rootfs": "host", "network": "host"}
+
+    with pytest.raises(SpecError, match=f"without isolation there can't be {what} of its own"):
+        make_spec(**{**shared, **fields})
+
+
+def test_spec_of_another_command_is_the_same_but_for_that() -> None:
+    made = make_spec(rootfs="/srv", env={"A": "1"}, read_only=True)
+
+    other = made.with_command(["cat"], {"B": "2"}, "other")
+
+    assert (other.argv, other.env, other.hostname) == (("cat",), {"B": "2"}, "other")
+    assert (made.argv, made.env, made.hostname) == (("true",), {"A": "1"}, "containerhostname")
+    assert (other.rootfs, other.read_only) == ("/srv", True)
+
+
 @given(st.text())
 def test_destination_stays_what_it_is_or_is_refused(text: str) -> None:
     try:
@@ -165,6 +202,11 @@ def test_destination_stays_what_it_is_or_is_refused(text: str) -> None:
         {"rootfs": "/srv", "rootfs_mode": "rw"},
         {"rootfs": "/srv", "read_only": True},
         {"workdir": "/a/../b"},
+        {"network": "shared"},
+        {"notify": "a" * 107},
+        {"ready_fd": 3},
+        {"ready_fd": 255},
+        {"isolate": False, "rootfs": "host", "network": "host"},
         {"argv": ["echo", "", "\udcff"]},
     ],
 )
