@@ -9,6 +9,7 @@ import _signal as signal
 import _socket as socket
 import fcntl
 import os
+import time
 from _collections_abc import Iterable, Sequence
 from errno import EINVAL
 
@@ -24,6 +25,8 @@ from .spec import ContainerSpec
 from .syscalls import ALL_SIGNALS, CLONE_PARENT, clone3, setns, sigprocmask
 from .user_mapping import UserMapping, write_user_mapping
 
+_JOINED_S = 0.05  # Python lets go of a thread a little before the kernel does
+_POLL_S = 0.001
 _MAX_ANSWER = 100  # bytes; a number, or a step and a number
 _JOIN = b"join the namespaces of another container"
 _CLONE = b"create namespaces"
@@ -166,16 +169,25 @@ def check_one_thread() -> None:
     Raises:
         SetupError: A lock that another thread holds would never be released in the child.
     """
-    try:
-        threads = os.stat("/proc/self/task").st_nlink - 2  # a directory for each
-    except OSError as error:
-        hint = "mount proc on /proc"
-        raise SetupError("count threads", error.errno or 0, "/proc/self/task", hint) from error
+    threads = _count_threads()
+    if threads > 1:
+        deadline = time.monotonic() + _JOINED_S
+        while threads > 1 and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            threads = _count_threads()
     if threads > 1:
         raise SetupError(
             f"clone from a process with {threads} threads",
             hint="start a ForkServer before the first thread, and spawn through it",
         )
+
+
+def _count_threads() -> int:
+    try:
+        return os.stat("/proc/self/task").st_nlink - 2  # a directory for each
+    except OSError as error:
+        hint = "mount proc on /proc"
+        raise SetupError("count threads", error.errno or 0, "/proc/self/task", hint) from error
 
 
 def _hand_over(launched: Launch, plan: Plan, stdio: Sequence[int]) -> None:

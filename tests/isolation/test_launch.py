@@ -1,7 +1,9 @@
+import _thread
 import os
 import resource
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -58,6 +60,17 @@ def test_process_with_two_threads_is_refused() -> None:
 
 def test_process_with_one_thread_is_not_refused() -> None:
     assert run_in_child(check_one_thread) is None
+
+
+def test_process_whose_other_thread_is_about_to_end_is_not_refused() -> None:
+    def act() -> int:
+        # As one that was joined, of which the kernel does not know yet.
+        _thread.start_new_thread(time.sleep, (0.005,))
+        threads = len(list(Path("/proc/self/task").iterdir()))
+        check_one_thread()
+        return threads
+
+    assert run_in_child(act) == 2
 
 
 @pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
