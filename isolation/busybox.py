@@ -53,7 +53,7 @@ def find_busybox() -> Busybox:
                 dynamic = dynamic or path
     if dynamic:
         hint = f"it is not static; {_INSTALL_HINT}"
-        raise SetupError("use busybox", 0, dynamic, hint)
+        raise SetupError("use the busybox ", 0, dynamic, hint)
     raise SetupError("find a static busybox", hint=_INSTALL_HINT)
 
 
@@ -108,7 +108,7 @@ def _list_applets(path: str) -> tuple[str, ...]:
     try:
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
     except OSError as error:
-        raise SetupError("list the applets of busybox", error.errno or 0, path) from error
+        raise SetupError("list the applets of ", error.errno or 0, path) from error
     try:
         pid = os.posix_spawn(
             path,
@@ -119,7 +119,7 @@ def _list_applets(path: str) -> tuple[str, ...]:
         )
     except OSError as error:
         os.close(read_end)
-        raise SetupError("list the applets of busybox", error.errno or 0, path) from error
+        raise SetupError("list the applets of ", error.errno or 0, path) from error
     finally:
         os.close(write_end)
     with open(read_end, "rb") as file:
@@ -129,5 +129,5 @@ def _list_applets(path: str) -> tuple[str, ...]:
     except ChildProcessError:
         status = 0  # a caller that ignores SIGCHLD never learns it
     if status or not names:
-        raise SetupError("list the applets of busybox", 0, path, f"it ended with {status}")
+        raise SetupError("list the applets of ", 0, path, f"it ended with {status}")
     return tuple(n for n in names if n != "busybox" and "/" not in n)

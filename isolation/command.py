@@ -30,7 +30,7 @@ def change_directory(path: str, *, needed: bool) -> None:
         inside = os.getcwd().startswith("/")  # else "(unreachable)…", a directory of the host
     except OSError as error:
         if needed:
-            raise SetupError("change to directory", error.errno or 0, path) from error
+            raise SetupError("change to directory ", error.errno or 0, path) from error
         inside = False
     if not inside:
         os.chdir("/")

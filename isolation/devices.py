@@ -87,7 +87,7 @@ def _plan(*, own_network: bool, has_tty_group: bool) -> list[Step]:
         sysfs,
         _mount("tmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k"),
         Step(f"bind the host's {', '.join(_NODES)}", "/dev", calls=_bind_nodes()),
-        Step(f"link {', '.join(_LINKS)}", "/dev", calls=_make_links()),
+        Step(f"link {', '.join(_LINKS)} in ", "/dev", calls=_make_links()),
         _mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, pts),
         _mount("tmpfs", "/dev/shm", _CLOSED, f"mode=1777,size={_SHM_SIZE}"),
         _mount("mqueue", "/dev/mqueue", _CLOSED),

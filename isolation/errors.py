@@ -31,7 +31,8 @@ class SetupError(IsolationError):
     """A step between clone and exec that the kernel or the host refused.
 
     Attributes:
-        step: A verb phrase, such as "mount proc".
+        step: A verb phrase, such as "mount proc". One that ends with a space goes on with the path,
+            such as "read ", any other with "on" and the path.
         errno: The kernel's answer; 0 where it was not the kernel that refused.
         path: Where, as the container sees it; empty if the step has no path.
         hint: What the reader can do; empty if nothing is known.
@@ -44,8 +45,7 @@ class SetupError(IsolationError):
         self.step, self.errno, self.path, self.hint = step, errno, path, hint
 
     def __str__(self) -> str:
-        where = f" on {self.path}" if self.path else ""
-        what = f"cannot {self.step}{where}{render_reason(self.errno)}"
+        what = f"cannot {render_step(self.step, self.path)}{render_reason(self.errno)}"
         return f"{what}; {self.hint}" if self.hint else what
 
 
@@ -70,6 +70,13 @@ class CommandError(IsolationError):
 
 class ForkServerError(IsolationError):
     """The fork server died, or answered what it never should."""
+
+
+def render_step(step: str, path: str) -> str:
+    """Return a step with its path, as `SetupError.step` describes."""
+    if not path:
+        return step.rstrip(" ")
+    return f"{step}{path}" if step.endswith(" ") else f"{step} on {path}"
 
 
 def render_reason(errno: int) -> str:

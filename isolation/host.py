@@ -152,7 +152,7 @@ def _check_cgroup() -> str:
     missing = [name for name in _LIMITS if name not in controllers]
     if missing or not os.access(directory, os.W_OK):
         why = f"no controller {', '.join(missing)}" if missing else "not the caller's"
-        raise SetupError("set limits", 0, directory, f"{why}; {hint}")
+        raise SetupError("set limits in ", 0, directory, f"{why}; {hint}")
     return f"{directory} has {' '.join(controllers)}"
 
 

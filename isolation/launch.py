@@ -187,7 +187,7 @@ def _count_threads() -> int:
         return os.stat("/proc/self/task").st_nlink - 2  # a directory for each
     except OSError as error:
         hint = "mount proc on /proc"
-        raise SetupError("count threads", error.errno or 0, "/proc/self/task", hint) from error
+        raise SetupError("count threads in ", error.errno or 0, "/proc/self/task", hint) from error
 
 
 def _hand_over(launched: Launch, plan: Plan, stdio: Sequence[int]) -> None:
@@ -226,7 +226,7 @@ def _open_mapped_trees(pid: int, plan: Plan, mapping: UserMapping) -> list[int]:
             except OSError as error:
                 hint = "its file system, or one below, can't; --userns host does without"
                 raise SetupError(
-                    f"map owners to {mapping.root_uid} and up",
+                    f"map owners to {mapping.root_uid} and up in ",
                     error.errno or 0,
                     source.path,
                     hint if error.errno == EINVAL else "",

@@ -122,7 +122,9 @@ def make_plan(spec: ContainerSpec) -> Plan:
         return _make_plan(spec)
     except OSError as error:
         path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-        raise SetupError("look at the host", error.errno or 0, path) from error
+        raise SetupError(
+            "look at " if path else "look at the host", error.errno or 0, path
+        ) from error
 
 
 def _make_plan(spec: ContainerSpec) -> Plan:
@@ -147,7 +149,7 @@ def _make_plan(spec: ContainerSpec) -> Plan:
     if spec.read_only:
         steps += workdir
         steps += [_point_step(m.path, directory=m.directory) for m in mounts]
-        steps.append(Step("forbid writing", "/", _set_read_only))
+        steps.append(Step("forbid writing to ", "/", _set_read_only))
     steps += plan_kernel_filesystems(spec, mapping)
     steps += [m.step for m in mounts]
     steps += workdir
@@ -233,10 +235,10 @@ def _plan_volume(volume: Volume, sources: list[TreeSource]) -> _Mount:
     try:
         mode = os.stat(volume.source).st_mode
     except OSError as error:
-        raise SetupError("open the volume source", error.errno or 0, volume.source) from error
+        raise SetupError("open the volume source ", error.errno or 0, volume.source) from error
     if S_ISCHR(mode) or S_ISBLK(mode):
         raise SetupError(
-            "show the device", 0, volume.source, "a container has no device of the host"
+            "show the device ", 0, volume.source, "a container has no device of the host"
         )
     directory = S_ISDIR(mode)
     attributes = source_attributes(read_only=volume.read_only)
@@ -257,7 +259,7 @@ def _plan_tmpfs(tmpfs: Tmpfs) -> _Mount:
 
 def _point_step(path: str, *, directory: bool) -> Step:
     what = "directory" if directory else "file"
-    return Step(f"make the {what}", path, _make_point, path, directory)
+    return Step(f"make the {what} ", path, _make_point, path, directory)
 
 
 def _make_point(setup: Setup, path: str, directory: bool) -> None:

@@ -106,7 +106,7 @@ def _plan_busybox(spec: ContainerSpec, busybox: Busybox) -> list[Step]:
 def write_network_files(spec: ContainerSpec) -> Step:
     """Return the step that writes what a fresh root has in /etc about the network."""
     files = render_network_files(spec)
-    action = f"write {', '.join(files)}"
+    action = f"write {', '.join(files)} in "
     return Step(action, "/etc", calls=_write_files(files), anew=write_network_files)
 
 
@@ -118,10 +118,10 @@ def _plan_fresh_root(path: str, applets: tuple[str, ...], copy: bool) -> list[St
         place = Step(f"bind {path}", "/bin/busybox", calls=_bind_busybox(path))
     return [
         Step("mount tmpfs", "/", calls=_stack_tmpfs(ROOT)),
-        Step("make the usual directories", "/", calls=_make_fresh_directories()),
+        Step("make the usual directories in ", "/", calls=_make_fresh_directories()),
         place,
-        Step(f"link {len(applets)} applets", "/bin", calls=_link_applets(applets)),
-        Step(f"write {', '.join(files)}", "/etc", calls=_write_files(files)),
+        Step(f"link {len(applets)} applets in ", "/bin", calls=_link_applets(applets)),
+        Step(f"write {', '.join(files)} in ", "/etc", calls=_write_files(files)),
     ]
 
 
@@ -129,9 +129,9 @@ def _plan_directory(spec: ContainerSpec, sources: list[TreeSource]) -> list[Step
     try:
         mode = os.stat(spec.rootfs).st_mode
     except OSError as error:
-        raise SetupError("open the rootfs", error.errno or 0, spec.rootfs) from error
+        raise SetupError("open the rootfs ", error.errno or 0, spec.rootfs) from error
     if not S_ISDIR(mode):
-        raise SetupError("use as rootfs", 0, spec.rootfs, "it is not a directory")
+        raise SetupError("use the rootfs ", 0, spec.rootfs, "it is not a directory")
     writable = spec.rootfs_mode == "rw"
     index, files = len(sources), render_network_files(spec)
     sources.append(TreeSource(spec.rootfs, recursive=writable, attributes=MOUNT_ATTR_NODEV))
@@ -370,7 +370,7 @@ def _read_mount_points() -> list[str]:
         with open("/proc/self/mountinfo", "rb") as file:
             points = [line.split(b" ")[4] for line in file]
     except OSError as error:
-        raise SetupError("read the mounts", error.errno or 0, "/proc/self/mountinfo") from error
+        raise SetupError("read the mounts in ", error.errno or 0, "/proc/self/mountinfo") from error
     # Space, tab, newline and backslash are written as octal escapes, all else as it is.
     return [os.fsdecode(point.decode("unicode_escape").encode("latin-1")) for point in points]
 

@@ -8,6 +8,7 @@ import os
 from _collections_abc import Callable, Sequence
 
 from .calls import Call, then
+from .errors import render_step
 from .mounts import TreeSource, attach, mount_new, open_source
 from .spec import ContainerSpec
 from .syscalls import Cell
@@ -73,7 +74,7 @@ class Step:
     """One thing to do in the new namespaces.
 
     Attributes:
-        action: A verb phrase, such as "mount proc".
+        action: A verb phrase, such as "mount proc"; see `SetupError.step`.
         path: Where, as the container sees it; empty if the step has no path.
     """
 
@@ -113,4 +114,4 @@ class Step:
         return [then(self._function, setup, *self._arguments)]
 
     def __str__(self) -> str:
-        return f"{self.action} on {self.path}" if self.path else self.action
+        return render_step(self.action, self.path)

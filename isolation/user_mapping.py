@@ -219,7 +219,7 @@ def _write_proc(pid: int, name: str, text: str) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        raise SetupError("write the user mapping", error.errno or 0, path) from error
+        raise SetupError("write the user mapping to ", error.errno or 0, path) from error
 
 
 def _run_helper(helper: str, pid: int, ranges: Iterable[IdRange]) -> None:
@@ -325,7 +325,7 @@ def _pick_root_range(path: str) -> list[IdRange]:
     for base in range(_ROOT_RANGE_BASE, _ROOT_RANGE_LIMIT, _RANGE_SIZE):
         if all(first >= base + _RANGE_SIZE or first + count <= base for _, first, count in granted):
             return [IdRange(0, base, _RANGE_SIZE)]
-    raise SetupError("find unused IDs for the container", 0, path, "grant root a range there")
+    raise SetupError("find unused IDs for the container in ", 0, path, "grant root a range there")
 
 
 def _read_id_map(name: str) -> list[IdRange]:
@@ -333,7 +333,9 @@ def _read_id_map(name: str) -> list[IdRange]:
         with open(f"/proc/self/{name}", "rb") as file:
             return [IdRange(*map(int, line.split())) for line in file]
     except OSError as error:
-        raise SetupError("read the user mapping", error.errno or 0, f"/proc/self/{name}") from error
+        raise SetupError(
+            "read the user mapping from ", error.errno or 0, f"/proc/self/{name}"
+        ) from error
 
 
 def _is_whole(ranges: list[IdRange]) -> bool:

@@ -59,7 +59,9 @@ def look_up_user(user: str | None, home_uid: int) -> User:
     else:
         entry = _find(passwd, name, 0)
         if entry is None:
-            raise SetupError(f"find user {name!r}", 0, "/etc/passwd", "the container has no such")
+            raise SetupError(
+                f"find user {name!r} in ", 0, "/etc/passwd", "the container has no such"
+            )
         uid = _parse_id(entry[2])
     if group:
         return User(uid, _look_up_group(group), (), _home(entry))
@@ -107,7 +109,7 @@ def _look_up_group(group: str) -> int:
         return _parse_id(group)
     entry = _find(_read_entries("/etc/group"), group, 0)
     if entry is None:
-        raise SetupError(f"find group {group!r}", 0, "/etc/group", "the container has no such")
+        raise SetupError(f"find group {group!r} in ", 0, "/etc/group", "the container has no such")
     return _parse_id(entry[2])
 
 

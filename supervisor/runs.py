@@ -151,7 +151,7 @@ async def _open_stdin(path: str | None) -> int:
         # In a thread, for a disk may be slow.
         return await run_in_thread(_open_for_reading, path)
     except OSError as error:
-        raise SetupError("open stdin", error.errno or 0, path or os.devnull) from error
+        raise SetupError("open stdin from ", error.errno or 0, path or os.devnull) from error
 
 
 def _open_for_reading(path: str) -> int:

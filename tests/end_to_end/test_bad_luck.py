@@ -91,7 +91,7 @@ def test_file_that_may_not_grow_is_said(size: int) -> None:
     outcome = run_prepared(limit("FSIZE", size), "run", "true")
 
     sentence = read_refusal(outcome, 125)
-    assert "cannot write passwd, group on /etc: " in sentence
+    assert "cannot write passwd, group in /etc: " in sentence
     assert "(EFBIG); the limit on the size of files is reached; see ulimit -f" in sentence
 
 
@@ -143,7 +143,7 @@ def test_disk_that_is_full_is_said(tmp_path: Path) -> None:
 
     outcome = run_prepared(lambda: enter_full_disk(tmp_path), "run", *words)
 
-    sentence = "cannot make the directory on /proc: No space left on device (ENOSPC)"
+    sentence = "cannot make the directory /proc: No space left on device (ENOSPC)"
     assert read_refusal(outcome, 125).startswith(sentence)
 
 

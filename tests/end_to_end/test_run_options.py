@@ -405,7 +405,7 @@ def test_user_of_the_host_is_not_one_of_the_container(mocker: Mocker, rootfs: Pa
 
     assert (result.stdout, result.returncode) == ("", 125)
     assert result.stderr == (
-        "mocker run: cannot find user 'nobody' on /etc/passwd; the container has no such\n"
+        "mocker run: cannot find user 'nobody' in /etc/passwd; the container has no such\n"
     )
 
 
@@ -638,7 +638,7 @@ def test_busybox_that_is_not_static_is_an_error(dynamic_busybox: Path) -> None:
 
     assert (result.stdout, result.returncode) == ("", 125)
     assert result.stderr.startswith(
-        f"mocker run: cannot use busybox on {dynamic_busybox}/busybox; "
+        f"mocker run: cannot use the busybox {dynamic_busybox}/busybox; "
         "it is not static; install busybox-static"
     )
 
@@ -863,7 +863,7 @@ def test_plan_has_what_was_asked_for(mocker: Mocker, volume: Path) -> None:
         "mount tmpfs on /fresh",
         "set the limit nofile to 100:200",
         "become user nobody in /made",
-        "forbid writing on /",
+        "forbid writing to /",
     } <= lines
     assert not any("bring lo up" in line for line in lines)
 

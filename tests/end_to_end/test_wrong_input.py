@@ -141,11 +141,11 @@ def test_host_name_of_64_bytes_is_not_too_long(name: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        ("missing", "cannot open the rootfs on PATH: No such file or directory (ENOENT)"),
-        ("link to nothing", "cannot open the rootfs on PATH: No such file or directory (ENOENT)"),
-        ("loop", "cannot open the rootfs on PATH: Too many levels of symbolic links (ELOOP)"),
-        ("file", "cannot use as rootfs on PATH; it is not a directory"),
-        ("FIFO", "cannot use as rootfs on PATH; it is not a directory"),
+        ("missing", "cannot open the rootfs PATH: No such file or directory (ENOENT)"),
+        ("link to nothing", "cannot open the rootfs PATH: No such file or directory (ENOENT)"),
+        ("loop", "cannot open the rootfs PATH: Too many levels of symbolic links (ELOOP)"),
+        ("file", "cannot use the rootfs PATH; it is not a directory"),
+        ("FIFO", "cannot use the rootfs PATH; it is not a directory"),
     ],
 )
 @pytest.mark.parametrize("mode", ["overlay", "rw"])
@@ -196,7 +196,7 @@ def test_source_of_a_volume_must_be_there(
     with unchanged(tmp_path):
         outcome = run("run", "--rootfs", str(rootfs), "--rootfs-mode", "rw", *both, "true")
 
-    assert read_refusal(outcome, 125) == f"cannot open the volume source on {source}: {reason}"
+    assert read_refusal(outcome, 125) == f"cannot open the volume source {source}: {reason}"
 
 
 @requires_busybox
@@ -208,7 +208,7 @@ def test_source_of_a_volume_must_be_the_callers_to_read(tmp_path: Path) -> None:
     outcome = run("run", "-v", f"{shut}/below:/data", "true")
 
     reason = "Permission denied (EACCES)"
-    assert read_refusal(outcome, 125) == f"cannot open the volume source on {shut}/below: {reason}"
+    assert read_refusal(outcome, 125) == f"cannot open the volume source {shut}/below: {reason}"
 
 
 @pytest.mark.parametrize("mode", ["overlay", "rw"])
@@ -242,7 +242,7 @@ def test_destination_of_a_directory_must_not_be_something_else(
         (["-v", "VOLUME:/etc/passwd/x"], "cannot bind VOLUME on /etc/passwd/x: Not a directory"),
         (["-v", "VOLUME/mine:/etc"], "cannot bind VOLUME/mine on /etc: Is a directory (EISDIR)"),
         (["--tmpfs", "/etc/passwd"], "cannot mount tmpfs on /etc/passwd: Not a directory"),
-        (["-w", "/etc/passwd"], "cannot make the directory on /etc/passwd: Not a directory"),
+        (["-w", "/etc/passwd"], "cannot make the directory /etc/passwd: Not a directory"),
     ],
 )
 @pytest.mark.parametrize("place", ["busybox", "overlay", "rw"])
@@ -342,8 +342,8 @@ def test_link_in_a_volume_leads_where_the_container_would_go(
 @pytest.mark.parametrize(
     ("user", "sentence"),
     [
-        ("joe", "cannot find user 'joe' on /etc/passwd; the container has no such"),
-        ("root:joes", "cannot find group 'joes' on /etc/group; the container has no such"),
+        ("joe", "cannot find user 'joe' in /etc/passwd; the container has no such"),
+        ("root:joes", "cannot find group 'joes' in /etc/group; the container has no such"),
         ("99999999999", "cannot use '99999999999' as an ID; IDs are numbers from 0 to 4294967294"),
         ("4294967295", "cannot use '4294967295' as an ID; IDs are numbers from 0 to 4294967294"),
         ("0:99999999999", "cannot use '99999999999' as an ID; IDs are numbers from 0 to"),
@@ -371,7 +371,7 @@ def test_users_are_read_from_a_regular_file_of_the_container_alone(
     with unchanged(rootfs, outside):
         outcome = run("run", "--rootfs", str(rootfs), "--rootfs-mode", mode, "-u", "joe", "true")
 
-    sentence = "cannot find user 'joe' on /etc/passwd; the container has no such"
+    sentence = "cannot find user 'joe' in /etc/passwd; the container has no such"
     assert read_refusal(outcome, 125) == sentence
 
 
@@ -498,5 +498,5 @@ def test_only_root_shares_the_hosts_user_namespace() -> None:
 def test_file_system_whose_owners_cannot_be_mapped_is_no_volume_of_roots() -> None:
     outcome = run("run", "-v", "/proc/sys:/data", "true")
 
-    reason = " on /proc/sys: Invalid argument (EINVAL); its file system, or one below, can't; "
+    reason = " in /proc/sys: Invalid argument (EINVAL); its file system, or one below, can't; "
     assert reason in read_refusal(outcome, 125)

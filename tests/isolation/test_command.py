@@ -222,7 +222,7 @@ def test_working_directory_is_changed(tmp_path: Path) -> None:
 
 
 def test_working_directory_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match=rf"cannot change to directory on {tmp_path}/no: .*ENOENT"):
+    with pytest.raises(SetupError, match=rf"cannot change to directory {tmp_path}/no: .*ENOENT"):
         run_in_child(lambda: change_directory(f"{tmp_path}/no", needed=True))
 
 

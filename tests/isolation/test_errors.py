@@ -26,7 +26,8 @@ from mocker.isolation.errors import render_reason
             "cannot mount proc on /proc: Operation not permitted (EPERM)",
         ),
         (SetupError("find a busybox", hint="install one"), "cannot find a busybox; install one"),
-        (SetupError("use as rootfs", 0, "/etc/passwd"), "cannot use as rootfs on /etc/passwd"),
+        (SetupError("use the rootfs ", 0, "/etc/passwd"), "cannot use the rootfs /etc/passwd"),
+        (SetupError("find a user in "), "cannot find a user in"),
         (SetupError("count"), "cannot count"),
         (
             CommandError("nosuch", ENOENT, 127, "it is nowhere"),

@@ -203,7 +203,7 @@ def test_descriptors_of_a_container_reach_no_other_program(server: ForkServer) -
         (
             ContainerSpec(["true"], volumes=[Volume("/no/such", "/data")]),
             SetupError,
-            r"cannot open the volume source on /no/such: No such file or directory \(ENOENT\)",
+            r"cannot open the volume source /no/such: No such file or directory \(ENOENT\)",
         ),
         (
             ContainerSpec(["true"], volumes=[Volume("/usr", "/etc/passwd")]),

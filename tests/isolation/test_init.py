@@ -104,8 +104,8 @@ def test_pipe_of_the_caller_can_be_opened_by_name_by_any_user() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"user": "nosuch"}, "cannot find user 'nosuch' on /etc/passwd"),
-        ({"user": "root:nosuch"}, "cannot find group 'nosuch' on /etc/group"),
+        ({"user": "nosuch"}, "cannot find user 'nosuch' in /etc/passwd"),
+        ({"user": "root:nosuch"}, "cannot find group 'nosuch' in /etc/group"),
         ({"user": "4000000000"}, "cannot become user 4000000000:0; the container has"),
     ],
 )

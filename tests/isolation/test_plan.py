@@ -100,7 +100,7 @@ def test_description_names_what_was_asked_for(tmp_path: Path) -> None:
         f"bind {tmp_path} on /data",
         "bind /usr read-only on /ro",
         "mount tmpfs on /scratch",
-        "make the directory on /srv",
+        "make the directory /srv",
         "open a terminal on /dev/pts/0",
         "set the limit core to 0:0",
         "become user ann:users in /srv",
@@ -128,11 +128,11 @@ def test_mount_points_are_made_before_the_root_forbids_writing() -> None:
         workdir="/c",
     )
 
-    forbidden = lines.index("forbid writing on /")
+    forbidden = lines.index("forbid writing to /")
     for made in (
-        "make the file on /a/file",
-        "make the directory on /b",
-        "make the directory on /c",
+        "make the file /a/file",
+        "make the directory /b",
+        "make the directory /c",
     ):
         assert lines.index(made) < forbidden
     for mounted in ("bind /etc/passwd on /a/file", "mount tmpfs on /b", "mount proc on /proc"):
@@ -171,7 +171,7 @@ def test_only_root_may_share_the_users_of_the_host() -> None:
 
 
 def test_missing_source_of_a_volume_is_named() -> None:
-    with pytest.raises(SetupError, match=r"volume source on /no/such/dir: .*\(ENOENT\)"):
+    with pytest.raises(SetupError, match=r"volume source /no/such/dir: .*\(ENOENT\)"):
         actions(volumes=[Volume("/no/such/dir", "/data")])
 
 

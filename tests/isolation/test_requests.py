@@ -297,7 +297,7 @@ def test_process_that_cannot_be_executed_is_an_error(
     [
         ({"user": "nosuch"}, "cannot find user 'nosuch'"),
         ({"user": "4000000000"}, "cannot become user 4000000000:0; the container has no such ID"),
-        ({"workdir": "/nosuch"}, r"cannot change to directory .*/nosuch: .*\(ENOENT\)"),
+        ({"workdir": "/nosuch"}, r"cannot change to directory /nosuch: .*\(ENOENT\)"),
     ],
 )
 def test_process_that_is_refused_is_an_error(how: dict[str, str], message: str) -> None:
@@ -451,8 +451,6 @@ def read_memory(process: Path) -> int:
 @requires_root
 def test_init_keeps_no_descriptor_of_a_request() -> None:
     with running() as container:
-        run_script(container, "true")
-        before = count_init_descriptors(container)
         for _ in range(5):
             run_script(container, "true")
             with pytest.raises(IsolationError):
@@ -462,8 +460,8 @@ def test_init_keeps_no_descriptor_of_a_request() -> None:
                     os.close(fd)
             container.request_socket(socket.AF_INET).close()
         deadline = time.monotonic() + PATIENCE
-        while (after := count_init_descriptors(container)) != before:
-            assert time.monotonic() < deadline, after
+        while (left := count_init_descriptors(container)) > 1:  # the socket to its parent
+            assert time.monotonic() < deadline, left
 
 
 def count_init_descriptors(container: Container) -> int:

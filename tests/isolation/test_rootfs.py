@@ -320,9 +320,9 @@ def test_name_of_a_directory_may_be_anything(rootfs: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/no/such/directory", r"cannot open the rootfs on /no/such/directory: .*\(ENOENT\)"),
-        ("/etc/passwd", "cannot use as rootfs on /etc/passwd; it is not a directory"),
-        ("/etc/passwd/x", r"cannot open the rootfs on /etc/passwd/x: .*\(ENOTDIR\)"),
+        ("/no/such/directory", r"cannot open the rootfs /no/such/directory: .*\(ENOENT\)"),
+        ("/etc/passwd", "cannot use the rootfs /etc/passwd; it is not a directory"),
+        ("/etc/passwd/x", r"cannot open the rootfs /etc/passwd/x: .*\(ENOTDIR\)"),
     ],
 )
 def test_rootfs_that_is_no_directory_is_refused(path: str, message: str) -> None:

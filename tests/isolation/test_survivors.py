@@ -303,7 +303,7 @@ def test_workdir_is_the_callers_otherwise(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_workdir_that_is_not_there_is_refused() -> None:
-    with pytest.raises(SetupError, match=r"cannot change to directory .*/no/such"):
+    with pytest.raises(SetupError, match=r"cannot change to directory /no/such"):
         run_captured(unisolated("true", workdir="/no/such"))
 
 

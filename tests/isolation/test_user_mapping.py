@@ -264,7 +264,7 @@ def test_host_whose_ids_are_all_granted_gets_a_sentence(tmp_path: Path) -> None:
     table = tmp_path / "subuid"
     table.write_text(f"ann:0:{NO_ID}\n")
 
-    with pytest.raises(SetupError, match=r"cannot find unused IDs for the container on .*subuid"):
+    with pytest.raises(SetupError, match=r"cannot find unused IDs for the container in .*subuid"):
         _pick_root_range(str(table))
 
 
@@ -332,7 +332,7 @@ def test_process_that_is_gone_cannot_be_mapped() -> None:
     mapping = UserMapping([IdRange(0, 0, 1)], [IdRange(0, 0, 1)])
 
     with pytest.raises(
-        SetupError, match=rf"write the user mapping on /proc/{child}/uid_map.*ENOENT"
+        SetupError, match=rf"write the user mapping to /proc/{child}/uid_map.*ENOENT"
     ):
         write_user_mapping(child, mapping)
 

@@ -95,9 +95,9 @@ def test_user_is_found_by_name_or_number(
 @pytest.mark.parametrize(
     ("user", "message"),
     [
-        ("carol", "cannot find user 'carol' on /etc/passwd; the container has no such"),
+        ("carol", "cannot find user 'carol' in /etc/passwd; the container has no such"),
         ("ANN", "cannot find user 'ANN'"),
-        ("ann:carol", "cannot find group 'carol' on /etc/group; the container has no such"),
+        ("ann:carol", "cannot find group 'carol' in /etc/group; the container has no such"),
         ("4294967295", "cannot use '4294967295' as an ID; IDs are numbers from 0 to 4294967294"),
         ("0:4294967295", "cannot use '4294967295' as an ID"),
         pytest.param("9" * 5000, "cannot use '9+' as an ID", id="5000 digits"),

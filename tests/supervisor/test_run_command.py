@@ -60,12 +60,12 @@ def test_dry_run_prints_a_step_a_line_whatever_a_file_is_called(
         (["--nosuch", "true"], "mocker run: unknown option '--nosuch'", 2),
         (
             ["--rootfs", "/no\x1bsuch", "true"],
-            r"mocker run: cannot open the rootfs on /no\x1bsuch",
+            r"mocker run: cannot open the rootfs /no\x1bsuch",
             125,
         ),
         (
             ["--rootfs", "/no\nsuch", "true"],
-            r"mocker run: cannot open the rootfs on /no\nsuch",
+            r"mocker run: cannot open the rootfs /no\nsuch",
             125,
         ),
     ],
