@@ -14,7 +14,7 @@ from signal import Signals
 
 import pytest
 
-from tests.callers import adopted_orphans
+from tests.callers import adopted_orphans, call
 from tests.conftest import Mocker
 from tests.end_to_end.processes import (
     DEFAULT_SIGNALS,
@@ -560,3 +560,21 @@ def test_container_whose_init_is_killed_is_told_by_137() -> None:
             survivors = wait_ended()
 
     assert (status, survivors) == (128 + signal.SIGKILL, [])
+
+
+@pytest.mark.parametrize("command", ["mocker", "mocker-supervise"])
+@pytest.mark.parametrize(("ignored", "code"), [(False, -signal.SIGINT), (True, 7)])
+def test_interrupt_while_mocker_is_imported_ends_it_without_a_word(
+    command: str, ignored: bool, code: int, tmp_path: Path
+) -> None:
+    package = tmp_path / "mocker"
+    package.mkdir()
+    text = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nos._exit(7)\n"
+    (package / "__init__.py").write_text(text)
+    path = str(Path(sys.executable).with_name(command))
+
+    def act() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        os.execve(path, [path], dict(os.environ, PYTHONPATH=str(tmp_path)))  # noqa: S606
+
+    assert call(act) == (code, "", "")
