@@ -11,7 +11,7 @@ from .exit_status import ExitStatus
 from .forkserver import ForkServer
 from .host import HostCheck, check_host
 from .plan import describe
-from .requests import Process, receive_descriptors
+from .requests import Process, Reply, receive_descriptors
 from .spec import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, Tmpfs, Volume
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "HostCheck",
     "IsolationError",
     "Process",
+    "Reply",
     "Rlimit",
     "SetupError",
     "SpecError",

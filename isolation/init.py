@@ -21,6 +21,7 @@ from _collections_abc import Sequence
 from errno import ENOMEM
 
 from .calls import perform
+from .desk import Desk
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus
 from .handshake import (
@@ -33,7 +34,6 @@ from .handshake import (
 )
 from .privileges import inner_namespace_flags
 from .program import COMMAND, Program, become_command, explain_clone, release, settle
-from .requests import Desk
 from .steps import Setup
 from .survivors import list_container, list_descendants, read_title
 from .terminal import copy_size, find_terminal, make_controlling_terminal

@@ -19,6 +19,7 @@ PUBLIC = [
     "HostCheck",
     "IsolationError",
     "Process",
+    "Reply",
     "Rlimit",
     "SetupError",
     "SpecError",
@@ -38,11 +39,14 @@ SOURCED = [
     "ContainerSpec",
     "ExitStatus",
     "ForkServer",
+    "Process",
+    "Reply",
     "Rlimit",
     "SetupError",
     "Tmpfs",
     "Volume",
     "check_host",
+    "receive_descriptors",
     "spawn",
 ]
 UNITS = {
@@ -124,7 +128,18 @@ def test_each_parameter_of_a_function_is_described(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ContainerSpec", "ForkServer", "check_host", "describe", "run", "spawn"]
+    "name",
+    [
+        "ContainerSpec",
+        "ForkServer",
+        "Process",
+        "Reply",
+        "check_host",
+        "describe",
+        "receive_descriptors",
+        "run",
+        "spawn",
+    ],
 )
 def test_what_can_fail_says_how(name: str) -> None:
     assert "Raises:" in text_of(name)

@@ -165,9 +165,7 @@ def test_busybox_that_is_not_a_program_of_this_machine_is_refused(
     path = write_program(tmp_path, make_elf(PT_LOAD, wide=False, order=">"))
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(
-        SetupError, match=rf"applets of {path}: Exec format error \(ENOEXEC\)"
-    ):
+    with pytest.raises(SetupError, match=rf"applets of {path}: Exec format error \(ENOEXEC\)"):
         find_busybox()
 
 

@@ -1,16 +1,10 @@
 """What the parent can ask of a running container's init, from outside."""
 
 import os
-import re
-import resource
 import signal
 import socket
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from errno import ECONNREFUSED
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -19,26 +13,21 @@ from mocker.isolation import (
     Container,
     ContainerSpec,
     ExitStatus,
-    ForkServer,
-    IsolationError,
-    Rlimit,
     SetupError,
     SpecError,
     receive_descriptors,
 )
-from mocker.isolation.requests import Process
+from tests.beside import SLEEP, run_beside, run_script, running, start
 from tests.containers import (
     open_container,
-    run_captured,
     script,
     wait_for_titles,
     wait_readable,
 )
 from tests.in_namespaces import run_in_child
-from tests.leaks import PATIENCE, read_children, read_descriptors
+from tests.leaks import read_descriptors
 from tests.requirements import (
     requires_busybox,
-    requires_root,
     requires_subordinate_ids,
     requires_user_namespaces,
 )
@@ -46,54 +35,6 @@ from tests.requirements import (
 pytestmark = [requires_busybox, requires_user_namespaces]
 
 LOOP = "while :; do sleep 0.01; done"
-SLEEP = ContainerSpec(["sleep", "1000"])
-NAMESPACES = ("user", "mnt", "uts", "pid", "ipc", "net", "cgroup")
-# One run of the shell has the same words for the command and for a process beside it.
-SHOW_NAMESPACES = "; ".join(f"readlink /proc/self/ns/{name}" for name in NAMESPACES)
-
-
-class Ended(NamedTuple):
-    """How a process beside the command ended, and what it wrote to stdout and stderr."""
-
-    status: ExitStatus
-    text: str
-
-
-@contextmanager
-def running(spec: ContainerSpec = SLEEP) -> Iterator[Container]:
-    with open_container(spec) as (container, _):
-        yield container
-
-
-@contextmanager
-def start(container: Container, argv: Sequence[str], **how: str) -> Iterator[tuple[Process, int]]:
-    """Start a process beside the command, with what it writes as a descriptor."""
-    read_end, write_end = os.pipe()
-    null = os.open(os.devnull, os.O_RDWR)
-    try:
-        stdio = (null, write_end, write_end)
-        process = container.start_process(argv, stdio=stdio, **how)  # type: ignore[arg-type]
-    finally:
-        os.close(write_end)
-        os.close(null)
-    with process, os.fdopen(read_end, "rb", buffering=0) as output:
-        yield process, output.fileno()
-
-
-def run_beside(container: Container, argv: Sequence[str], **how: object) -> Ended:
-    """Run a process beside the command to its end."""
-    output = os.memfd_create("output")
-    try:
-        stdio = (0, output, output)
-        with container.start_process(argv, stdio=stdio, **how) as process:  # type: ignore[arg-type]
-            status = process.wait()
-        return Ended(status, os.pread(output, 2**20, 0).decode())
-    finally:
-        os.close(output)
-
-
-def run_script(container: Container, text: str, **how: object) -> Ended:
-    return run_beside(container, ["sh", "-c", text], **how)
 
 
 def wait_until_busy(container: Container) -> None:
@@ -113,53 +54,6 @@ def test_signal_that_ends_a_process_arrives(name: str) -> None:
         status = run_script(container, f"kill -{name} $$").status
 
     assert status == ExitStatus(signal=signal.Signals[f"SIG{name}"])
-
-
-@pytest.mark.parametrize(
-    "fields", [{}, {"network": "host"}, {"rootfs": "host"}, {"user": "nobody"}]
-)
-@requires_subordinate_ids
-def test_process_has_all_namespaces_of_the_command(fields: dict[str, object]) -> None:
-    text = f"{SHOW_NAMESPACES}; echo end; sleep 1000"
-
-    with open_container(script(text, **fields)) as (container, output):
-        commands = [output.readline().strip() for _ in NAMESPACES]
-        processs = run_script(container, SHOW_NAMESPACES).text.split()
-
-    assert processs == commands
-    assert len(set(processs)) == len(NAMESPACES)
-
-
-@requires_root
-def test_process_has_the_hosts_user_namespace_where_the_command_has() -> None:
-    text = f"{SHOW_NAMESPACES}; grep Cap /proc/self/status; echo end; sleep 1000"
-
-    with open_container(script(text, userns="host")) as (container, output):
-        commands = list(iter(output.readline, "end\n"))
-        processs = run_script(container, text.replace("echo end; sleep 1000", "true")).text
-
-    assert processs == "".join(commands)
-    assert str(Path("/proc/self/ns/user").readlink()) in processs
-
-
-def test_process_has_the_rights_of_the_command_and_no_more() -> None:
-    pattern = "^(Cap|NoNewPrivs|Seccomp:|Sig(Blk|Ign|Cgt)|Groups|Umask)"
-    argv = ["grep", "-E", pattern, "/proc/self/status"]
-
-    with running() as container:
-        ended = run_beside(container, argv)
-
-    assert ended.text == run_captured(ContainerSpec(argv)).stdout
-    assert "CapBnd" in ended.text
-
-
-def test_process_is_a_child_of_the_init_in_a_session_of_its_own() -> None:
-    with running() as container:
-        own, parent, session = run_script(
-            container, "echo $$ $PPID; cut -d ' ' -f 6 /proc/$$/stat"
-        ).text.split()
-
-    assert (parent, session) == ("1", own)
 
 
 def test_pid_of_a_process_is_the_one_that_the_container_sees() -> None:
@@ -237,38 +131,6 @@ def test_workdir_is_the_commands_unless_another_is_asked_for(
 ) -> None:
     with running(ContainerSpec(["sleep", "1000"], workdir=own)) as container:
         assert run_beside(container, ["pwd"], workdir=asked).text == f"{seen}\n"
-
-
-def test_umask_and_limits_are_the_commands() -> None:
-    spec = ContainerSpec(["sleep", "1000"], rlimits=[Rlimit("nofile", 77), Rlimit("core", 0)])
-
-    with running(spec) as container:
-        assert run_script(container, "umask; ulimit -n; ulimit -c").text.split() == [
-            "0022",
-            "77",
-            "0",
-        ]
-
-
-def test_process_has_a_session_keyring_without_keys_of_the_callers() -> None:
-    with running() as container:
-        text = run_beside(container, ["cat", "/proc/keys"]).text
-
-    assert set(re.findall(r"_ses: (.*)", text)) <= {"empty"}
-    assert " user " not in text
-
-
-def test_process_has_three_descriptors_and_no_other() -> None:
-    leak = os.open(os.devnull, os.O_RDONLY)
-    os.set_inheritable(leak, True)
-    try:
-        with running() as container:
-            run_script(container, "true")
-            text = run_script(container, "cd /proc/self/fd; echo *").text
-    finally:
-        os.close(leak)
-
-    assert text == "0 1 2 3\n"  # the shell's own glob has the directory itself open meanwhile
 
 
 @pytest.mark.parametrize(
@@ -419,67 +281,6 @@ def test_answer_can_be_waited_for_with_a_descriptor() -> None:
     assert news == [True]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_ten_thousand_requests_leave_nothing() -> None:
-    with running() as container:
-        run_script(container, "true")
-        init = Path(f"/proc/{container.pid}")
-        before = len(read_descriptors()), read_children(), read_memory(init)
-        for number in range(10_000):
-            if number % 20:
-                with container.request_socket(socket.AF_INET) as reply:
-                    for fd in receive_descriptors(reply):
-                        os.close(fd)
-            else:
-                with container.start_process(["true"]) as process:
-                    process.wait()
-        after = len(read_descriptors()), read_children(), read_memory(init)
-        others = run_script(container, "echo /proc/[0-9]*").text.split()
-
-    assert after[:2] == before[:2]
-    assert after[2] - before[2] < 512  # KiB
-    assert len(others) == 3  # the init, the command, and who looks
-
-
-def read_memory(process: Path) -> int:
-    """Return the KiB of memory that a process has."""
-    lines = (process / "status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
-
-
-@requires_root
-def test_init_keeps_no_descriptor_of_a_request() -> None:
-    with running() as container:
-        for _ in range(5):
-            run_script(container, "true")
-            with pytest.raises(IsolationError):
-                run_beside(container, ["nosuch"])
-            with container.request_namespaces() as reply:
-                for fd in receive_descriptors(reply):
-                    os.close(fd)
-            container.request_socket(socket.AF_INET).close()
-        deadline = time.monotonic() + PATIENCE
-        while (left := count_init_descriptors(container)) > 1:  # the socket to its parent
-            assert time.monotonic() < deadline, left
-
-
-def count_init_descriptors(container: Container) -> int:
-    return len(list(Path(f"/proc/{container.pid}/fd").iterdir()))
-
-
-def test_init_without_descriptors_left_says_so_and_goes_on() -> None:
-    with running() as container:
-        wait_until_busy(container)
-        limits = resource.prlimit(container.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(container.pid, resource.RLIMIT_NOFILE, (0, limits[1]))
-        with container.request_socket(socket.AF_INET) as reply, pytest.raises(SetupError):
-            receive_descriptors(reply)
-        resource.prlimit(container.pid, resource.RLIMIT_NOFILE, limits)
-
-        assert run_script(container, "exit 3").status == ExitStatus(code=3)
-
-
 def test_socket_is_one_of_the_containers_network() -> None:
     with running() as container, request_socket(container) as server:
         server.bind(("127.0.0.1", 7))
@@ -593,131 +394,6 @@ def test_process_does_not_keep_a_container_whose_command_has_ended() -> None:
 
         assert container.wait() == ExitStatus(signal=signal.SIGTERM)
         assert process.wait() == ExitStatus(signal=signal.SIGTERM)
-
-
-def test_process_that_outlives_the_command_is_asked_to_end_and_tells_how_it_did() -> None:
-    text = f"trap 'exit 9' TERM; echo up; {LOOP}"
-
-    with running() as container, start(container, ["sh", "-c", text]) as (process, fd):
-        os.read(fd, 10)
-        container.send_signal(signal.SIGTERM)
-
-        assert (process.poll(), process.wait()) == (None, ExitStatus(code=9))
-        assert container.wait() == ExitStatus(signal=signal.SIGTERM)
-
-
-def test_process_that_does_not_end_with_the_command_is_killed_after_the_grace_period() -> None:
-    text = f"trap '' TERM; echo up; {LOOP}"
-    spec = ContainerSpec(["sleep", "1000"], grace=0.2)
-
-    with running(spec) as container, start(container, ["sh", "-c", text]) as (process, fd):
-        os.read(fd, 10)
-        container.send_signal(signal.SIGTERM)
-
-        assert process.wait() == ExitStatus(signal=signal.SIGKILL)
-        assert container.wait() == ExitStatus(signal=signal.SIGTERM)
-        assert any(text in title for _, title in container.survivors)
-
-
-def test_no_process_is_started_once_the_command_has_ended() -> None:
-    text = f"trap '' TERM; echo up; {LOOP}"
-
-    with running() as container, start(container, ["sh", "-c", text]) as (process, fd):
-        os.read(fd, 10)
-        container.send_signal(signal.SIGTERM)
-        assert wait_readable(container.control_fd, 10)
-        with (
-            start(container, ["true"]) as (late, _),
-            pytest.raises(SetupError, match="cannot start the process; the command has ended"),
-        ):
-            late.wait()
-        process.send_signal(signal.SIGKILL)
-
-        assert process.wait() == ExitStatus(signal=signal.SIGKILL)
-        assert container.wait() == ExitStatus(signal=signal.SIGTERM)
-
-
-def test_requests_while_the_command_ends_are_answered_one_way_or_the_other() -> None:
-    outcomes = set()
-    for _ in range(20):
-        with running() as container:
-            container.send_signal(signal.SIGTERM)
-            try:
-                outcomes.add(str(run_script(container, "exit 3").status))
-            except SetupError as error:
-                outcomes.add(str(error).partition(";")[0].partition(":")[0])
-
-    assert outcomes <= {
-        "exit code 3",
-        str(ExitStatus(signal=signal.SIGTERM)),
-        str(ExitStatus(signal=signal.SIGKILL)),
-        "cannot start the process",
-        "cannot ask the container's init",
-    }
-
-
-def test_signal_io_from_outside_is_still_handed_on() -> None:
-    with open_container(script(f"trap 'echo got; exit 7' IO; echo up; {LOOP}")) as (container, out):
-        out.readline()
-        run_script(container, "true")
-        container.send_signal(signal.SIGIO)
-
-        assert (out.readline(), container.wait()) == ("got\n", ExitStatus(code=7))
-
-
-def test_request_behind_a_signal_io_from_outside_is_not_lost() -> None:
-    text = f"trap 'echo got' IO; echo up; {LOOP}"
-
-    with open_container(script(text)) as (container, output):
-        output.readline()
-        os.kill(container.pid, signal.SIGSTOP)
-        container.send_signal(signal.SIGIO)  # pending, it swallows the kernel's own
-        with start(container, ["sh", "-c", "exit 3"]) as (process, _):
-            os.kill(container.pid, signal.SIGCONT)
-
-            assert process.wait() == ExitStatus(code=3)
-        assert output.readline() == "got\n"
-
-
-def test_request_before_the_command_is_executed_is_answered() -> None:
-    with ForkServer() as server:
-        container = server.start(SLEEP)
-        with container, container.start_process(["sh", "-c", "exit 3"]) as process:
-            container.wait_started()
-
-            assert process.wait() == ExitStatus(code=3)
-
-
-@pytest.mark.parametrize(
-    "attack",
-    [
-        "ls /proc/1/fd",
-        "cat /proc/1/environ",
-        "cat /proc/1/mem",
-        "readlink /proc/1/exe",
-        "readlink /proc/1/cwd",
-        "echo x >/proc/1/fd/3",
-    ],
-)
-def test_command_gets_nothing_of_the_init_after_a_request(attack: str) -> None:
-    with open_container(script(f"echo up; read x </tmp/none; {attack}; sleep 1000")) as (
-        container,
-        _,
-    ):
-        ended = run_script(container, attack)
-
-    assert ended.status != ExitStatus(code=0)
-    assert ended.text == "" or "denied" in ended.text.lower()
-
-
-def test_container_ends_even_if_the_command_stops_all_that_was_started() -> None:
-    with running() as container, start(container, ["sleep", "1000"]) as (process, _):
-        process.poll()
-        process.send_signal(signal.SIGSTOP)
-        container.send_signal(signal.SIGTERM)
-
-        assert process.wait() == ExitStatus(signal=signal.SIGTERM)
-        assert container.wait() == ExitStatus(signal=signal.SIGTERM)
 
 
 def read_output(container: Container, argv: Sequence[str]) -> str:
