@@ -14,7 +14,7 @@ The functions have the names of the system calls and describe one each; `perform
 
 import os
 from _collections_abc import Callable, Iterable, Mapping, Sequence
-from errno import EIO, ENOSYS, EPERM
+from errno import EAGAIN, EIO, ENOSYS, EPERM
 
 from . import syscalls as sys
 from .syscalls import Buffer, Cell, last_error, libc, make_buffer
@@ -26,6 +26,7 @@ Call = tuple[Callable[..., int], tuple[object, ...], int, tuple[int, ...], Cell 
 _F_DUPFD_CLOEXEC = 1030
 _F_SETOWN = 8
 _F_SETFL = 4
+_MSG_PEEK = 0x02
 _MSG_DONTWAIT = 0x40
 _MSG_NOSIGNAL = 0x4000
 _SOCK_CLOEXEC = os.O_CLOEXEC
@@ -100,9 +101,13 @@ def symlinkat(target: str, dir_fd: Cell, name: str) -> Call:
     return _prepare(libc.symlinkat, os.fsencode(target), dir_fd, os.fsencode(name))
 
 
-def linkat(dir_fd: Cell, name: str, other: str) -> Call:
-    """Give an entry of a directory, be it a symbolic link, one more name in the same directory."""
-    return _prepare(libc.linkat, dir_fd, os.fsencode(name), dir_fd, os.fsencode(other), 0)
+def linkat(dir_fd: Cell, name: str, others: Iterable[str]) -> Call:
+    """Give an entry of a directory, be it a symbolic link, more names in the same directory.
+
+    One entry for all of them: a list of so many calls would take the memory of a container.
+    """
+    names = os.fsencode(name), tuple(map(os.fsencode, others))
+    return _prepare(_link_each, libc.linkat, dir_fd, *names)
 
 
 def write(fd: Cell, content: bytes) -> Call:
@@ -201,6 +206,12 @@ def listen(fd: int) -> list[Call]:
         _prepare(libc.fcntl, fd, _F_SETOWN, pid),
         _prepare(libc.fcntl, fd, _F_SETFL, os.O_ASYNC | os.O_RDWR),
     ]
+
+
+def peek(fd: int, *, to: Cell) -> Call:
+    """Look for a message without waiting; `to` is 1, 0 if the other end is gone, else -1."""
+    flags = _MSG_PEEK | _MSG_DONTWAIT
+    return _prepare(libc.recv, fd, make_buffer(1), 1, flags, tolerated=(EAGAIN,), to=to)
 
 
 def recv(fd: int, buffer: Buffer, *, to: Cell) -> Call:
@@ -326,6 +337,16 @@ def execve(
     words = sys.make_strings([os.fsencode(word) for word in argv])
     variables = sys.make_strings([os.fsencode(f"{name}={value}") for name, value in env.items()])
     return _prepare(libc.execve, os.fsencode(path), words, variables, tolerated=tolerated)
+
+
+def _link_each(
+    linkat: Callable[..., int], dir_fd: Cell, name: bytes, others: tuple[bytes, ...]
+) -> int:
+    number = dir_fd.value
+    for other in others:
+        if linkat(number, name, number, other, 0) < 0:
+            return -1
+    return 0
 
 
 def _fsconfig(context: Cell, command: int, key: bytes | None, value: bytes | None) -> Call:

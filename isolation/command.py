@@ -10,13 +10,26 @@ from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
 
 from .calls import Call, close_range, dup2, dup_above, execve, perform
 from .errors import CommandError, SetupError
-from .spec import DEFAULT_PATH
+from .spec import DEFAULT_PATH, ContainerSpec
 from .syscalls import CLOSE_RANGE_CLOEXEC, Cell
+from .users import User
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 _SHELL = "/bin/sh"
 _SEARCH_GOES_ON = (EACCES, ENOENT, ENOTDIR)  # as in execvp(3): another directory may do
+
+
+def make_env(spec: ContainerSpec, user: User) -> dict[str, str]:
+    """Return the command's environment."""
+    return {
+        "PATH": DEFAULT_PATH,
+        "HOME": user.home,
+        "TERM": "xterm" if spec.terminal else "dumb",
+        "HOSTNAME": spec.hostname,
+        **({} if spec.notify is None else {"NOTIFY_SOCKET": f"@{spec.notify}"}),
+        **spec.env,
+    }
 
 
 def change_directory(path: str, *, needed: bool) -> None:

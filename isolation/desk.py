@@ -11,13 +11,12 @@ import _socket as socket
 import os
 
 from .calls import join_session_keyring, perform
-from .command import change_directory, execute, place_stdio
+from .command import change_directory, execute, make_env, place_stdio
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus
 from .handshake import receive_with_fds, render_failure, render_status, send_with_fds
 from .plan import Plan
 from .privileges import drop_capabilities, own_pipes, reset_signals, set_rlimits
-from .program import make_env
 from .requests import (
     EXEC_GROUP,
     KILL,
@@ -28,7 +27,7 @@ from .requests import (
     SOCKET,
     STARTED,
 )
-from .syscalls import clone3, setns
+from .syscalls import Cell, clone3, setns
 from .users import become, look_up_user
 
 _FAILED = 125
@@ -45,7 +44,7 @@ class Desk:
 
     __slots__ = ("_command", "_control", "_groups", "_plan", "_replies", "closing")
 
-    def __init__(self, plan: Plan, control: socket.socket, command: int) -> None:
+    def __init__(self, plan: Plan, control: socket.socket, command: Cell) -> None:
         self._plan, self._control, self._command = plan, control, command
         self._replies: dict[int, socket.socket] = {}
         self._groups = set[int]()  # processes that are to leave nothing behind
@@ -137,7 +136,7 @@ class Desk:
         flags = os.O_RDONLY | os.O_CLOEXEC
         for name in _JOINED:
             try:
-                fds.append(os.open(f"/proc/{self._command}/ns/{name}", flags))
+                fds.append(os.open(f"/proc/{self._command.value}/ns/{name}", flags))
             except FileNotFoundError as error:  # it is a zombie
                 raise SetupError("start the process", hint=_ENDED) from error
 

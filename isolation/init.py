@@ -33,7 +33,7 @@ from .handshake import (
     send_terminal,
 )
 from .privileges import inner_namespace_flags
-from .program import COMMAND, Program, become_command, explain_clone, release, settle
+from .program import ASKED, COMMAND, Program, become_command, explain_clone, release, settle
 from .steps import Setup
 from .survivors import list_container, list_descendants, read_title
 from .terminal import copy_size, find_terminal, make_controlling_terminal
@@ -68,7 +68,7 @@ def run_init(program: Program) -> None:
 
 
 def _run(program: Program) -> ExitStatus:
-    done = 0
+    desk, done = program.desk, 0
     try:
         for calls in program.build:
             perform(calls)
@@ -82,8 +82,8 @@ def _run(program: Program) -> ExitStatus:
     if program.setup.notify_fd >= 0:
         send_notify(program.control, program.setup.notify_fd)
     perform(program.release)
-    desk = Desk(program.plan, program.control, COMMAND.value)
-    _serve(desk, program)  # what was asked before there was a signal to tell
+    if ASKED.value >= 0:
+        _serve(desk, program)
     status = _wait_for_command(COMMAND.value, program, desk)
     send_exit(program.control, status)
     _end_what_is_left(program, desk)

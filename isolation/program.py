@@ -26,6 +26,7 @@ from .calls import (
     eventfd,
     join_session_keyring,
     listen,
+    peek,
     prctl,
     read,
     recv,
@@ -37,7 +38,8 @@ from .calls import (
     umask,
     write,
 )
-from .command import change_directory, execute, place_stdio, try_execute
+from .command import change_directory, execute, make_env, place_stdio, try_execute
+from .desk import Desk
 from .errors import SetupError
 from .handshake import GO, MAX_FAILURE, READY, check_go, receive_go
 from .plan import Plan
@@ -50,7 +52,6 @@ from .privileges import (
     set_rlimits,
 )
 from .process_title import overwrite_strings
-from .spec import DEFAULT_PATH, ContainerSpec
 from .steps import Setup
 from .syscalls import (
     PR_SET_CHILD_SUBREAPER,
@@ -69,6 +70,7 @@ _TITLE = "mocker-init"
 COMMAND = Cell(-1)  # the pid of the command's process in the init, 0 in that itself
 _FIRST = make_buffer(MAX_FAILURE)  # what the parent says first
 _FIRST_SIZE = Cell(0)
+ASKED = Cell(-1)  # whether the parent has asked for something before the init could hear it
 _GATE = Cell(-1)  # what the command waits at until the init has given it its IDs
 _BEGUN, _STEPS_FROM = 1, 2  # where in `build` is what
 _SHORTAGES = {EAGAIN, EMFILE, ENFILE, ENOMEM}
@@ -86,13 +88,24 @@ class Program:
         report: Where a failure is written to.
         stdio: The command's standard input, output and error.
         setup: What the steps hand on to one another.
+        desk: For what the parent asks of the init later.
         build: The init's calls, a list for each step of the plan, with two before them, and one
             behind them where all is known up to the clone of the command.
         become: The command's calls; empty where they can't be known.
         release: The init's calls after the clone of the command; likewise.
     """
 
-    __slots__ = ("become", "build", "control", "plan", "release", "report", "setup", "stdio")
+    __slots__ = (
+        "become",
+        "build",
+        "control",
+        "desk",
+        "plan",
+        "release",
+        "report",
+        "setup",
+        "stdio",
+    )
 
     def __init__(
         self,
@@ -105,6 +118,7 @@ class Program:
         self.plan, self.control, self.report = plan, control, report
         self.stdio = tuple(stdio)
         self.setup = Setup(plan.mapping, plan.sources)
+        self.desk = Desk(plan, control, COMMAND)
         if plan.sources:
             wait = [*map(close, not_its), then(_receive_trees, self.setup, control)]
         else:
@@ -205,8 +219,9 @@ def release(mapping: UserMapping | None, control: int, kept: int = -1) -> list[C
     return [
         prctl(PR_SET_DUMPABLE, 0),
         *([] if mapping is None else map_inner_namespace(mapping)),
-        # Each request sends SIGIO to this process, 1; see `requests`.
+        # Each request sends SIGIO to this process; see `requests`. Is there one already?
         *listen(control),
+        peek(control, to=ASKED),
         # Fails if the parent died before the death signal was set; then nobody is let go on.
         send(control, READY),
         write(_GATE, _ONE),
@@ -241,18 +256,6 @@ def become_command(plan: Plan, user: User, stdio: Sequence[int]) -> list[Call]:
 
 def _place_command(stdio: tuple[int, ...], ready_fd: int | None) -> list[Call]:
     return [read(_GATE, make_buffer(8)), setpgid(), *place_stdio(stdio, ready_fd)]
-
-
-def make_env(spec: ContainerSpec, user: User) -> dict[str, str]:
-    """Return the command's environment."""
-    return {
-        "PATH": DEFAULT_PATH,
-        "HOME": user.home,
-        "TERM": "xterm" if spec.terminal else "dumb",
-        "HOSTNAME": spec.hostname,
-        **({} if spec.notify is None else {"NOTIFY_SOCKET": f"@{spec.notify}"}),
-        **spec.env,
-    }
 
 
 def _change_directory(path: str, needed: bool) -> None:

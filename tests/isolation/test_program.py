@@ -8,9 +8,10 @@ import pytest
 
 from mocker.isolation import ContainerSpec, SetupError, Tmpfs, Volume
 from mocker.isolation.calls import perform
+from mocker.isolation.command import make_env
 from mocker.isolation.handshake import READY, send_go, send_refusal
 from mocker.isolation.plan import make_plan
-from mocker.isolation.program import _GATE, Program, explain_clone, make_env, release
+from mocker.isolation.program import _GATE, Program, explain_clone, release
 from mocker.isolation.spec import DEFAULT_PATH
 from mocker.isolation.users import User
 from tests.in_namespaces import run_in_child
