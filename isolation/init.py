@@ -25,6 +25,7 @@ from .desk import Desk
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus
 from .handshake import (
+    render_failure,
     send_exit,
     send_failure,
     send_notify,
@@ -43,6 +44,8 @@ from .users import User, look_up_user
 _SIGNALS = tuple(map(int, signal.valid_signals()))
 _TO_THE_GROUP = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCONT}
 _SETUP_FAILED = 125
+# Rendered while there is some.
+_NO_MEMORY = render_failure(SetupError("start the command", ENOMEM))
 
 
 def run_init(program: Program) -> None:
@@ -58,7 +61,7 @@ def run_init(program: Program) -> None:
     except OSError as error:
         send_failure(report, SetupError("start the command", error.errno or 0))
     except MemoryError:
-        send_failure(report, SetupError("start the command", ENOMEM))
+        os.write(report, _NO_MEMORY)
     except BaseException as error:  # noqa: BLE001
         send_failure(report, SetupError(f"go on after {error!r}"))
     finally:
@@ -115,6 +118,8 @@ def _become_command(program: Program) -> None:
         send_failure(report, error)
     except OSError as error:
         send_failure(report, SetupError("start the command", error.errno or 0))
+    except MemoryError:
+        os.write(report, _NO_MEMORY)
     except BaseException as error:  # noqa: BLE001
         send_failure(report, SetupError(f"start the command after {error!r}"))
     finally:
