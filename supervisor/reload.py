@@ -14,14 +14,14 @@ class Changes:
         removed: Only in the old one.
         changed: In both, and not the same.
         unchanged: In both; nothing happens to these.
-        fixed: Keys of the supervisor that changed and can't be followed before it starts anew.
+        needs_restart: Keys of the supervisor that changed, and stay as they were until it does.
     """
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
     changed: tuple[str, ...]
     unchanged: tuple[str, ...]
-    fixed: tuple[str, ...]
+    needs_restart: tuple[str, ...]
 
 
 def compare(old: SupervisorConfig, new: SupervisorConfig) -> Changes:
@@ -32,7 +32,7 @@ def compare(old: SupervisorConfig, new: SupervisorConfig) -> Changes:
         removed=tuple(name for name in old.jobs if name not in new.jobs),
         changed=tuple(name for name in common if new.jobs[name] != old.jobs[name]),
         unchanged=tuple(name for name in common if new.jobs[name] == old.jobs[name]),
-        fixed=tuple(
+        needs_restart=tuple(
             key
             for key in ("name", "log_format", "log_level")
             if getattr(old, key) != getattr(new, key)

@@ -15,7 +15,7 @@ def test_same_file_changes_nothing() -> None:
     changes = compare(file(web="a", db="b"), file(web="a", db="b"))
 
     assert changes.unchanged == ("web", "db")
-    assert not any((changes.added, changes.removed, changes.changed, changes.fixed))
+    assert not any((changes.added, changes.removed, changes.changed, changes.needs_restart))
 
 
 def test_jobs_that_come_go_and_change_are_told_apart() -> None:
@@ -37,4 +37,4 @@ def test_keys_that_cannot_be_followed_are_named() -> None:
 
     new = attrs.evolve(old, name="other", log_format="json", stop_timeout=1.0)
 
-    assert compare(old, new).fixed == ("name", "log_format")
+    assert compare(old, new).needs_restart == ("name", "log_format")
