@@ -230,7 +230,8 @@ def _back_off(life: Life, job: JobConfig, now: float, chance: float, *, failed: 
         # No more are kept than count: an endless crash loop must not make the tuple endless.
         failures = tuple(t for t in failures if now - t <= job.give_up.within)
         if len(failures) >= job.give_up.failures:
-            reason = f"{len(failures)} failures within {job.give_up.within:g} s"
+            noun = "failure" if len(failures) == 1 else "failures"
+            reason = f"{len(failures)} {noun} within {job.give_up.within:g} s"
             return _give_up(life, reason)
     else:
         failures = ()

@@ -270,6 +270,12 @@ def test_job_is_given_up_after_so_many_failures() -> None:
     assert lives[-1].reason == "5 failures within 60 s"
 
 
+def test_one_failure_is_told_in_the_singular() -> None:
+    lives = fail_times(job(give_up=GiveUp(1, 60)), 1)
+
+    assert lives[-1].reason == "1 failure within 60 s"
+
+
 def test_failures_long_ago_do_not_count() -> None:
     rules = job(give_up=GiveUp(2, 5), backoff=Backoff(initial=6, jitter=0))
 
