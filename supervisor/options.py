@@ -121,7 +121,7 @@ def _suggest(name: str, by_name: dict[str, Option]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, by_name, 1, 0.75)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {near[0]!r}?" if near else "; see 'mocker run --help'"
 
 
 def _wrap(text: str, width: int) -> list[str]:

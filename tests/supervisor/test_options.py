@@ -64,7 +64,7 @@ def test_words_before_the_command_are_options(
         (["--nam", "web"], "unknown option '--nam'; did you mean '--name'?"),
         (["--nmae=web"], "unknown option '--nmae'; did you mean '--name'?"),
         (["--readonly"], "unknown option '--readonly'; did you mean '--read-only'?"),
-        (["--xyzzy"], "unknown option '--xyzzy'"),
+        (["--xyzzy"], "unknown option '--xyzzy'; see 'mocker run --help'"),
         (["-x"], "unknown option '-x'"),
         (["-ix"], "unknown option '-x'"),
         (["-i-"], "unknown option '-' in '-i-'"),
