@@ -21,14 +21,16 @@ Keep the jobs of a file running, each in a container of its own.
 signals:
   TERM, INT  stop all jobs in order; the second one kills them at once
   HUP        read the file again, and follow what has changed in it
-  USR1       open log files anew
+  USR1       open log files anew, of which there are none yet
   QUIT       tell the state of each job
 
 exit status:
-  0  all went well and nothing is left to run, or a signal stopped all in order
-  1  some job failed for good, or stopping had to be forced
-  2  the file or the command line cannot be meant; nothing was started
-  that of a critical job, if one ended
+  0  all went well and nothing is left to run, or a signal stopped all in order,
+     whatever had failed before
+  1  a job failed for good or was skipped, stopping had to be forced, or the
+     name is taken
+  2  the file or the command line has mistakes; nothing was started
+  that of a critical job, if one ended; 128+N if signal N ended it
 """
 _WRONG_USAGE = 2
 _CANNOT_RUN = 1
