@@ -253,6 +253,8 @@ def check_text(text: str, what: str) -> str:
 
 def check_argv(argv: Iterable[str]) -> tuple[str, ...]:
     """Return a command's words, or raise SpecError if there is none."""
+    if isinstance(argv, str):  # an iterable of words for a type checker, and of letters in truth
+        raise SpecError(f"a command must be a sequence of words, not the text {argv!r}")
     words = tuple(check_text(word, "argument") for word in argv)
     if not words or not words[0]:
         raise SpecError("a container needs a command")

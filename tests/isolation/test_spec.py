@@ -16,6 +16,7 @@ from tests.containers import make_spec
     [
         ({"argv": []}, "needs a command"),
         ({"argv": [""]}, "needs a command"),
+        ({"argv": "echo hi"}, "a command must be a sequence of words, not the text 'echo hi'"),
         ({"argv": ["echo", "a\0b"]}, "argument must not contain a NUL byte"),
         ({"argv": ["echo", "\ud800"]}, r"argument .*'\\ud800'"),
         ({"rootfs": "busy"}, "'busybox', 'host' or an absolute path, not 'busy'"),
