@@ -27,6 +27,9 @@ _MAX_MESSAGE = 4096  # bytes of a datagram; what is longer is passed over, as sy
 _AT_A_TIME = 32  # datagrams
 _PAUSE_S = 0.1  # for a job that sends more than that
 _MAX_STATUS = 200  # characters
+# Bytes of a line. A regular expression may take time by the square or the cube of that, in which
+# nothing else is done.
+_MAX_SEARCHED = 1024
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7)
 _MAX_ANCESTORS = 100  # between a process and its init
 # Of a job that closes the descriptor because it ends: that it has ended is the better reason.
@@ -87,12 +90,16 @@ class LogNotice(Notice):
 
     def __init__(self, pattern: str) -> None:
         super().__init__()
-        self._pattern = re.compile(pattern, re.MULTILINE)
+        self._pattern = re.compile(pattern)
         self.see = self._look
 
     def _look(self, lines: bytes) -> None:
-        if not self.said.is_set() and self._pattern.search(lines.decode(errors="replace")):
-            self.said.set()
+        if self.said.is_set():
+            return
+        for line in lines.split(b"\n"):
+            if self._pattern.search(line[:_MAX_SEARCHED].decode(errors="replace")):
+                self.said.set()
+                return
 
 
 class DescriptorNotice(Notice):

@@ -95,7 +95,14 @@ def test_line_that_matches_is_a_word(pattern: str, lines: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "lines"),
-    [("^ready$", b"not ready"), ("one.two", b"one\ntwo"), ("ready", b"\xff\0")],
+    [
+        ("^ready$", b"not ready"),
+        ("one.two", b"one\ntwo"),
+        (r"one\stwo", b"one\ntwo"),
+        ("ready", b"\xff\0"),
+        # Searched by the cube of its length, it would take minutes.
+        ("up.*up.*ready", b"up" * 2**13),
+    ],
 )
 def test_line_that_does_not_match_is_none(pattern: str, lines: bytes) -> None:
     notice = LogNotice(pattern)
