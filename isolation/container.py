@@ -217,6 +217,7 @@ class Container:
         """Kill everything in the container at once; nothing happens if it is gone."""
         if not self.spec.isolate:
             send_kill(self._control)
+            self._signal_init(signal.SIGCONT)  # somebody may have stopped it, and it must act
             return
         self._signal_init(signal.SIGKILL)
 

@@ -380,6 +380,17 @@ def test_command_without_a_container_needs_no_namespaces(errno: int) -> None:
     assert run_in_child(run_under_filter) == "exit code 4"
 
 
+def test_command_without_a_container_is_killed_though_its_init_is_stopped() -> None:
+    argv = ["sleep", "1000"]
+    with spawn(ContainerSpec(argv, rootfs="host", network="host", isolate=False)) as container:
+        os.kill(container.pid, signal.SIGSTOP)
+
+        container.kill()
+        status = container.wait(10)
+
+    assert status == ExitStatus(signal=signal.SIGKILL)
+
+
 def receive_notice(container: Container) -> tuple[bytes, int]:
     """Return what the command has notified, and the pid of who did, as the caller sees it."""
     assert wait_readable(container.notify_fd, 10)
