@@ -91,6 +91,11 @@ class Job:
         """Let what runs go on, and run nothing again."""
         self._become(lifecycle.retire(self.life))
 
+    def renew(self, config: JobConfig) -> None:
+        """Be a job that nobody has asked for yet, by what the file says now; it is at rest."""
+        self.config = config
+        self._become(Life())
+
     def kill(self) -> None:
         """Stop it without any grace."""
         self._kill_asked = True

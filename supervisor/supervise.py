@@ -124,8 +124,9 @@ class Supervisor:
             for name, condition in config.depends_on.items():
                 other = self.jobs[name]
                 met = lifecycle.meets(other.life, condition)
-                # The clock asks for a scheduled one again.
-                if met is False and other.config.schedule is None:
+                # The clock asks for a scheduled one again, a reload for one that it replaces.
+                asked_again = other.config.schedule is not None or other.life.final
+                if met is False and not asked_again:
                     return f"{name} will not be {condition}: it is {other.life.state.value}"
                 if not met:
                     pending = other
@@ -215,13 +216,16 @@ class Supervisor:
             _tell_rejected(path, error)
             return
         changes = compare(self.config, new)
-        await stop_in_order([self.jobs[name] for name in changes.removed + changes.changed])
-        for name in changes.removed + changes.changed:
-            self._scopes[name].cancel()
+        old = [self.jobs[name] for name in changes.removed + changes.changed]
+        for job in old:
+            job.retire()  # or the clock would run it again while others are still stopping
+        await stop_in_order(old)
+        for job in old:
+            self._scopes[job.config.name].cancel()
         for name in changes.removed:
             del self.jobs[name], self._scopes[name]
         for name in changes.changed:
-            self.jobs[name].config = new.jobs[name]
+            self.jobs[name].renew(new.jobs[name])
             nursery.start_soon(self._keep, self.jobs[name])
         for name in changes.added:
             self._add(new.jobs[name], nursery)

@@ -301,6 +301,42 @@ async def test_reload_gives_a_job_its_new_schedule(means: Means, autojump_clock:
     assert run.status == 9
 
 
+async def test_job_is_not_run_between_its_stop_and_its_replacement(means: Means) -> None:
+    stubborn = configure(STUBBORN, grace=3600.0, **wait_for_line("ready"))
+    run = Run(means, stubborn, configure(SLEEP, name="clock", schedule="0 0 1 1 *"))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.RUNNING)
+        run.rewrite(
+            configure(SLEEP), configure("exit 9", name="clock", critical=True, restart="never")
+        )
+        await run.reach("web", State.STOPPING)
+        run.supervisor.jobs["clock"].start()  # its time has come
+        state = run.supervisor.jobs["clock"].life.state
+        run.supervisor.jobs["web"].kill()
+
+    assert (state, run.status) == (State.STOPPED, 9)
+
+
+async def test_job_goes_on_waiting_for_one_that_a_reload_replaces(means: Means) -> None:
+    never = configure(SLEEP, name="db", **wait_for_line("ready"))
+    soon = configure(f"echo ready; {SLEEP}", name="db", **wait_for_line("ready"))
+    web = configure(SLEEP, name="web", depends_on={"db": "ready"})
+    run = Run(means, never, web)
+
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run.be)
+            while not told(events, "job.started"):
+                await trio.lowlevel.checkpoint()
+            run.rewrite(soon, web)
+            await run.reach("web", State.RUNNING)
+            run.send(signal.SIGTERM)
+
+    assert not told(events, "job.skipped")
+
+
 async def test_file_that_cannot_be_meant_changes_nothing(means: Means) -> None:
     run = Run(means, configure(SLEEP))
 
