@@ -6,7 +6,7 @@ waits for another one and a stop can interrupt everything.
 """
 
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import attrs
 import structlog
@@ -50,7 +50,11 @@ class Supervisor:
     """
 
     def __init__(
-        self, config: SupervisorConfig, means: Means, load: Callable[[], SupervisorConfig]
+        self,
+        config: SupervisorConfig,
+        means: Means,
+        load: Callable[[], SupervisorConfig],
+        abandon: Callable[[int], Awaitable[None]],
     ) -> None:
         """Make a supervisor of jobs that nobody has asked for yet.
 
@@ -58,11 +62,13 @@ class Supervisor:
             config: What the file says.
             means: What all jobs share.
             load: Reads the file again; raises ConfigError.
+            abandon: Ends the process with this exit status, whatever still goes on in it.
         """
         self.config = config
         self.jobs: dict[str, Job] = {}
         self._means = means
         self._load = load
+        self._abandon = abandon
         self._scopes: dict[str, trio.CancelScope] = {}
         self._ending: _Ending | None = None
         self._end_asked = trio.Event()
@@ -252,6 +258,8 @@ class Supervisor:
             if not await self._stop_within(_KILLED_S):
                 left = [job.config.name for job in jobs if not job.life.at_rest]
                 log.error("supervisor.left_behind", jobs=left)
+                # To give their tasks up in order would be to wait for what does not end.
+                await self._abandon(_NOT_IN_ORDER)
         forced = len(self._ending_signals) > 1 or not in_time
         return _NOT_IN_ORDER if forced else self._ending.status
 

@@ -69,15 +69,26 @@ async def _supervise(
         nursery.start_soon(stderr.run)
         await nursery.start(reaper.run)
         log.info("config.loaded", path=config.path, jobs=len(config.jobs))
-        supervisor = Supervisor(config, Means(Starter(server), reaper, stdout), load)
+        means = Means(Starter(server), reaper, stdout)
+        supervisor = Supervisor(config, means, load, partial(_abandon, stdout, stderr))
         nursery.start_soon(_watch_server, server, reaper, supervisor)
         status = await supervisor.run(signals)
-        log.info("supervisor.stopped", exit_code=status)
-        async with trio.open_nursery() as drains:
-            drains.start_soon(stdout.drain, _DRAIN_S)
-            drains.start_soon(stderr.drain, _DRAIN_S)
+        await _say_last(status, stdout, stderr)
         nursery.cancel_scope.cancel()
     return status
+
+
+async def _say_last(status: int, stdout: Output, stderr: Output) -> None:
+    log.info("supervisor.stopped", exit_code=status)
+    async with trio.open_nursery() as drains:
+        drains.start_soon(stdout.drain, _DRAIN_S)
+        drains.start_soon(stderr.drain, _DRAIN_S)
+
+
+async def _abandon(stdout: Output, stderr: Output, status: int) -> None:
+    """End the process at once; what is left of its containers the kernel kills, if it can."""
+    await _say_last(status, stdout, stderr)
+    os._exit(status)
 
 
 async def _watch_server(server: ForkServer, reaper: Reaper, supervisor: Supervisor) -> None:

@@ -1,5 +1,6 @@
 """All jobs together, in this process; `end_to_end` has the command."""
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -37,6 +38,7 @@ class Run:
         supervisor: The one.
         file: What a reload finds; a ConfigError is raised.
         status: What it ended with.
+        abandoned: What it would have ended the process with.
     """
 
     def __init__(self, means: Means, *jobs: JobConfig, stop_timeout: float = 60) -> None:
@@ -46,8 +48,9 @@ class Run:
             stop_timeout=stop_timeout,
             jobs={job.name: job for job in jobs},
         )
-        self.supervisor = Supervisor(self.file, means, self.load)
+        self.supervisor = Supervisor(self.file, means, self.load, self.abandon)
         self.status: int | None = None
+        self.abandoned: int | None = None
         self._means = means
         self._send, self._receive = trio.open_memory_channel[int](10)
 
@@ -55,6 +58,11 @@ class Run:
         if isinstance(self.file, ConfigError):
             raise self.file
         return self.file
+
+    async def abandon(self, status: int) -> None:
+        """Let a fork server that hangs go on, for the test goes on as well."""
+        self.abandoned = status
+        os.kill(self._means.starter.server.pid, signal.SIGCONT)
 
     def rewrite(self, *jobs: JobConfig) -> None:
         """Change the file and ask for a reload."""
@@ -200,6 +208,20 @@ async def test_everything_is_killed_when_the_stop_takes_too_long(
 
     assert run.status == 1
     assert [e["jobs"] for e in events if e["event"] == "supervisor.stop_timed_out"] == [["web"]]
+
+
+async def test_job_that_hangs_is_left_behind(means: Means, autojump_clock: MockClock) -> None:
+    os.kill(means.starter.server.pid, signal.SIGSTOP)
+    run = Run(means, configure(SLEEP))
+
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run.be)
+            await run.reach("web", State.STARTING)
+            run.send(signal.SIGTERM)
+
+    assert run.abandoned == 1
+    assert [e["jobs"] for e in events if e["event"] == "supervisor.left_behind"] == [["web"]]
 
 
 async def test_who_holds_the_stop_is_told(means: Means, autojump_clock: MockClock) -> None:

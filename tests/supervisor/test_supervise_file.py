@@ -108,6 +108,43 @@ def test_output_that_nobody_takes_does_not_keep_it_from_ending(tmp_path: Path) -
     assert status == 0
 
 
+@pytest.mark.slow
+def test_output_that_nobody_takes_does_not_hold_up_a_reload(tmp_path: Path) -> None:
+    text = "[jobs.old]\ncommand = ['yes']\n"
+    read_end, write_end = os.pipe()
+    try:
+        with open_supervisor(tmp_path, text, stdout=write_end) as run:
+            os.close(write_end)
+            run.wait_event("job.started")
+            assert wait_until(lambda: is_full(read_end))
+
+            run.rewrite(SLEEP)
+            loaded = run.wait_event("config.loaded", 2)
+            run.terminate()
+    finally:
+        os.close(read_end)
+
+    assert loaded["removed"] == ["old"]
+
+
+@pytest.mark.slow
+def test_fork_server_that_hangs_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+    keys = "restart = 'always'\nbackoff = { initial = '1ms', max = '1ms' }\n"
+    text = f"[supervisor]\nstop_timeout = '1s'\n[jobs.web]\ncommand = ['true']\n{keys}"
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.started")
+        (server,) = (pid for pid in find_children(run.process.pid) if is_fork_server(pid))
+        os.kill(server, signal.SIGSTOP)
+
+        status = run.terminate()
+
+    assert (status, run.events[-1]["event"]) == (1, "supervisor.stopped")
+
+
+def is_fork_server(pid: int) -> bool:
+    return Path(f"/proc/{pid}/comm").read_text() == "mocker-fork\n"
+
+
 def is_full(read_end: int) -> bool:
     """Tell whether a pipe holds all it can."""
     size = int.from_bytes(fcntl.ioctl(read_end, termios.FIONREAD, bytes(4)), sys.byteorder)
