@@ -56,3 +56,15 @@ def find_dependents(graph: Graph) -> dict[str, list[str]]:
         for other in needed:
             dependents[other].append(name)
     return dependents
+
+
+def find_affected(graph: Graph, names: Iterable[str]) -> set[str]:
+    """Return those that depend on any of these names, by themselves or through others."""
+    dependents = find_dependents(graph)
+    affected: set[str] = set()
+    pending = list(names)
+    while pending:
+        new = set(dependents[pending.pop()]) - affected
+        affected |= new
+        pending += new
+    return affected

@@ -87,6 +87,11 @@ class Life:
         """Whether nothing will happen to it until somebody asks."""
         return self.state in AT_REST
 
+    @property
+    def skipped(self) -> bool:
+        """Whether it is not run because what it depends on will never be so."""
+        return self.state is State.STOPPED and self.succeeded is False
+
 
 def ask_start(life: Life) -> Life:
     """Somebody wants the job to run: whatever was counted against it is forgotten."""

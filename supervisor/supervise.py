@@ -14,6 +14,7 @@ import trio
 
 from . import lifecycle
 from .config import JobConfig, SupervisorConfig
+from .dependencies import find_affected
 from .errors import ConfigError
 from .jobs import Job
 from .lifecycle import State
@@ -74,6 +75,7 @@ class Supervisor:
         self._end_asked = trio.Event()
         self._reload_asked = trio.Event()
         self._reloading = False
+        self._replaced: set[str] = set()  # those that a reload stops and will start anew
         self._ending_signals: list[tuple[int, float]] = []  # which, and when
 
     async def run(self, signals: AsyncIterator[int]) -> int:
@@ -129,7 +131,8 @@ class Supervisor:
             pending = None
             for name, condition in config.depends_on.items():
                 other = self.jobs[name]
-                met = lifecycle.meets(other.life, condition)
+                # What counts of a job that is about to be another one is what becomes of that.
+                met = None if name in self._replaced else lifecycle.meets(other.life, condition)
                 # The clock asks for a scheduled one again, a reload for one that it replaces.
                 asked_again = other.config.schedule is not None or other.life.final
                 if met is False and not asked_again:
@@ -222,6 +225,7 @@ class Supervisor:
             _tell_rejected(path, error)
             return
         changes = compare(self.config, new)
+        self._replaced = set(changes.changed)
         old = [self.jobs[name] for name in changes.removed + changes.changed]
         for job in old:
             job.retire()  # or the clock would run it again while others are still stopping
@@ -237,7 +241,13 @@ class Supervisor:
             self._add(new.jobs[name], nursery)
         self.config = new
         log.info("config.loaded", path=path, **_render(attrs.asdict(changes)))
-        for name in changes.changed + changes.added:
+        self._replaced.clear()
+        asked = changes.changed + changes.added
+        graph = {name: job.depends_on for name, job in new.jobs.items()}
+        # What was skipped has a new chance, if what it waited for in vain has one.
+        affected = find_affected(graph, asked)
+        skipped = [name for name in changes.unchanged if self.jobs[name].life.skipped]
+        for name in [*asked, *(name for name in skipped if name in affected)]:
             if new.jobs[name].schedule is None:
                 self.jobs[name].start()
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.supervisor.dependencies import (
+    find_affected,
     find_cycle,
     find_cycles,
     find_dependents,
@@ -82,6 +83,16 @@ def test_dependents_are_those_that_depend() -> None:
     graph = {"a": ["c"], "b": ["a", "c"], "c": []}
 
     assert find_dependents(graph) == {"a": ["b"], "b": [], "c": ["a", "b"]}
+
+
+def test_those_who_depend_through_others_are_affected() -> None:
+    graph = {"a": ["b"], "b": ["c"], "c": [], "d": ["a", "e"], "e": []}
+
+    assert find_affected(graph, ["c"]) == {"a", "b", "d"}
+
+
+def test_nobody_is_affected_by_what_nobody_depends_on() -> None:
+    assert find_affected({"a": ["b"], "b": []}, ["a"]) == set()
 
 
 @given(graph=graphs)

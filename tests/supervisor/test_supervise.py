@@ -313,6 +313,63 @@ async def test_reload_that_leaves_nothing_to_run_ends_it(means: Means) -> None:
     assert run.status == 0
 
 
+async def test_reload_that_mends_a_dependency_starts_those_who_were_skipped(means: Means) -> None:
+    others = (
+        configure(SLEEP, name="same"),
+        configure(SLEEP, name="web", depends_on={"migrate": "completed"}),
+        configure(SLEEP, name="proxy", depends_on={"web": "started"}),
+    )
+    run = Run(means, *others, configure("exit 1", name="migrate", kind="oneshot", restart="never"))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("same", State.RUNNING)
+        await run.reach("proxy", State.STOPPED)
+        run.rewrite(*others, configure("exit 0", name="migrate", kind="oneshot", restart="never"))
+        await run.reach("proxy", State.RUNNING)
+        run.send(signal.SIGTERM)
+
+    assert run.status == 0
+
+
+async def test_reload_leaves_those_skipped_whose_dependency_did_not_change(means: Means) -> None:
+    others = (
+        configure("exit 1", name="migrate", kind="oneshot", restart="never"),
+        configure(SLEEP, name="web", depends_on={"migrate": "completed"}),
+    )
+    run = Run(means, *others, configure(SLEEP, name="other"))
+
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run.be)
+            await run.reach("web", State.STOPPED)
+            run.rewrite(*others, configure("exec sleep 2000", name="other"))
+            while not told(events, "config.loaded"):
+                await trio.lowlevel.checkpoint()
+            await run.reach("other", State.RUNNING)
+            run.send(signal.SIGTERM)
+
+    assert len(told(events, "job.skipped")) == 1
+
+
+async def test_job_that_waits_for_one_that_is_replaced_waits_for_the_new_one(means: Means) -> None:
+    web = configure(SLEEP, name="web", depends_on={"db": "ready"})
+    never = {**wait_for_line("ready"), "name": "db"}
+    run = Run(means, web, configure(SLEEP, **never))
+
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run.be)
+            while not told(events, "job.started"):
+                await trio.lowlevel.checkpoint()
+            run.rewrite(web, configure(f"echo ready; {SLEEP}", **never))
+            await run.reach("web", State.RUNNING)
+            run.send(signal.SIGTERM)
+
+    assert told(events, "job.skipped") == []
+    assert told(events, "job.started") == ["db", "db", "web"]
+
+
 async def test_reload_gives_a_job_its_new_schedule(means: Means, autojump_clock: MockClock) -> None:
     run = Run(means, configure(SLEEP, kind="oneshot", schedule="0 0 1 1 *"))
 
