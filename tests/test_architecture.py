@@ -28,6 +28,9 @@ SLOW_TO_IMPORT = {"asyncio", "dataclasses", "typing"}
 ENUMERATING = {"collections", "enum", "functools", "signal", "socket"}
 HEAVY = {"asyncio", "attr", "attrs", "structlog", "trio"}
 
+WALL_CLOCKS = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "datetime.today"}
+READ_THE_WALL_CLOCK = {"supervisor/log.py", "supervisor/timetable.py"}
+
 
 class Import(NamedTuple):
     """One imported module. A relative one, `from .x import y`, has the name ".x"."""
@@ -155,6 +158,18 @@ def test_system_calls_are_in_one_module(module: Path) -> None:
     roots = {found.root for found in read_imports(module)}
 
     assert "ctypes" not in roots or name_of(module) == "isolation/syscalls.py"
+
+
+@each_module
+def test_clock_on_the_wall_is_looked_at_for_schedules_and_timestamps_alone(module: Path) -> None:
+    # It may be set while a job waits for its restart, and that must neither hold up nor hurry it.
+    calls = {
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Call)
+    }
+
+    assert not calls & WALL_CLOCKS or name_of(module) in READ_THE_WALL_CLOCK
 
 
 @each_module
