@@ -23,6 +23,7 @@ import _socket as socket
 import gc
 import marshal
 import os
+import select
 import time
 from _collections_abc import Sequence
 from _thread import allocate_lock
@@ -43,6 +44,7 @@ _LENGTH = 8  # bytes, big endian
 _MAX_FDS = 6
 _HELD_FDS = 3  # of an answer
 _KEPT_S = 1.0  # how long the host is believed to be as it was
+_PATIENCE_MS = 1000  # for a server to end by itself
 _MOST_KEPT = 100  # kinds of containers
 _CHUNK = 2**20  # bytes
 _TITLE = "mocker-fork"
@@ -171,15 +173,23 @@ class ForkServer:
         return ForkServerError(f"cannot ask fork server {self.pid}: it is gone")
 
     def close(self) -> None:
-        """End the server and reap it; containers go on."""
+        """End the server and reap it; containers go on. One that hangs is killed."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)  # a fork of the program may have it open too
         except OSError:
             pass  # it is gone already
         self._socket.close()
         try:
-            os.waitpid(self.pid, 0)
-        except ChildProcessError:
+            pidfd = os.pidfd_open(self.pid)
+            try:
+                poll = select.poll()
+                poll.register(pidfd, select.POLLIN)
+                if not poll.poll(_PATIENCE_MS):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+            finally:
+                os.close(pidfd)
+        except (ChildProcessError, ProcessLookupError):
             pass  # somebody who reaps everything was faster
 
     def __enter__(self) -> "ForkServer":

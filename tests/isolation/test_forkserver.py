@@ -676,3 +676,12 @@ def test_changes_of_the_host_are_seen_within_a_second(tmp_path: Path) -> None:
 
     assert (before[0], after[0]) == (False, True)
     assert before[1] != after[1]
+
+
+def test_server_that_hangs_is_killed() -> None:
+    server = ForkServer()
+    os.kill(server.pid, signal.SIGSTOP)
+
+    server.close()
+
+    assert not Path(f"/proc/{server.pid}").exists()
