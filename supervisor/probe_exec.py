@@ -4,7 +4,7 @@ import os
 
 import trio
 
-from mocker.isolation import Container, ExitStatus, IsolationError, Process
+from mocker.isolation import Container, ExitStatus, IsolationError, Process, SetupError
 
 _CHUNK = 2**16  # bytes; a pipe holds no more, so what is there is read at once
 _MAX_LINE = 200  # bytes of its output that are shown
@@ -18,7 +18,7 @@ async def ask_exec(container: Container, argv: tuple[str, ...]) -> str:
 
     Raises:
         OSError: There is no descriptor left here.
-        SetupError: The container can't be asked.
+        SetupError: The container can't be asked, or has no room for one more process.
     """
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     try:
@@ -29,6 +29,8 @@ async def ask_exec(container: Container, argv: tuple[str, ...]) -> str:
         output.take()
     finally:
         os.close(read_end)
+    if isinstance(ending, SetupError):
+        raise ending
     if isinstance(ending, ExitStatus) and ending.success:
         return ""
     shown = output.find_last_line()

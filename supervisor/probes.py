@@ -2,12 +2,12 @@
 
 Readiness gates those that depend on a job and never restarts it; liveness restarts it. A job is
 asked again and again, or it says by itself that it is ready, see `notices`. A question that can't
-be put, because the supervisor has no descriptor left, says nothing about the job: it counts neither
-as a good answer nor as a bad one.
+be put, because there is no descriptor or process left for it, says nothing about the job: it counts
+neither as a good answer nor as a bad one.
 """
 
 import shlex
-from errno import EMFILE, ENFILE
+from errno import EAGAIN, EMFILE, ENFILE
 
 import attrs
 import structlog
@@ -21,7 +21,7 @@ from .probe_exec import ask_exec
 from .probe_http import ask_http
 from .probe_tcp import ask_tcp
 
-_OWN_TROUBLE = {EMFILE, ENFILE}
+_OWN_TROUBLE = {EAGAIN, EMFILE, ENFILE}
 _SHOWN = 100  # characters of a command
 
 

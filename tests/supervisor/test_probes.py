@@ -129,6 +129,16 @@ async def test_question_that_cannot_be_put_does_not_count(probe: Probe) -> None:
 
 
 @in_container
+async def test_question_that_nobody_can_be_started_for_does_not_count() -> None:
+    with spawn(SLEEP) as container:
+        resource.prlimit(container.pid, resource.RLIMIT_NPROC, (1, 1))
+
+        answer = await ask(Probe(kind="exec", target=("true",)), container)
+
+    assert (answer.counts, os.strerror(errno.EAGAIN) in answer.reason) == (False, True)
+
+
+@in_container
 async def test_container_that_is_gone_is_a_bad_answer() -> None:
     with spawn(SLEEP) as container:
         container.kill()
