@@ -26,6 +26,7 @@ from .threads import run_in_thread
 log = structlog.get_logger("mocker.jobs")
 
 TAIL_LINES = 20
+_ANSWER_S = 5.0  # for another job's init, which takes less than a millisecond if nobody stops it
 _LISTING_S = 1.0  # for what can be known of the survivors; one that hangs may hang who looks at it
 
 
@@ -165,7 +166,7 @@ async def _find_namespaces(job: JobConfig, means: Means) -> list[int]:
     """Return descriptors of what a job shares with another one, if it does.
 
     Raises:
-        SetupError: The other one does not run.
+        SetupError: The other one does not run, or its init does not answer.
     """
     _, shares, other = job.container.network.partition("job:")
     if not shares:
@@ -173,5 +174,9 @@ async def _find_namespaces(job: JobConfig, means: Means) -> list[int]:
     if other not in means.running:
         raise SetupError(f"share the network of {other}", hint=f"{other} does not run")
     with means.running[other].request_namespaces() as reply:
-        await trio.lowlevel.wait_readable(reply)
+        with trio.move_on_after(_ANSWER_S) as wait:
+            await trio.lowlevel.wait_readable(reply)
+        if wait.cancelled_caught:
+            hint = f"its init has not answered for {_ANSWER_S:g} s"
+            raise SetupError(f"share the network of {other}", hint=hint)
         return receive_descriptors(reply)

@@ -648,6 +648,25 @@ def test_job_that_shares_the_network_of_one_that_does_not_run_says_so(tmp_path: 
     assert failed["reason"] == "cannot share the network of db; db does not run"
 
 
+@pytest.mark.slow
+def test_job_does_not_wait_forever_for_a_network_whose_init_is_stopped(tmp_path: Path) -> None:
+    text = job("db", SLEEP) + job(
+        "web", "sleep 0.3; exit 1", "network = 'job:db'\nbackoff = { initial = '10ms' }"
+    )
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.exited", job="web")
+        (db,) = run.find("job.started", job="db")
+        os.kill(db["pid"], signal.SIGSTOP)
+        failed = run.wait_event("job.start_failed", job="web")
+        os.kill(db["pid"], signal.SIGCONT)
+
+        run.terminate()
+
+    reason = "cannot share the network of db; its init has not answered for 5 s"
+    assert failed["reason"] == reason
+
+
 def test_job_without_isolation_leaves_nothing_behind_either(tmp_path: Path) -> None:
     script = f"setsid sh -c '{STUBBORN}' & trap '' TERM; wait"
     text = job("web", script, "isolate = false\ngrace = '200ms'")
