@@ -14,7 +14,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
 
-TAKEN = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT)
+TAKEN = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,  # supervisord's for what USR1 means here; its default would end every job
+    signal.SIGQUIT,
+)
 
 _noted: list[int] = []  # while there is no loop
 _deliver: Callable[[int], object] = _noted.append

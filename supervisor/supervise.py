@@ -171,7 +171,7 @@ class Supervisor:
                     self._follow_ending_signal(number)
                 case signal.SIGHUP:
                     self._reload_asked.set()
-                case signal.SIGUSR1:
+                case signal.SIGUSR1 | signal.SIGUSR2:
                     log.info("logs.reopened")
                 case _:
                     self._tell_states()

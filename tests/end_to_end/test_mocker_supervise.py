@@ -583,10 +583,11 @@ def test_reload_of_a_file_that_is_gone_changes_nothing(tmp_path: Path) -> None:
     assert len(run.find("job.started")) == 1
 
 
-def test_signal_to_open_logs_anew_harms_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_signal_to_open_logs_anew_harms_nobody(tmp_path: Path, number: int) -> None:
     with open_supervisor(tmp_path, job("web", SLEEP)) as run:
         run.wait_event("job.started")
-        run.send(signal.SIGUSR1)
+        run.send(number)
         run.wait_event("logs.reopened")
 
         assert run.terminate() == 0

@@ -11,7 +11,14 @@ from mocker.supervisor.signals import open_signals, record_early_signals
 from tests.in_namespaces import run_in_child
 from tests.requirements import requires_user_namespaces
 
-TAKEN = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT]
+TAKEN = [
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGQUIT,
+]
 
 
 def send(*numbers: int) -> None:
@@ -43,7 +50,7 @@ def test_signals_from_before_the_loop_come_first_and_none_is_lost() -> None:
         send(signal.SIGHUP, signal.SIGHUP)
         async with open_signals() as signals:
             send(signal.SIGUSR1)
-            return await take(signals, 9)
+            return await take(signals, len(TAKEN) + 4)
 
     assert run(act, early) == [*TAKEN, signal.SIGTERM, signal.SIGHUP, signal.SIGHUP, signal.SIGUSR1]
 
