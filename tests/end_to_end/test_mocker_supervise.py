@@ -24,8 +24,9 @@ pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox
 # Shell code. A process that is done at SIGTERM, as most are, and one that only SIGKILL ends.
 SLEEP = "sleep 1000"
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 1; done"
-# One that listens, as a shell does only between two commands.
-LISTEN = "mkfifo /tmp/go; echo ready; while :; do read -r _ <>/tmp/go; done"
+# One that listens, as a shell does only between two commands: a signal that comes right before it
+# waits is heard after the wait, which therefore is a short one.
+LISTEN = "mkfifo /tmp/go; echo ready; while :; do read -t 0.2 -r _ <>/tmp/go; done"
 
 STOP_SIGNALS = {
     number.name.removeprefix("SIG"): number

@@ -182,7 +182,8 @@ def test_whole_pipeline_ends_with_its_job(tmp_path: Path) -> None:
 
 
 def test_what_left_its_session_gets_sigterm_when_the_command_ends(tmp_path: Path) -> None:
-    child = 'trap "echo told; exit" TERM; mkfifo /tmp/go; echo up; read -r _ <>/tmp/go'
+    wait = "while :; do read -t 0.2 -r _ <>/tmp/go; done"  # a shell hears signals between commands
+    child = f'trap "echo told; exit" TERM; mkfifo /tmp/go; {wait}'
     script = f"setsid sh -c '{child}' & until test -e /tmp/go; do sleep 0.01; done; exit 7"
     text = f"[jobs.web]\ntype = 'oneshot'\ncommand = ['sh', '-c', '''{script}''']"
 
