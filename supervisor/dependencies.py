@@ -68,3 +68,21 @@ def find_affected(graph: Graph, names: Iterable[str]) -> set[str]:
         affected |= new
         pending += new
     return affected
+
+
+def find_parts(graph: Graph) -> list[list[str]]:
+    """Return the names in groups without ties to one another, all in the order of the graph.
+
+    What a name depends on may be missing from the graph here.
+    """
+    part_of = {name: [name] for name in graph}
+    for name, needed in graph.items():
+        for other in needed:
+            small, big = sorted((part_of[name], part_of.get(other, part_of[name])), key=len)
+            if small is not big:
+                big += small
+                part_of |= dict.fromkeys(small, big)
+    parts: dict[int, list[str]] = {}
+    for name in graph:
+        parts.setdefault(id(part_of[name]), []).append(name)
+    return list(parts.values())

@@ -6,7 +6,7 @@ waits for another one and a stop can interrupt everything.
 """
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 
 import attrs
 import structlog
@@ -14,7 +14,7 @@ import trio
 
 from . import lifecycle
 from .config import JobConfig, SupervisorConfig
-from .dependencies import find_affected
+from .dependencies import find_affected, find_parts
 from .errors import ConfigError
 from .jobs import Job
 from .lifecycle import State
@@ -90,9 +90,7 @@ class Supervisor:
             nursery.start_soon(self._follow_signals, signals)
             async with trio.open_nursery() as reloads:
                 reloads.start_soon(self._follow_reloads, nursery)
-                for job in self.jobs.values():
-                    if job.config.schedule is None:
-                        job.start()
+                self._ask(self.jobs)
                 self._end_if_idle()
                 await self._end_asked.wait()
                 reloads.cancel_scope.cancel()
@@ -133,9 +131,8 @@ class Supervisor:
                 other = self.jobs[name]
                 # What counts of a job that is about to be another one is what becomes of that.
                 met = None if name in self._replaced else lifecycle.meets(other.life, condition)
-                # The clock asks for a scheduled one again, a reload for one that it replaces.
-                asked_again = other.config.schedule is not None or other.life.final
-                if met is False and not asked_again:
+                # The clock asks for a scheduled one again.
+                if met is False and other.config.schedule is None:
                     return f"{name} will not be {condition}: it is {other.life.state.value}"
                 if not met:
                     pending = other
@@ -225,30 +222,43 @@ class Supervisor:
             _tell_rejected(path, error)
             return
         changes = compare(self.config, new)
-        self._replaced = set(changes.changed)
-        old = [self.jobs[name] for name in changes.removed + changes.changed]
-        for job in old:
-            job.retire()  # or the clock would run it again while others are still stopping
-        await stop_in_order(old)
-        for job in old:
-            self._scopes[job.config.name].cancel()
-        for name in changes.removed:
-            del self.jobs[name], self._scopes[name]
-        for name in changes.changed:
-            self.jobs[name].renew(new.jobs[name])
-            nursery.start_soon(self._keep, self.jobs[name])
-        for name in changes.added:
-            self._add(new.jobs[name], nursery)
         self.config = new
         log.info("config.loaded", path=path, **_render(attrs.asdict(changes)))
-        self._replaced.clear()
-        asked = changes.changed + changes.added
-        graph = {name: job.depends_on for name, job in new.jobs.items()}
+        self._replaced = set(changes.changed)
+        for name in changes.added:
+            self._add(new.jobs[name], nursery)
         # What was skipped has a new chance, if what it waited for in vain has one.
-        affected = find_affected(graph, asked)
-        skipped = [name for name in changes.unchanged if self.jobs[name].life.skipped]
-        for name in [*asked, *(name for name in skipped if name in affected)]:
-            if new.jobs[name].schedule is None:
+        graph = {name: job.depends_on for name, job in new.jobs.items()}
+        affected = find_affected(graph, changes.changed + changes.added)
+        self._ask([n for n in changes.unchanged if n in affected and self.jobs[n].life.skipped])
+        leaving = changes.removed + changes.changed
+        for name in leaving:
+            self.jobs[name].retire()  # or the clock would run it again while it waits for others
+        async with trio.open_nursery() as parts:
+            ties = {name: self.jobs[name].config.depends_on for name in leaving}
+            for names in find_parts(ties):
+                parts.start_soon(self._replace, names, nursery)
+        # Not before: what is new may want what another one had, such as a port of the host's.
+        self._ask(changes.added)
+
+    async def _replace(self, names: Collection[str], nursery: trio.Nursery) -> None:
+        """Stop jobs that have ties to each other, and start anew those that are still there."""
+        await stop_in_order([self.jobs[name] for name in names])
+        for name in names:
+            self._scopes[name].cancel()
+            if name in self._replaced:
+                self.jobs[name].renew(self.config.jobs[name])
+                nursery.start_soon(self._keep, self.jobs[name])
+            else:
+                del self.jobs[name], self._scopes[name]
+        again = [name for name in names if name in self._replaced]
+        self._replaced.difference_update(again)
+        self._ask(again)
+
+    def _ask(self, names: Iterable[str]) -> None:
+        """Start jobs, but for those that the clock starts."""
+        for name in names:
+            if self.jobs[name].config.schedule is None:
                 self.jobs[name].start()
 
     async def _shut_down(self) -> int:

@@ -10,6 +10,7 @@ from mocker.supervisor.dependencies import (
     find_cycle,
     find_cycles,
     find_dependents,
+    find_parts,
     start_order,
 )
 
@@ -93,6 +94,21 @@ def test_those_who_depend_through_others_are_affected() -> None:
 
 def test_nobody_is_affected_by_what_nobody_depends_on() -> None:
     assert find_affected({"a": ["b"], "b": []}, ["a"]) == set()
+
+
+@pytest.mark.parametrize(
+    ("graph", "parts"),
+    [
+        ({}, []),
+        ({"a": [], "b": []}, [["a"], ["b"]]),
+        ({"a": ["b"], "b": []}, [["a", "b"]]),
+        ({"a": [], "b": ["a"]}, [["a", "b"]]),
+        ({"a": [], "b": [], "c": [], "d": ["a", "c"]}, [["a", "c", "d"], ["b"]]),
+        ({"a": ["z"], "b": ["z"]}, [["a"], ["b"]]),  # z is none of them
+    ],
+)
+def test_parts_have_no_ties(graph: Graph, parts: list[list[str]]) -> None:
+    assert find_parts(graph) == parts
 
 
 @given(graph=graphs)

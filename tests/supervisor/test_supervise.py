@@ -344,9 +344,8 @@ async def test_reload_leaves_those_skipped_whose_dependency_did_not_change(means
             await nursery.start(run.be)
             await run.reach("web", State.STOPPED)
             run.rewrite(*others, configure("exec sleep 2000", name="other"))
-            while not told(events, "config.loaded"):
+            while told(events, "job.started").count("other") < 2:
                 await trio.lowlevel.checkpoint()
-            await run.reach("other", State.RUNNING)
             run.send(signal.SIGTERM)
 
     assert len(told(events, "job.skipped")) == 1
@@ -382,7 +381,9 @@ async def test_reload_gives_a_job_its_new_schedule(means: Means, autojump_clock:
 
 async def test_job_is_not_run_between_its_stop_and_its_replacement(means: Means) -> None:
     stubborn = configure(STUBBORN, grace=3600.0, **wait_for_line("ready"))
-    run = Run(means, stubborn, configure(SLEEP, name="clock", schedule="0 0 1 1 *"))
+    tie = {"web": "started"}  # they are replaced together
+    clock = configure(SLEEP, name="clock", schedule="0 0 1 1 *", depends_on=tie)
+    run = Run(means, stubborn, clock)
 
     async with trio.open_nursery() as nursery:
         await nursery.start(run.be)
@@ -437,15 +438,34 @@ async def test_stop_interrupts_a_reload(means: Means) -> None:
     stubborn = configure(STUBBORN, grace=3600.0, **wait_for_line("ready"))
     run = Run(means, stubborn)
 
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run.be)
+            await run.reach("web", State.RUNNING)
+            run.rewrite(configure(SLEEP, name="new"))
+            await run.reach("web", State.STOPPING)
+            run.send(signal.SIGTERM)
+            run.send(signal.SIGINT)
+
+    assert (run.status, told(events, "job.started")) == (1, ["web"])
+
+
+async def test_job_that_stops_slowly_holds_up_no_other_that_is_replaced(means: Means) -> None:
+    slow = {"grace": 3600.0, "name": "slow", **wait_for_line("ready")}
+    run = Run(means, configure(STUBBORN, **slow), configure(SLEEP, name="web"))
+
     async with trio.open_nursery() as nursery:
         await nursery.start(run.be)
+        await run.reach("slow", State.RUNNING)
         await run.reach("web", State.RUNNING)
-        run.rewrite(configure(SLEEP, name="new"))
+        run.rewrite(configure(SLEEP, **slow), configure("exec sleep 2000", name="web"))
         await run.reach("web", State.STOPPING)
+        await run.reach("web", State.RUNNING)
+        state = run.supervisor.jobs["slow"].life.state
         run.send(signal.SIGTERM)
         run.send(signal.SIGINT)
 
-    assert (run.status, list(run.supervisor.jobs)) == (1, ["web"])
+    assert state is State.STOPPING
 
 
 async def test_states_of_all_jobs_are_told(means: Means) -> None:
