@@ -73,7 +73,6 @@ STATX_INO = 0x100
 STATX_SIZE = 256  # bytes of struct statx
 
 ALL_SIGNALS = 2**64 - 1
-NO_SIGNALS = 0
 SIG_SETMASK = 2
 
 PR_SET_PDEATHSIG = 1

@@ -40,15 +40,6 @@ def find_cycles(graph: Graph) -> list[list[str]]:
     return cycles
 
 
-def start_order(graph: Graph) -> list[str]:
-    """Return the names so that each comes after all that it depends on.
-
-    Raises:
-        CycleError: There is a cycle.
-    """
-    return list(TopologicalSorter(graph).static_order())
-
-
 def find_dependents(graph: Graph) -> dict[str, list[str]]:
     """Return for each name those that depend on it, in the order of the graph."""
     dependents: dict[str, list[str]] = {name: [] for name in graph}

@@ -20,12 +20,13 @@ from .lifecycle import After, Life, State
 from .notices import Notice, make_notice
 from .probes import wait_dead, wait_ready
 from .relay import LineTail
-from .runs import TAIL_LINES, Means, Pipes, kill, start, wait_executed
+from .runs import Means, Pipes, kill, start, wait_executed
 
 # Seconds for output that nobody takes, of a job that is not to run again: it must not keep the
 # supervisor from ending. The same for what escaped from a job without a container of its own.
 _DRAIN_S = 1.0
 
+_TAIL_LINES = 20  # that are shown of a run that failed
 _NOT_ISOLATED = "it is a process of the host like any other: isolate = false"
 _NO_RUN = ExitStatus(code=0)
 
@@ -160,7 +161,7 @@ class Job:
     async def _run_once(self) -> None:
         """Be one run, from its pipes to their end."""
         self._kill_asked = False
-        tail = LineTail(TAIL_LINES)
+        tail = LineTail(_TAIL_LINES)
         try:
             with closing(make_notice(self.config)) as self.notice:
                 pipes = Pipes()

@@ -56,7 +56,6 @@ _OPTIONS = (
     Option("--help", "", "print this; so does -h alone"),
 )
 _NETWORKS = ("none", "host")  # a command line has no other container to share that of
-_MAX_DIGITS = 10
 _HELP = """\
 usage: mocker run [OPTIONS] COMMAND [ARG...]
 

@@ -25,7 +25,6 @@ from .threads import run_in_thread
 
 log = structlog.get_logger("mocker.jobs")
 
-TAIL_LINES = 20
 _ANSWER_S = 5.0  # for another job's init, which takes less than a millisecond if nobody stops it
 _LISTING_S = 1.0  # for what can be known of the survivors; one that hangs may hang who looks at it
 
