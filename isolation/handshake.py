@@ -43,7 +43,6 @@ READY = b"ready"
 
 _FD = struct.Struct("i")
 _MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
-_MAX_TITLE = 200  # characters of a command line; a page of them fits
 MAX_FAILURE = 2**14  # bytes; two paths, or what newuidmap said, and more
 
 
@@ -116,7 +115,7 @@ def send_exit(control: socket.socket, status: ExitStatus) -> None:
 
 def send_survivors(control: socket.socket, survivors: Iterable[tuple[int, str]]) -> None:
     """Tell the parent what has to be killed: process IDs in the container, and command lines."""
-    lines = (f"{pid} {title[:_MAX_TITLE]}" for pid, title in survivors)
+    lines = (f"{pid} {title}" for pid, title in survivors)
     text = "\0".join(["survivors", *lines, ""]).encode("utf-8", "surrogateescape")
     # What does not fit is left out from the last whole line on: half a number is another process.
     _send_quietly(control, text[: text.rindex(b"\0", 0, MAX_FAILURE)])

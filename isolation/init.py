@@ -220,8 +220,9 @@ def _end_what_is_left(program: Program, desk: Desk) -> None:
             return
         _serve(desk, program)
         signal.sigtimedwait({signal.SIGCHLD, signal.SIGIO}, remaining)
-    pids = list_container() if isolate else list_descendants()
-    send_survivors(program.control, ((pid, read_title(pid)) for pid in pids))
+    pids = list_container() if isolate else list_descendants(os.getpid())
+    titles = ((pid, read_title(pid)) for pid in pids)
+    send_survivors(program.control, ((pid, title) for pid, title in titles if title))
     while not isolate and _signal_descendants(signal.SIGKILL):
         os.waitid(os.P_ALL, 0, os.WEXITED)
 
@@ -236,7 +237,7 @@ def _signal_container(number: int) -> None:
 def _signal_descendants(number: int) -> int:
     """Send a signal to whatever the init started, and return how many processes got it."""
     told = 0
-    for pid in list_descendants():
+    for pid in list_descendants(os.getpid()):
         try:
             os.kill(pid, number)
         except (ProcessLookupError, PermissionError):

@@ -1,16 +1,15 @@
-"""Which processes an init has below it, and what they are.
+"""Which processes are below another one, and what they are: what a container's end has to kill.
 
-In a container those are all that its /proc shows. Without one they are the init's descendants: it
-is a subreaper, so whatever loses its parent becomes a child of it.
+Asked by an init, which in a container sees nothing else in /proc, and by its parent from outside.
+The processes may end meanwhile. One that hangs in the kernel may keep whoever reads its command
+line, so a program with an event loop asks in a thread.
 
-Each thread has its own children, so all of a process's threads are asked.
-
-Source: proc(5), /proc/PID/task/TID/children; prctl(2) PR_SET_CHILD_SUBREAPER.
+Source: proc(5), /proc/PID/task/TID/children and /proc/PID/cmdline.
 """
 
 import os
 
-_MAX_TITLE = 4096  # bytes of a command line that are looked at
+_MAX_TITLE = 200  # bytes of a command line that are looked at
 
 
 def list_container() -> list[int]:
@@ -19,23 +18,37 @@ def list_container() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal() and int(name) != own]
 
 
-def list_descendants() -> list[int]:
-    """Return the children of the calling process, with theirs, and so on."""
-    found, parents = list[int](), [os.getpid()]
-    while parents:
-        children = _read_children(parents.pop())
-        found += children
-        parents += children
-    return found
+def list_descendants(pid: int, most: int = 2**22) -> list[int]:
+    """Return the children of a process, with theirs, and so on.
+
+    Below a subreaper that is everything it has started: what loses its parent becomes its child.
+
+    Args:
+        pid: Of the process.
+        most: How many to return at most; the default is what a kernel has at most.
+    """
+    found = _read_children(pid)
+    for child in found:  # and those that come to it meanwhile
+        if len(found) >= most:
+            break
+        found += _read_children(child)
+    return found[:most]
 
 
 def read_title(pid: int) -> str:
-    """Return the command line of a process as one text; nothing if it has none, or is gone."""
+    """Return the command line of a process, or its name in brackets; nothing if it has ended."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return os.fsdecode(file.read(_MAX_TITLE).rstrip(b"\0").replace(b"\0", b" "))
+            words = file.read(_MAX_TITLE).rstrip(b"\0")
+        if not words:
+            with open(f"/proc/{pid}/status", "rb") as file:
+                status = file.read()
+            if b"\nState:\tZ" in status:
+                return ""
+            words = b"[" + status.partition(b"\n")[0].removeprefix(b"Name:\t") + b"]"
     except OSError:
         return ""
+    return words.replace(b"\0", b" ").decode(errors="replace")
 
 
 def _read_children(pid: int) -> list[int]:
@@ -44,7 +57,7 @@ def _read_children(pid: int) -> list[int]:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []  # it is gone, and its children have come to the init
-    for thread in threads:
+    for thread in threads:  # each has its own children
         try:
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
                 found += map(int, file.read().split())

@@ -14,18 +14,19 @@ import structlog
 import trio
 
 from mocker.isolation import Container, SetupError, receive_descriptors
+from mocker.isolation.survivors import list_descendants, read_title
 
 from .config import JobConfig
 from .output import Output
 from .reaper import Reaper
 from .relay import LineTail, relay_lines
 from .starter import Starter
-from .survivors import list_survivors
 from .threads import run_in_thread
 
 log = structlog.get_logger("mocker.jobs")
 
 _ANSWER_S = 5.0  # for another job's init, which takes less than a millisecond if nobody stops it
+_MOST_SURVIVORS = 50  # that are told; a fork bomb's thousands help nobody
 _LISTING_S = 1.0  # for what can be known of the survivors; one that hangs may hang who looks at it
 
 
@@ -139,9 +140,15 @@ async def kill(job: JobConfig, container: Container) -> None:
     """Kill everything in a container, and say what that was."""
     survivors: list[str] = []
     with trio.move_on_after(_LISTING_S), suppress(OSError):
-        survivors = await run_in_thread(list_survivors, container.pid)
+        survivors = await run_in_thread(_list_survivors, container.pid)
     container.kill()
     log.warning("job.killed", job=job.name, pid=container.pid, survivors=survivors)
+
+
+def _list_survivors(init: int) -> list[str]:
+    """Return "PID COMMAND LINE" of the processes below an init, as the host counts."""
+    pids = list_descendants(init, _MOST_SURVIVORS)
+    return [f"{pid} {title}" for pid in pids if (title := read_title(pid))]
 
 
 async def _open_stdin(path: str | None) -> int:

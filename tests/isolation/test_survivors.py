@@ -81,7 +81,7 @@ def test_descendants_are_children_and_theirs() -> None:
                 os.write(write_end, b"%d" % grandchild)
             signal.pause()
         pids = {child, int(os.read(read_end, 100))}
-        found = list_descendants()
+        found = list_descendants(os.getpid())
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -106,7 +106,7 @@ thread.join()
         with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             grandchild = int(process.stdout.readline())
-            found = list_descendants()
+            found = list_descendants(os.getpid())
             os.kill(grandchild, signal.SIGKILL)
         return grandchild, found
 
@@ -117,7 +117,7 @@ thread.join()
 
 
 def test_process_without_children_has_no_descendants() -> None:
-    assert run_in_child(list_descendants) == []
+    assert run_in_child(lambda: list_descendants(os.getpid())) == []
 
 
 def test_container_is_all_but_the_process_itself() -> None:
@@ -128,9 +128,55 @@ def test_container_is_all_but_the_process_itself() -> None:
 
 
 def test_title_is_the_command_line() -> None:
-    words = Path("/proc/self/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    with subprocess.Popen(["sleep", "1000", "2000"]) as process:
+        title = read_title(process.pid)
+        process.kill()
 
-    assert read_title(os.getpid()) == os.fsdecode(b" ".join(words))
+    assert title == "sleep 1000 2000"
+
+
+def test_long_title_is_cut() -> None:
+    with subprocess.Popen(["sleep", "1000", *["0"] * 100]) as process:
+        title = read_title(process.pid)
+        process.kill()
+
+    assert 190 <= len(title) <= 200  # less the end of a word
+
+
+def test_what_has_ended_and_was_not_waited_for_has_no_title() -> None:
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+        assert process.pid in list_descendants(os.getpid())
+        assert read_title(process.pid) == ""
+
+
+@pytest.mark.parametrize("pid", [-1, 2**22 + 1])
+def test_nobody_is_below_a_number_that_is_none(pid: int) -> None:
+    assert (list_descendants(pid), read_title(pid)) == ([], "")
+
+
+@in_container
+def test_container_is_seen_from_outside_with_what_has_left_the_command() -> None:
+    last = "mkfifo $0; echo; read -r _ <>$0"  # lasts, and prints a line first
+    spec = script(f"(setsid sh -c '{last}' /a &); {last.replace('$0', '/b')}", "main")
+
+    with open_container(spec) as (container, output):
+        output.readline(), output.readline()
+        titles = [read_title(pid) for pid in list_descendants(container.pid)]
+
+    assert sorted(title.split()[-1] for title in titles if title) == ["/a", "main"]
+
+
+@in_container
+def test_no_more_descendants_are_listed_than_are_wanted() -> None:
+    spec = script("for _ in 1 2 3 4 5 6 7 8; do sleep 1000 & done; echo; wait")
+
+    with open_container(spec) as (container, output):
+        output.readline()
+
+        assert len(list_descendants(container.pid)) == 9
+        assert len(list_descendants(container.pid, 5)) == 5
 
 
 def test_title_of_what_is_gone_is_empty() -> None:
