@@ -86,7 +86,7 @@ class Plan:
         self.spec, self.mapping = spec, mapping
         self.sources, self.steps = tuple(sources), tuple(steps)
         self.rlimits, self.notes = clamp_rlimits(spec.rlimits)
-        self.workdir = _choose_workdir(spec)
+        self.workdir = choose_workdir(spec.rootfs, spec.workdir)
         # With the host's files in view, the container's root is at home where the caller is.
         self.user = _foresee_user(spec)
         self.home_uid = os.geteuid() if spec.rootfs == "host" else 0
@@ -202,10 +202,11 @@ def describe(spec: ContainerSpec) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _choose_workdir(spec: ContainerSpec) -> str:
-    if spec.workdir is not None:
-        return spec.workdir
-    if spec.rootfs != "host":
+def choose_workdir(rootfs: str, workdir: str | None) -> str:
+    """Return where a command starts: see `ContainerSpec.workdir`."""
+    if workdir is not None:
+        return workdir
+    if rootfs != "host":
         return "/"
     try:
         return os.getcwd()

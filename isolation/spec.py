@@ -14,13 +14,13 @@ from .errors import SpecError
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_HOSTNAME = "containerhostname"
 
-NETWORKS = ("none", "host", "shared")
+_NETWORKS = ("none", "host", "shared")
 ROOTFS_MODES = ("overlay", "rw")
 USER_NAMESPACES = ("private", "host")
+MAX_READY_FD = 255  # any process may have that many descriptors
 
 _MAX_HOSTNAME = 64  # __NEW_UTS_LEN of the kernel
 _MAX_NOTIFY = 107  # unix(7): sun_path, less the NUL of an abstract name
-_MAX_READY_FD = 255  # any process may have that many descriptors
 _MAX_LIMIT = 2**63 - 1  # setrlimit(2) takes 64 bits, of which Python uses one for the sign
 _MAX_GRACE = 2**31 - 1  # seconds; more than any wait of the kernel's takes on every machine
 _STOP_SIGNALS = valid_signals() - {SIGKILL, SIGSTOP, SIGCHLD}
@@ -198,7 +198,7 @@ class ContainerSpec:
         self.workdir = None if workdir is None else check_workdir(workdir)
         self.user = None if user is None else check_user(user)
         self.hostname = check_hostname(hostname)
-        self.network = check_word(network, NETWORKS, "network")
+        self.network = check_word(network, _NETWORKS, "network")
         self.userns = check_word(userns, USER_NAMESPACES, "userns")
         self.rlimits = tuple(rlimits)
         if not 0 <= grace <= _MAX_GRACE:
@@ -213,7 +213,7 @@ class ContainerSpec:
         self.notify = None if notify is None else check_notify(notify)
         self.ready_fd = None if ready_fd is None else check_ready_fd(ready_fd)
         if not isolate:
-            self._check_shared()
+            self._check_unisolated()
 
     def with_command(
         self, argv: Iterable[str], env: Mapping[str, str], hostname: str
@@ -225,7 +225,7 @@ class ContainerSpec:
         other.argv, other.env, other.hostname = tuple(argv), dict(env), hostname
         return other
 
-    def _check_shared(self) -> None:
+    def _check_unisolated(self) -> None:
         """Refuse what only a container can have."""
         asked = {
             "a rootfs": self.rootfs != "host",
@@ -311,8 +311,8 @@ def check_notify(name: str) -> str:
 
 def check_ready_fd(number: int) -> int:
     """Return a descriptor's number, or raise SpecError if it is one of the standard ones."""
-    if not 3 <= number <= _MAX_READY_FD:
-        raise SpecError(f"ready descriptor must be 3 to {_MAX_READY_FD}, not {number}")
+    if not 3 <= number <= MAX_READY_FD:
+        raise SpecError(f"ready descriptor must be 3 to {MAX_READY_FD}, not {number}")
     return number
 
 

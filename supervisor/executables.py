@@ -9,6 +9,7 @@ import os
 import struct
 from stat import S_ISDIR, S_ISREG
 
+from mocker.isolation.plan import choose_workdir
 from mocker.isolation.spec import DEFAULT_PATH
 
 from .config import ContainerConfig
@@ -17,9 +18,9 @@ from .mistakes import MistakeError
 
 _PT_INTERP = 3
 _HEAD = 256  # bytes of a script in which the kernel looks for the interpreter, BINPRM_BUF_SIZE
-_MAX_NESTING = 5  # scripts that are interpreters of scripts
+_MAX_NESTING = 5  # scripts that are interpreters of scripts; one more is ELOOP
 _MAX_HEADERS = 4096  # bytes of program headers; a program has about a dozen of 56
-_MAX_PATH = 4096
+_MAX_PATH = 4096  # bytes, PATH_MAX
 _SHELL = "/bin/sh"
 
 
@@ -33,7 +34,7 @@ class _Search:
 
     def __init__(self, view: ContainerView, container: ContainerConfig) -> None:
         self._view = view
-        self._directory = container.workdir or _find_directory(container)
+        self._directory = choose_workdir(container.rootfs, container.workdir)
         self._search_path = container.env.get("PATH", DEFAULT_PATH)
 
     def check(self, command: str, nesting: int = 0) -> None:
@@ -85,16 +86,6 @@ class _Search:
                 ) from None
 
 
-def _find_directory(container: ContainerConfig) -> str:
-    """Return where a command starts whose job does not say so."""
-    if container.rootfs != "host":
-        return "/"
-    try:
-        return os.getcwd()
-    except OSError:
-        return "/"  # the caller's directory was removed
-
-
 def _list_needed(found: Found) -> list[tuple[str, str]]:
     """Return the programs that a file needs to be executed, and what each is to it."""
     if found.host is None:
@@ -124,6 +115,7 @@ def _read_loader(fd: int, head: bytes) -> str:
     """Return what PT_INTERP says; "" for a static program, and for what is no whole ELF file."""
     try:
         order = "<" if head[5] == 1 else ">"
+        # Two ways to write one header, 64 and 32 bits wide: e_phoff, e_phentsize, e_phnum.
         if wide := head[4] == 2:
             (start,) = struct.unpack_from(f"{order}Q", head, 32)
             size, count = struct.unpack_from(f"{order}HH", head, 54)
@@ -134,6 +126,7 @@ def _read_loader(fd: int, head: bytes) -> str:
         for header in range(0, len(table), max(size, 1)):
             (kind,) = struct.unpack_from(f"{order}I", table, header)
             if kind == _PT_INTERP:
+                # p_offset and p_filesz
                 form, at = (f"{order}Q", (8, 32)) if wide else (f"{order}I", (4, 16))
                 offset, length = (struct.unpack_from(form, table, header + n)[0] for n in at)
                 return os.fsdecode(os.pread(fd, min(length, _MAX_PATH), offset).rstrip(b"\0"))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from mocker.isolation.spec import MAX_READY_FD
+
 from .config import Probe
 from .mistakes import MistakeError, Place
 from .probe_url import parse_url
@@ -18,7 +20,6 @@ from .values import (
 )
 
 _LAST_PORT = 65535
-_LAST_FD = 255  # as `isolation.ContainerSpec` has it
 _MANY = 1000
 
 
@@ -74,7 +75,7 @@ _ALIVE: dict[str, Parse] = {
 _READY = _ALIVE | {
     "log": parse_regex,
     "notify": _parse_notify,
-    "fd": whole(3, _LAST_FD),
+    "fd": whole(3, MAX_READY_FD),
 }
 _TIMES = {
     "interval": parse_positive_duration,
