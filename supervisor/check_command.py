@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from .config_file import read_config
 from .errors import ConfigError
-from .mistakes import make_printable
 from .preflight import check_jobs
+from .stderr import make_printable, write_line
 
 _USAGE = """\
 usage: mocker check FILE...
@@ -30,7 +30,7 @@ def check(arguments: Sequence[str]) -> int:
     options = [word for word in arguments if word.startswith("-")] if paths is arguments else []
     if options or not paths:
         what = f"unknown option {options[0]!r}" if options else "a file is needed"
-        _tell(f"mocker check: {what}; see 'mocker check --help'")
+        write_line(f"mocker check: {what}; see 'mocker check --help'")
         return _WRONG_USAGE
     return max([_check_file(path) for path in paths])
 
@@ -39,20 +39,17 @@ def _check_file(path: str) -> int:
     try:
         config, mistakes = read_config(path, os.environ)
     except ConfigError as error:
-        _tell(str(error))
+        _tell_all(error.mistakes)
         return error.exit_code
     check_jobs(config, mistakes)
     if mistakes:
-        _tell("\n".join(mistakes.render()))
+        _tell_all(mistakes.render())
         return ConfigError.exit_code
     count = len(config.jobs)
     print(f"{make_printable(path)}: ok, {count} job{'s' if count != 1 else ''}")
     return os.EX_OK
 
 
-def _tell(text: str) -> None:
-    # Not print(): where stderr is closed, that would write to stdout.
-    try:
-        os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass  # closed or full: nobody can be told, and the exit status still says it
+def _tell_all(mistakes: Sequence[str]) -> None:
+    for mistake in mistakes:
+        write_line(mistake)

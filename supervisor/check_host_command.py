@@ -4,6 +4,8 @@ import os
 
 from mocker.isolation import IsolationError, check_host
 
+from .stderr import write_line
+
 _NOT_ENOUGH = 1
 
 
@@ -12,7 +14,7 @@ def print_host_checks() -> int:
     try:
         checks = check_host()
     except IsolationError as error:
-        os.write(2, f"mocker check-host: {error}\n".encode("utf-8", "backslashreplace"))
+        write_line(f"mocker check-host: {error}")
         return error.exit_code
     width = max(len(check.name) for check in checks)
     for check in checks:

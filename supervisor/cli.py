@@ -11,6 +11,8 @@ import sys
 from _collections_abc import Sequence
 from io import TextIOWrapper
 
+from .stderr import write_line
+
 _USAGE = """\
 usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of its own
        mocker check FILE...                    tell whether the jobs of a file could start here
@@ -55,11 +57,7 @@ def _give_up(number: int) -> int:
 
 
 def _tell(text: str) -> None:
-    # Not print(): where stderr is closed, that would write to stdout.
-    try:
-        os.write(2, f"mocker: {text}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass  # closed or full: nobody can be told, and the exit status still says it
+    write_line(f"mocker: {text}")
 
 
 def run_command(words: Sequence[str]) -> int:

@@ -14,7 +14,8 @@ from .errors import ConfigError
 from .interpolation import expand_all
 from .job_entries import Entry, read_entry
 from .job_references import resolve_references
-from .mistakes import Mistakes, Place, ToldError, make_printable
+from .mistakes import Mistakes, Place, ToldError
+from .stderr import make_printable
 from .text_file import read_text_file
 from .toml_text import TOO_DEEP, parse_toml
 from .values import (

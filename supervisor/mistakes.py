@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from .stderr import make_printable
 from .toml_lines import Key, find_lines
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -136,11 +137,6 @@ def suggest(word: str, words: Iterable[str]) -> str:
 @functools.lru_cache  # a name that is gone is missed by many, and each asks a thousand others
 def _find_nearest(word: str, words: frozenset[str]) -> str:
     return next(iter(difflib.get_close_matches(word, sorted(words), 1)), "")
-
-
-def make_printable(text: str) -> str:
-    """Return the text as one line that means nothing to a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _quote(part: str) -> str:

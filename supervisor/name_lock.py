@@ -11,10 +11,13 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from errno import EACCES, ENOTDIR
+
+from mocker.isolation.errors import render_reason
 
 
-class NameTakenError(Exception):
-    """There is a supervisor of this name."""
+class NameNotHeldError(Exception):
+    """The supervisor cannot have its name; the text says why, and what to do."""
 
     exit_code = 1
 
@@ -33,19 +36,23 @@ def hold_name(name: str, directory: str) -> Iterator[None]:
     """Be the only supervisor of this name for the length of a block.
 
     Raises:
-        NameTakenError: There is one already.
-        OSError: The directory cannot be used, or belongs to somebody else.
+        NameNotHeldError: There is one already, or the directory cannot be used.
     """
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    _check_private(directory)
     path = os.path.join(directory, f"{name}.lock")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        _check_private(directory)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        hint = "set XDG_RUNTIME_DIR to a directory of this user's"
+        text = f"cannot hold the name {name!r} in {directory}{render_reason(error.errno or 0)}"
+        raise NameNotHeldError(f"{text}; {hint}") from error
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             text = f"cannot use the name {name!r}: supervisor {_read_pid(fd)} has it"
-            raise NameTakenError(f"{text}; set another one in [supervisor]") from None
+            raise NameNotHeldError(f"{text}; set another one in [supervisor]") from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -54,10 +61,12 @@ def hold_name(name: str, directory: str) -> Iterator[None]:
 
 
 def _check_private(directory: str) -> None:
-    """Raise PermissionError if somebody else could write there: /tmp is everybody's."""
+    """Raise OSError if somebody else could write there: /tmp is everybody's."""
     status = os.lstat(directory)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError(f"{directory} is not a directory of this user's")
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR))
+    if status.st_uid != os.geteuid():
+        raise PermissionError(EACCES, os.strerror(EACCES))
     if status.st_mode & 0o077:
         os.chmod(directory, 0o700)
 

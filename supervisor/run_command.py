@@ -7,6 +7,7 @@ from mocker.isolation import IsolationError, default_rootfs, describe
 
 from .foreground import are_one_terminal, fill_standard_descriptors, run_foreground
 from .run_options import RunRequest, parse_run_arguments, render_help
+from .stderr import make_printable, write_line
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -26,21 +27,13 @@ def run(arguments: Sequence[str]) -> int:
 
 def tell(text: str) -> None:
     """Say something to the person who called, on one line of stderr."""
-    try:
-        os.write(2, f"mocker run: {_make_printable(text)}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass  # closed or full: nobody can be told, and the exit status still says it
-
-
-def _make_printable(text: str) -> str:
-    """Return the text as one line that means nothing to a terminal, whatever a file is called."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    write_line(f"mocker run: {text}")
 
 
 def _carry_out(request: RunRequest) -> int:
     if request.dry_run:
         for line in describe(request.spec):
-            print(_make_printable(line))
+            print(make_printable(line))
         return os.EX_OK
     if request.spec.terminal:
         from .terminal_run import run_on_terminal

@@ -5,12 +5,14 @@ while this process is small and has one thread, and only then comes what is big:
 trio and all that needs them.
 """
 
+import errno
 import gc
 import os
 import sys
 from collections.abc import Sequence
 
 from .signals import record_early_signals
+from .stderr import write_line
 
 _USAGE = """\
 usage: mocker-supervise FILE
@@ -44,8 +46,9 @@ def main() -> None:
         if sys.stdout is not None:  # closed by the caller
             sys.stdout.flush()
     except OSError as error:
-        tell(f"cannot go on: {error}")
-        code = _CANNOT_RUN
+        code = _give_up(error.errno or 0)
+    except MemoryError:
+        code = _give_up(errno.ENOMEM)
     except Exception as error:  # noqa: BLE001
         tell(f"cannot go on: {error!r}; this is a defect of mocker's, please report it")
         code = _CANNOT_RUN
@@ -53,12 +56,15 @@ def main() -> None:
     os._exit(code)
 
 
+def _give_up(number: int) -> int:
+    """Say that something failed which every part of the program relies on, such as stdout."""
+    tell(f"cannot go on: {os.strerror(number)} ({errno.errorcode.get(number, number)})")
+    return _CANNOT_RUN
+
+
 def tell(text: str) -> None:
     """Say something to the person who called, on stderr."""
-    try:
-        os.write(2, f"mocker-supervise: {text}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass  # closed or full: nobody can be told, and the exit status still says it
+    write_line(f"mocker-supervise: {text}")
 
 
 def run_command(words: Sequence[str]) -> int:
@@ -84,12 +90,17 @@ def run_command(words: Sequence[str]) -> int:
 
 
 def _supervise(path: str) -> int:
-    from mocker.isolation import ForkServer
+    from mocker.isolation import ForkServer, IsolationError
 
     from .foreground import fill_standard_descriptors
 
     fill_standard_descriptors()
-    with ForkServer() as server:
+    try:
+        server = ForkServer()
+    except IsolationError as error:
+        tell(str(error))
+        return _CANNOT_RUN
+    with server:
         # All that is imported and read before the first job starts is to stay. Looking for garbage
         # among it takes a sixth of that time; `supervise_file` lets the search begin.
         gc.disable()

@@ -15,7 +15,7 @@ from .config import SupervisorConfig
 from .config_file import load_config
 from .errors import ConfigError
 from .log import configure_logging
-from .name_lock import NameTakenError, find_runtime_directory, hold_name
+from .name_lock import NameNotHeldError, find_runtime_directory, hold_name
 from .output import Output
 from .reaper import Reaper, become_subreaper
 from .runs import Means
@@ -51,7 +51,7 @@ def supervise_file(path: str, server: ForkServer, tell: Callable[[str], None]) -
         for mistake in error.mistakes:
             tell(mistake)
         return error.exit_code
-    except NameTakenError as error:
+    except NameNotHeldError as error:
         tell(str(error))
         return error.exit_code
 

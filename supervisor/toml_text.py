@@ -9,7 +9,8 @@ import tomllib
 from typing import Any
 
 from .errors import ConfigError
-from .mistakes import Mistakes, make_printable
+from .mistakes import Mistakes
+from .stderr import make_printable
 from .toml_lines import Key
 
 TOO_DEEP = "cannot be read: it is nested too deeply"

@@ -4,7 +4,6 @@ from mocker.supervisor.mistakes import (
     Mistakes,
     Place,
     find_job_place,
-    make_printable,
     render_key,
     render_value,
     suggest,
@@ -124,7 +123,3 @@ def test_value_is_shown_in_short(value: object, text: str) -> None:
 def test_nearest_word_is_suggested() -> None:
     assert suggest("alway", ["never", "always"]) == "; did you mean 'always'?"
     assert suggest("xyz", ["never", "always"]) == ""
-
-
-def test_letters_of_any_language_are_printable() -> None:
-    assert make_printable("jöb 職\u202e\t") == r"jöb 職\u202e\t"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mocker.supervisor.name_lock import NameTakenError, find_runtime_directory, hold_name
+from mocker.supervisor.name_lock import NameNotHeldError, find_runtime_directory, hold_name
 from tests.requirements import requires_root
 
 
@@ -14,7 +14,7 @@ def test_name_is_held_by_one(tmp_path: Path) -> None:
 
     with (
         hold_name("demo", str(tmp_path / "mocker")),
-        pytest.raises(NameTakenError, match=expected),
+        pytest.raises(NameNotHeldError, match=expected),
         hold_name("demo", str(tmp_path / "mocker")),
     ):
         pass
@@ -54,7 +54,7 @@ def test_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     os.chown(directory, 65534, 65534)
 
     with (
-        pytest.raises(PermissionError, match=re.escape(str(directory))),
+        pytest.raises(NameNotHeldError, match=f"{re.escape(str(directory))}: Permission denied"),
         hold_name("demo", str(directory)),
     ):
         pass
@@ -64,7 +64,7 @@ def test_link_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "mocker").symlink_to("elsewhere")
 
-    with pytest.raises(PermissionError), hold_name("demo", str(tmp_path / "mocker")):
+    with pytest.raises(NameNotHeldError), hold_name("demo", str(tmp_path / "mocker")):
         pass
 
 
@@ -72,7 +72,7 @@ def test_link_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("kept")
     (tmp_path / "demo.lock").symlink_to("precious")
 
-    with pytest.raises(OSError, match="Too many"), hold_name("demo", str(tmp_path)):
+    with pytest.raises(NameNotHeldError, match="Too many"), hold_name("demo", str(tmp_path)):
         pass
 
     assert (tmp_path / "precious").read_text() == "kept"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mocker.supervisor.supervise_command import run_command
+from tests.requirements import requires_user_namespaces
 
 COMMAND = Path(sys.executable).with_name("mocker-supervise")
 
@@ -80,3 +81,14 @@ def test_nothing_heavy_is_imported_before_the_fork_server() -> None:
     )
 
     assert not {"attr", "attrs", "structlog", "trio", "asyncio"} & set(result.stdout.split())
+
+
+@requires_user_namespaces
+def test_host_without_proc_is_told_in_a_sentence(tmp_path: Path) -> None:
+    in_namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    words = ["sh", "-c", f"mount -t tmpfs none /proc; exec {COMMAND} {tmp_path}/jobs.toml"]
+
+    result = subprocess.run([*in_namespace, *words], capture_output=True, text=True, check=False)
+
+    assert result.stderr.startswith("mocker-supervise: cannot count threads on /proc/self/task: ")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
