@@ -9,14 +9,14 @@ in one loop.
 What a call returns and a later one needs, such as a descriptor, goes by a `Cell`. The child writes
 to its own copy of it, so a list serves any number of containers.
 
-The functions have the names of the system calls and describe one each; `perform` makes them.
+A function that describes one system call has its name; `perform` makes them.
 """
 
 import os
 from _collections_abc import Callable, Iterable, Mapping, Sequence
 from errno import EAGAIN, EIO, ENOSYS, EPERM
 
-from . import syscalls as sys
+from . import syscalls
 from .syscalls import Buffer, Cell, last_error, libc, make_buffer
 
 # What is called, with what, the least that it returns if all is well, the errors that are as good,
@@ -30,9 +30,9 @@ _MSG_PEEK = 0x02
 _MSG_DONTWAIT = 0x40
 _MSG_NOSIGNAL = 0x4000
 _SOCK_CLOEXEC = os.O_CLOEXEC
-_TREE_FLAGS = sys.OPEN_TREE_CLONE | sys.OPEN_TREE_CLOEXEC
-_MOVE_FLAGS = sys.MOVE_MOUNT_F_EMPTY_PATH | sys.MOVE_MOUNT_T_EMPTY_PATH
-_RESOLVE = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
+_TREE_FLAGS = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC
+_MOVE_FLAGS = syscalls.MOVE_MOUNT_F_EMPTY_PATH | syscalls.MOVE_MOUNT_T_EMPTY_PATH
+_RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 
 
 def perform(calls: Iterable[Call]) -> None:
@@ -65,14 +65,20 @@ def openat(dir_fd: Cell, path: str, flags: int, mode: int = 0, *, to: Cell) -> C
 
 def open_file(path: str, flags: int, *, to: Cell) -> Call:
     """Open an absolute path, close-on-exec."""
-    return _prepare(libc.openat, sys.AT_FDCWD, os.fsencode(path), flags | os.O_CLOEXEC, to=to)
+    return _prepare(libc.openat, syscalls.AT_FDCWD, os.fsencode(path), flags | os.O_CLOEXEC, to=to)
 
 
 def open_in_root(root: Cell, path: str, flags: int, *, to: Cell) -> Call:
     """Open a path with openat2(2), as a process would whose root is `root`; close-on-exec."""
-    how = sys.OpenHow(flags=flags | os.O_CLOEXEC, resolve=_RESOLVE)
+    how = syscalls.OpenHow(flags=flags | os.O_CLOEXEC, resolve=_RESOLVE)
     return _prepare(
-        libc.syscall, sys.OPENAT2, root, os.fsencode(path), sys.byref(how), sys.sizeof(how), to=to
+        libc.syscall,
+        syscalls.OPENAT2,
+        root,
+        os.fsencode(path),
+        syscalls.byref(how),
+        syscalls.sizeof(how),
+        to=to,
     )
 
 
@@ -123,11 +129,11 @@ def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "")
 
 def check_same(path: str, fd: Cell) -> list[Call]:
     """Fail, whatever errno says, if a path and a descriptor are not the same inode: statx(2)."""
-    found, wanted = make_buffer(sys.STATX_SIZE), make_buffer(sys.STATX_SIZE)
-    size = sys.STATX_SIZE
+    found, wanted = make_buffer(syscalls.STATX_SIZE), make_buffer(syscalls.STATX_SIZE)
+    size = syscalls.STATX_SIZE
     return [
-        _prepare(libc.statx, sys.AT_FDCWD, os.fsencode(path), 0, sys.STATX_INO, found),
-        _prepare(libc.statx, fd, b"", sys.AT_EMPTY_PATH, sys.STATX_INO, wanted),
+        _prepare(libc.statx, syscalls.AT_FDCWD, os.fsencode(path), 0, syscalls.STATX_INO, found),
+        _prepare(libc.statx, fd, b"", syscalls.AT_EMPTY_PATH, syscalls.STATX_INO, wanted),
         # Below 0 if the first is the lesser; so one of the two is below 0 if they differ.
         _prepare(libc.memcmp, found, wanted, size),
         _prepare(libc.memcmp, wanted, found, size),
@@ -146,33 +152,42 @@ def pivot_root(new_root: str, put_old: str) -> Call:
 
 def open_tree(path: str, *, to: Cell) -> Call:
     """Clone the mount at a path of the host into a tree that is attached nowhere."""
-    arguments = sys.OPEN_TREE, sys.AT_FDCWD, os.fsencode(path), _TREE_FLAGS
+    arguments = syscalls.OPEN_TREE, syscalls.AT_FDCWD, os.fsencode(path), _TREE_FLAGS
     return _prepare(libc.syscall, *arguments, to=to)
 
 
 def mount_setattr(tree: Cell, attributes: int) -> Call:
     """Set attributes of one mount."""
-    attr = sys.MountAttr(attr_set=attributes)
-    arguments = sys.MOUNT_SETATTR, tree, b"", sys.AT_EMPTY_PATH, sys.byref(attr), sys.sizeof(attr)
+    attr = syscalls.MountAttr(attr_set=attributes)
+    arguments = (
+        syscalls.MOUNT_SETATTR,
+        tree,
+        b"",
+        syscalls.AT_EMPTY_PATH,
+        syscalls.byref(attr),
+        syscalls.sizeof(attr),
+    )
     return _prepare(libc.syscall, *arguments)
 
 
 def move_mount(tree: Cell, target: Cell) -> Call:
     """Attach a tree to what a descriptor refers to."""
-    return _prepare(libc.syscall, sys.MOVE_MOUNT, tree, b"", target, b"", _MOVE_FLAGS)
+    return _prepare(libc.syscall, syscalls.MOVE_MOUNT, tree, b"", target, b"", _MOVE_FLAGS)
 
 
 def new_mount(fstype: str, options: Iterable[tuple[str, str]], *, to: Cell) -> list[Call]:
     """Make a file system that is mounted nowhere yet: fsopen(2), fsconfig(2), fsmount(2)."""
     context = Cell(-1)
     return [
-        _prepare(libc.syscall, sys.FSOPEN, fstype.encode(), sys.FSOPEN_CLOEXEC, to=context),
+        _prepare(
+            libc.syscall, syscalls.FSOPEN, fstype.encode(), syscalls.FSOPEN_CLOEXEC, to=context
+        ),
         *(
-            _fsconfig(context, sys.FSCONFIG_SET_STRING, key.encode(), value.encode())
+            _fsconfig(context, syscalls.FSCONFIG_SET_STRING, key.encode(), value.encode())
             for key, value in options
         ),
-        _fsconfig(context, sys.FSCONFIG_CMD_CREATE, None, None),
-        _prepare(libc.syscall, sys.FSMOUNT, context, sys.FSMOUNT_CLOEXEC, 0, to=to),
+        _fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, None, None),
+        _prepare(libc.syscall, syscalls.FSMOUNT, context, syscalls.FSMOUNT_CLOEXEC, 0, to=to),
         close(context),
     ]
 
@@ -198,8 +213,8 @@ def send(fd: int, message: bytes) -> Call:
     return _prepare(libc.send, fd, message, len(message), _MSG_NOSIGNAL | _MSG_DONTWAIT)
 
 
-def listen(fd: int) -> list[Call]:
-    """Let the kernel send SIGIO to the process when something arrives at a socket."""
+def request_sigio(fd: int) -> list[Call]:
+    """Let the kernel send SIGIO to the process when something arrives at a socket: fcntl(2)."""
     pid = Cell(-1)
     return [
         _prepare(libc.getpid, to=pid),
@@ -250,7 +265,7 @@ def dup2(fd: Cell, number: int) -> Call:
 
 def close_range(first: int, last: int = -1, flags: int = 0) -> Call:
     """Close descriptors up to one, or up to the last (-1), or do with them what the flags say."""
-    return _prepare(libc.syscall, sys.CLOSE_RANGE, first, last, flags)
+    return _prepare(libc.syscall, syscalls.CLOSE_RANGE, first, last, flags)
 
 
 def umask(mask: int) -> Call:
@@ -270,10 +285,14 @@ def setpgid() -> Call:
 
 def clone3(flags: int, exit_signal: int, *, to: Cell) -> Call:
     """Clone the process, like a fork with namespaces; `to` is the pid, or 0 in the child."""
-    if not flags and not sys.has_clone3():
-        return _prepare(libc.syscall, sys.CLONE[os.uname().machine], exit_signal, 0, 0, 0, 0, to=to)
-    args = sys.CloneArgs(flags=flags, exit_signal=exit_signal)
-    return _prepare(libc.syscall, sys.CLONE3, sys.byref(args), sys.sizeof(args), to=to)
+    if not flags and not syscalls.has_clone3():
+        return _prepare(
+            libc.syscall, syscalls.CLONE[os.uname().machine], exit_signal, 0, 0, 0, 0, to=to
+        )
+    args = syscalls.CloneArgs(flags=flags, exit_signal=exit_signal)
+    return _prepare(
+        libc.syscall, syscalls.CLONE3, syscalls.byref(args), syscalls.sizeof(args), to=to
+    )
 
 
 def prctl(option: int, argument: int) -> Call:
@@ -283,59 +302,61 @@ def prctl(option: int, argument: int) -> Call:
 
 def set_process_name(name: str) -> Call:
     """Name the calling thread for ps(1) and top(1); the kernel keeps 15 bytes."""
-    return _prepare(sys.prctl_text, sys.PR_SET_NAME, name.encode(), 0, 0, 0)
+    return _prepare(syscalls.prctl_text, syscalls.PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def overwrite_memory(start: int, end: int, content: bytes) -> list[Call]:
     """Fill the calling process's memory from `start` to `end` with `content`, then zeros."""
     return [
-        _prepare(sys.memset, start, 0, end - start),
-        _prepare(sys.memmove, start, content, min(len(content), end - start)),
+        _prepare(syscalls.memset, start, 0, end - start),
+        _prepare(syscalls.memmove, start, content, min(len(content), end - start)),
     ]
 
 
 def setgroups(groups: Sequence[int], *, tolerated: tuple[int, ...] = ()) -> Call:
     """Set the supplementary groups."""
-    return _prepare(libc.setgroups, len(groups), sys.make_ids(groups), tolerated=tolerated)
+    return _prepare(libc.setgroups, len(groups), syscalls.make_ids(groups), tolerated=tolerated)
 
 
 def setresgid(gid: int) -> Call:
     """Become a group for good."""
-    return _prepare(libc.setresgid, *sys.make_ids([gid] * 3))
+    return _prepare(libc.setresgid, *syscalls.make_ids([gid] * 3))
 
 
 def setresuid(uid: int) -> Call:
     """Become a user for good."""
-    return _prepare(libc.setresuid, *sys.make_ids([uid] * 3))
+    return _prepare(libc.setresuid, *syscalls.make_ids([uid] * 3))
 
 
 def join_session_keyring() -> list[Call]:
     """Start with an empty session keyring, see keyrings(7); no call without keyctl(2)."""
-    number = sys.KEYCTL.get(os.uname().machine)
+    number = syscalls.KEYCTL.get(os.uname().machine)
     if number is None:
         return []
     # A kernel without keyrings, or a filter that forbids them, gives none away either.
     tolerated = (ENOSYS, EPERM)
-    arguments = number, sys.KEYCTL_JOIN_SESSION_KEYRING, None
+    arguments = number, syscalls.KEYCTL_JOIN_SESSION_KEYRING, None
     return [_prepare(libc.syscall, *arguments, tolerated=tolerated)]
 
 
 def default_action(number: int) -> Call:
     """Give a signal its default action; Python is not told, so only before exec."""
-    return _prepare(sys.set_default_action, number)
+    return _prepare(syscalls.set_default_action, number)
 
 
 def unblock_signals() -> Call:
     """Block no signal."""
-    return _prepare(libc.sigprocmask, sys.SIG_SETMASK, sys.make_signal_set(0), None)
+    return _prepare(libc.sigprocmask, syscalls.SIG_SETMASK, syscalls.make_signal_set(0), None)
 
 
 def execve(
     path: str, argv: Iterable[str], env: Mapping[str, str], *, tolerated: tuple[int, ...]
 ) -> Call:
     """Execute a program; goes on only if that failed."""
-    words = sys.make_strings([os.fsencode(word) for word in argv])
-    variables = sys.make_strings([os.fsencode(f"{name}={value}") for name, value in env.items()])
+    words = syscalls.make_strings([os.fsencode(word) for word in argv])
+    variables = syscalls.make_strings(
+        [os.fsencode(f"{name}={value}") for name, value in env.items()]
+    )
     return _prepare(libc.execve, os.fsencode(path), words, variables, tolerated=tolerated)
 
 
@@ -350,7 +371,7 @@ def _link_each(
 
 
 def _fsconfig(context: Cell, command: int, key: bytes | None, value: bytes | None) -> Call:
-    return _prepare(libc.syscall, sys.FSCONFIG, context, command, key, value, 0)
+    return _prepare(libc.syscall, syscalls.FSCONFIG, context, command, key, value, 0)
 
 
 def _prepare(

@@ -45,7 +45,7 @@ class ExitStatus:
     def __str__(self) -> str:
         if self.signal is None:
             return f"exit code {self.code}"
-        from signal import Signals
+        from signal import Signals  # here, for loading its enumerations takes 6 ms
 
         try:
             return Signals(self.signal).name

@@ -11,7 +11,7 @@ from .calls import Call, overwrite_memory
 
 _ARG_START = 47  # index of the field in /proc/PID/stat, counted from 0
 
-_found: list[tuple[int, int, int]] = []
+_found: list[tuple[int, int, int]] = []  # asked once: it is the same in every fork
 
 
 def find_strings() -> tuple[int, int, int]:

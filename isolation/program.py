@@ -25,11 +25,11 @@ from .calls import (
     default_action,
     eventfd,
     join_session_keyring,
-    listen,
     peek,
     prctl,
     read,
     recv,
+    request_sigio,
     send,
     set_process_name,
     setpgid,
@@ -220,7 +220,7 @@ def release(mapping: UserMapping | None, control: int, kept: int = -1) -> list[C
         prctl(PR_SET_DUMPABLE, 0),
         *([] if mapping is None else map_inner_namespace(mapping)),
         # Each request sends SIGIO to this process; see `requests`. Is there one already?
-        *listen(control),
+        *request_sigio(control),
         peek(control, to=ASKED),
         # Fails if the parent died before the death signal was set; then nobody is let go on.
         send(control, READY),
@@ -255,7 +255,7 @@ def become_command(plan: Plan, user: User, stdio: Sequence[int]) -> list[Call]:
 
 
 def _place_command(stdio: tuple[int, ...], ready_fd: int | None) -> list[Call]:
-    return [read(_GATE, make_buffer(8)), setpgid(), *place_stdio(stdio, ready_fd)]
+    return [read(_GATE, make_buffer(len(_ONE))), setpgid(), *place_stdio(stdio, ready_fd)]
 
 
 def _change_directory(path: str, needed: bool) -> None:
