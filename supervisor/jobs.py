@@ -77,16 +77,12 @@ class Job:
         self._log = structlog.get_logger("mocker.jobs", job=config.name)
 
     def start(self) -> None:
-        """Run it, if it does not run."""
+        """Run it, if it does not run; right after `stop`, run it anew."""
         self._become(lifecycle.ask_start(self.life))
 
-    def stop(self, reason: str = "") -> None:
+    def stop(self) -> None:
         """Stop it, or let it be."""
-        self._become(lifecycle.ask_stop(self.life, reason))
-
-    def restart(self, reason: str = "") -> None:
-        """Stop it if it runs, and run it anew."""
-        self._become(lifecycle.ask_restart(self.life, reason))
+        self._become(lifecycle.ask_stop(self.life))
 
     def retire(self) -> None:
         """Let what runs go on, and run nothing again."""

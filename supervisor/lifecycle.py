@@ -94,7 +94,10 @@ class Life:
 
 
 def ask_start(life: Life) -> Life:
-    """Somebody wants the job to run: whatever was counted against it is forgotten."""
+    """Somebody wants the job to run: whatever was counted against it is forgotten.
+
+    Asked for while the job is STOPPING, it makes that a restart.
+    """
     if life.final or life.state in {State.STARTING, State.RUNNING}:
         return life
     if life.state is State.STOPPING:
@@ -102,22 +105,15 @@ def ask_start(life: Life) -> Life:
     return Life(state=State.STARTING, attempt=1)
 
 
-def ask_stop(life: Life, reason: str = "") -> Life:
-    """Somebody wants the job not to run; this wins over a restart that is under way."""
+def ask_stop(life: Life) -> Life:
+    """Somebody wants the job not to run; this wins over a start that is under way."""
     if life.state in {State.STARTING, State.RUNNING}:
-        return attrs.evolve(life, state=State.STOPPING, after=After.REST, reason=reason)
+        return attrs.evolve(life, state=State.STOPPING, after=After.REST, reason="")
     if life.state is State.STOPPING:
         return attrs.evolve(life, after=After.REST)
     if life.state is State.BACKOFF:
-        return attrs.evolve(life, state=State.STOPPED, reason=reason)
+        return attrs.evolve(life, state=State.STOPPED, reason="")
     return life
-
-
-def ask_restart(life: Life, reason: str = "") -> Life:
-    """Somebody wants a new run of the job, whether it runs now or not."""
-    if life.state in {State.STARTING, State.RUNNING} and not life.final:
-        return attrs.evolve(life, state=State.STOPPING, after=After.START, reason=reason)
-    return ask_start(life)
 
 
 def retire(life: Life) -> Life:

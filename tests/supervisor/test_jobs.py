@@ -185,7 +185,8 @@ async def test_many_restarts_at_once_lead_to_one_run(means: Means) -> None:
         job.start()
         await reach(job, State.RUNNING)
         for _ in range(20):
-            job.restart()
+            job.stop()
+            job.start()
         await reach(job, State.STARTING)
         await reach(job, State.RUNNING)
         runs = job.states.count(State.RUNNING)
@@ -201,7 +202,8 @@ async def test_stop_during_a_restart_wins(means: Means) -> None:
         nursery.start_soon(job.run)
         job.start()
         await reach(job, State.RUNNING)
-        job.restart()
+        job.stop()
+        job.start()
         job.stop()
         await reach(job, *REST)
 

@@ -59,7 +59,7 @@ def fail_times(rules: JobConfig, count: int, uptime: float = 0.0) -> list[Life]:
 
 BACKOFF = end(RUNNING, job())
 STOPPING = lifecycle.ask_stop(RUNNING)
-RESTARTING = lifecycle.ask_restart(RUNNING)
+RESTARTING = lifecycle.ask_start(STOPPING)
 DYING = lifecycle.find_dead(RUNNING, "no answer")
 EXITED = end(RUNNING, job(), SUCCESS)
 FATAL = end(RUNNING, job(permanent_codes=frozenset({1})))
@@ -119,14 +119,14 @@ def test_asking_for_a_stop_stops_what_runs_or_waits(life: Life, then: State) -> 
 
 @pytest.mark.parametrize("life", [STARTING, EXECUTED, RUNNING, STOPPING, DYING])
 def test_restart_of_what_runs_stops_it_first(life: Life) -> None:
-    asked = lifecycle.ask_restart(life)
+    asked = lifecycle.ask_start(lifecycle.ask_stop(life))
 
     assert (asked.state, end(asked, job(restart="never")).state) == (State.STOPPING, State.STARTING)
 
 
 @pytest.mark.parametrize("life", [STOPPED, BACKOFF, EXITED, FATAL])
 def test_restart_of_what_does_not_run_starts_it(life: Life) -> None:
-    assert lifecycle.ask_restart(life).state is State.STARTING
+    assert lifecycle.ask_start(lifecycle.ask_stop(life)).state is State.STARTING
 
 
 def test_stop_wins_over_a_restart_under_way() -> None:
@@ -426,7 +426,6 @@ def test_condition_is_met_or_not_yet_or_never(life: Life, condition: str, met: b
 happenings: Sequence[Change] = (
     lifecycle.ask_start,
     lifecycle.ask_stop,
-    lifecycle.ask_restart,
     lambda life: lifecycle.become_ready(life, 1.0),
     lifecycle.end_wait,
     lambda life: lifecycle.execute(life, 1.0) if life.state is State.STARTING else life,
