@@ -70,7 +70,7 @@ def tell(text: str) -> None:
 def run_command(words: Sequence[str]) -> int:
     """Carry out a command line and return the exit status."""
     match list(words):
-        case ["--help" | "-h"]:
+        case ["--help" | "-h", *_]:
             print(_USAGE, end="")
             return os.EX_OK
         case ["--version"]:
@@ -78,6 +78,10 @@ def run_command(words: Sequence[str]) -> int:
 
             print("mocker-supervise", version("mocker-supervise"))
             return os.EX_OK
+        case ["--version", *_]:
+            tell("--version takes no arguments")
+        case ["--", path]:
+            return _supervise(path)
         case [path] if not path.startswith("-"):
             return _supervise(path)
         case [word, *_] if word.startswith("-"):

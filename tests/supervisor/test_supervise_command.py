@@ -36,6 +36,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
         ([], "a file is needed; see 'mocker-supervise --help'"),
         (["a", "b"], "one file is enough; see 'mocker-supervise --help'"),
         (["--verbose"], "unknown option '--verbose'; see 'mocker-supervise --help'"),
+        (["--version", "a"], "--version takes no arguments"),
         (["--verbose", "a"], "unknown option '--verbose'; see 'mocker-supervise --help'"),
     ],
 )
