@@ -1,12 +1,12 @@
 """What the parent of a running container can ask of its init; `desk` answers.
 
-      parent                                        init
-        │  ─── control: SOCKET, reply ─────────────▶ │  opens it in the container's network
-        │  ◀── reply: SOCKET + descriptor ────────── │
+      parent                                         init
+        │  ─── control: SOCKET, reply ──────────────▶ │  opens it in the container's network
+        │  ◀── reply: SOCKET + descriptor ─────────── │
         │  ─── control: EXEC, reply, 3 descriptors ─▶ │  clone, the command's namespaces, execve
-        │  ◀── reply: STARTED pid ────────────────── │
-        │  ◀── reply: EXITED or a failure ────────── │
-        │  ─── control: SIGNAL pid number ─────────▶ │
+        │  ◀── reply: STARTED pid ─────────────────── │
+        │  ◀── reply: EXITED or a failure ─────────── │
+        │  ─── control: SIGNAL pid number ──────────▶ │
 
 Each request brings one end of a socket pair of its own, so that answers need no numbers, and end of
 file says that the container is gone. The init learns of a request by SIGIO from the kernel, which

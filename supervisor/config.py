@@ -194,7 +194,7 @@ class SupervisorConfig:
 
     Attributes:
         path: Of the file, absolute.
-        name: Of the supervisor, for its socket and its entries in the journal.
+        name: Of the supervisor; no two of one user that run have the same.
         stop_timeout: Seconds in which all jobs together must stop.
         log_format: "auto", "console", "journald", "json" or "prefix".
         log_level: "debug", "info", "warning" or "error".

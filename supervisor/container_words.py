@@ -9,7 +9,7 @@ import _signal as signal  # whose numbers cost no import of enumerations
 from .quantities import parse_size
 
 _ANYBODY = 0o1777  # mode of a tmpfs, as /tmp has it
-_MAX_DIGITS = 10
+_MAX_DIGITS = 10  # int() of thousands takes long
 
 
 def parse_volume(word: str) -> tuple[str, str, bool]:

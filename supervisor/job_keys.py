@@ -26,9 +26,10 @@ from .values import (
     whole,
 )
 
-MAX_REPLICAS = 10_000  # more processes than a host of ours has descriptors for
+_MAX_REPLICAS = 10_000  # each takes a handful of descriptors, of which a process has a million
 _LAST_CODE = 255
-_MANY = 1_000_000
+_MAX_FAILURES = 1_000_000  # that are counted one by one
+_MAX_FACTOR = 1000  # from the shortest wait to the longest at once
 _CONDITIONS = ("started", "ready", "completed", "exited")
 
 
@@ -69,13 +70,13 @@ def _parse_schedule(value: object, place: Place) -> str:
 _BACKOFF = table_of(
     {
         "initial": parse_duration_value,
-        "factor": number(1, 1000),
+        "factor": number(1, _MAX_FACTOR),
         "max": parse_duration_value,
         "jitter": number(0, 1),
         "reset_after": parse_duration_value,
     }
 )
-_GIVE_UP = table_of({"failures": whole(1, _MANY), "within": parse_positive_duration})
+_GIVE_UP = table_of({"failures": whole(1, _MAX_FAILURES), "within": parse_positive_duration})
 _CODES = each_of(whole(0, _LAST_CODE))
 
 # Those of JobConfig itself, under the same name.
@@ -98,7 +99,7 @@ FIELD_KEYS: dict[str, Parse] = {
 }
 JOB_KEYS: dict[str, Parse] = {
     "type": one_of("service", "oneshot"),
-    "replicas": whole(1, MAX_REPLICAS),
+    "replicas": whole(1, _MAX_REPLICAS),
     **FIELD_KEYS,
     **CONTAINER_KEYS,
 }

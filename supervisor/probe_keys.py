@@ -20,7 +20,7 @@ from .values import (
 )
 
 _LAST_PORT = 65535
-_MANY = 1000
+_MAX_FAILURES = 1000  # bad answers in a row; more than anybody waits for
 
 
 def parse_ready(value: object, place: Place) -> Probe:
@@ -80,5 +80,5 @@ _READY = _ALIVE | {
 _TIMES = {
     "interval": parse_positive_duration,
     "timeout": parse_positive_duration,
-    "failures": whole(1, _MANY),
+    "failures": whole(1, _MAX_FAILURES),
 }

@@ -42,7 +42,7 @@ class Reaper:
     A child can end before whoever starts it has read its pid. So a start goes
 
         with reaper.starting():
-            container = server.start(…)
+            container = await starter.start(…)
             reaper.watch(container.pid)
 
     and each watch ends with `wait` or `forget`.

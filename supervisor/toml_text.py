@@ -21,8 +21,8 @@ _LONG_KEY = re.compile(
 )
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _TWICE = re.compile(r"Cannot declare \((?P<key>.*?)\) twice \(at line (?P<line>\d+)")
-_MAX_TWICE = 100
-_SECOND = "second-of-a-name"
+_MAX_TWICE = 100  # of which each costs one more parse
+_SECOND = "second-of-a-name"  # a table that stands in for one whose name comes again
 
 
 def parse_toml(path: str, text: str) -> tuple[dict[str, Any], Mistakes]:
