@@ -29,8 +29,8 @@ signals:
 exit status:
   0  all went well and nothing is left to run, or a signal stopped all in order,
      whatever had failed before
-  1  a job failed for good or was skipped, stopping had to be forced, or the
-     name is taken
+  1  a job failed for good or was skipped, stopping had to be forced, the name
+     is taken, or mocker itself cannot go on
   2  the file or the command line has mistakes; nothing was started
   that of a critical job, if one ended; 128+N if signal N ended it
 """

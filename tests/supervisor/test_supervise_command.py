@@ -91,5 +91,5 @@ def test_host_without_proc_is_told_in_a_sentence(tmp_path: Path) -> None:
 
     result = subprocess.run([*in_namespace, *words], capture_output=True, text=True, check=False)
 
-    assert result.stderr.startswith("mocker-supervise: cannot count threads on /proc/self/task: ")
+    assert result.stderr.startswith("mocker-supervise: cannot count threads in /proc/self/task: ")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
