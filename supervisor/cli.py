@@ -19,7 +19,7 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
        mocker check-host                       tell what this host grants, and what to turn on
        mocker --version
 
-`mocker run --help` lists the options.
+`mocker run --help` lists the options. `mocker-supervise FILE` keeps the jobs of a file running.
 """
 _WRONG_USAGE = 2
 _GAVE_UP = 1

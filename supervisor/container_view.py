@@ -11,6 +11,7 @@ from stat import S_IFDIR, S_IFLNK, S_IFREG, S_ISDIR, S_ISLNK
 import attrs
 
 from mocker.isolation.busybox import Busybox
+from mocker.isolation.errors import render_reason
 from mocker.isolation.etc_files import render_user_files
 from mocker.isolation.rootfs import (
     FRESH_DIRECTORIES,
@@ -153,8 +154,8 @@ def _look_at_host(path: str, point: str, source: str) -> Found | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise NotThereError(f"{path} cannot be looked at: {reason}") from None
+        reason = render_reason(error.errno or 0) if isinstance(error, OSError) else f": {error}"
+        raise NotThereError(f"{path} cannot be looked at{reason}") from None
     return Found(path=path, mode=mode, host=host, target=target)
 
 

@@ -4,11 +4,12 @@ What is found is noted as the mistakes of the file are, so that both are told in
 """
 
 import os
-from errno import errorcode
+from errno import EACCES
 from stat import S_ISBLK, S_ISCHR, S_ISDIR
 
 from mocker.isolation import IsolationError, describe
 from mocker.isolation.busybox import Busybox, find_busybox
+from mocker.isolation.errors import render_reason
 
 from .config import ContainerConfig, JobConfig, SupervisorConfig
 from .container_view import ContainerView, NotThereError
@@ -78,8 +79,8 @@ class _Preflight:
             self._refuse("stdin", str(error))
             return
         if is_directory or not os.access(path, os.R_OK):
-            reason = "it is a directory" if is_directory else "Permission denied (EACCES)"
-            self._refuse("stdin", f"cannot read {path!r}: {reason}")
+            reason = ": it is a directory" if is_directory else render_reason(EACCES)
+            self._refuse("stdin", f"cannot read {path!r}{reason}")
 
     def _check_commands(self, view: ContainerView) -> None:
         commands: dict[tuple[str, ...], tuple[str, ...]] = {("command",): self._job.container.argv}
@@ -133,5 +134,4 @@ def _look(path: str) -> int:
     try:
         return os.stat(path).st_mode
     except OSError as error:
-        name = errorcode.get(error.errno or 0, "")
-        raise MistakeError(f"cannot find {path!r}: {error.strerror} ({name})") from None
+        raise MistakeError(f"cannot find {path!r}{render_reason(error.errno or 0)}") from None

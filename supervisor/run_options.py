@@ -7,6 +7,7 @@ import os
 from _collections_abc import Callable, Sequence
 
 from mocker.isolation import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
+from mocker.isolation.errors import render_reason
 from mocker.isolation.spec import check_word
 
 from .container_words import parse_limits, parse_signal, parse_tmpfs, parse_volume
@@ -159,7 +160,8 @@ def _make_absolute(path: str, option: str) -> str:
     try:
         return os.path.abspath(path)
     except OSError as error:  # the current directory was removed
-        raise SpecError(f"cannot find {option} {path!r} from here: {error.strerror}") from None
+        reason = render_reason(error.errno or 0)
+        raise SpecError(f"cannot find {option} {path!r} from here{reason}") from None
 
 
 def _parse_volume(word: str) -> Volume:
@@ -212,7 +214,8 @@ def _read_env_file(path: str) -> dict[str, str]:
                 if text and not text.startswith("#"):
                     env |= _parse_env(text, f"{path}:{number}")
     except OSError as error:
-        raise SpecError(f"cannot read --env-file {path!r}: {error.strerror}") from error
+        reason = render_reason(error.errno or 0)
+        raise SpecError(f"cannot read --env-file {path!r}{reason}") from error
     return env
 
 

@@ -5,8 +5,9 @@ failure is a ValueError with words that go on from the file's name: "cannot be r
 """
 
 import os
-from errno import errorcode
 from stat import S_ISDIR, S_ISREG
+
+from mocker.isolation.errors import render_reason
 
 MAX_BYTES = 4 * 2**20  # 10,000 jobs of 400 bytes
 
@@ -20,8 +21,7 @@ def read_text_file(path: str) -> str:
     try:
         data = _read(path)
     except OSError as error:
-        name = errorcode.get(error.errno or 0, "")
-        raise ValueError(f"cannot be read: {error.strerror} ({name})") from None
+        raise ValueError(f"cannot be read{render_reason(error.errno or 0)}") from None
     if len(data) > MAX_BYTES:
         raise ValueError(f"cannot be read: it has more than {MAX_BYTES // 2**20} MiB")
     try:
