@@ -127,18 +127,27 @@ def test_container_is_all_but_the_process_itself() -> None:
     assert os.getppid() in others
 
 
-def test_title_is_the_command_line() -> None:
-    with subprocess.Popen(["sleep", "1000", "2000"]) as process:
-        title = read_title(process.pid)
-        process.kill()
+@contextmanager
+def child(*arguments: str) -> Iterator[int]:
+    """Run a shell with these arguments, and provide its pid once it runs."""
+    command = ["sh", "-c", "echo; read -r _", "sh", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process.pid
+        finally:
+            process.kill()
 
-    assert title == "sleep 1000 2000"
+
+def test_title_is_the_command_line() -> None:
+    with child("word") as pid:
+        assert read_title(pid) == "sh -c echo; read -r _ sh word"
 
 
 def test_long_title_is_cut() -> None:
-    with subprocess.Popen(["sleep", "1000", *["0"] * 100]) as process:
-        title = read_title(process.pid)
-        process.kill()
+    with child(*["word"] * 100) as pid:
+        title = read_title(pid)
 
     assert 190 <= len(title) <= 200  # less the end of a word
 
@@ -217,8 +226,9 @@ def test_more_than_a_message_holds_are_told_as_far_as_they_fit() -> None:
     with open_container(script(text, "0" * 300, grace=0)) as (container, _):
         container.wait()
 
-    assert 50 < len(container.survivors) < 150
-    assert {title[:11] for _, title in container.survivors} == {"sleep 1000."}
+    assert len(container.survivors) < 150
+    # The last ones may not have come to their command yet.
+    assert sum(title.startswith("sleep 1000.") for _, title in container.survivors) > 50
 
 
 @pytest.mark.parametrize("how", ["stop", "kill", "close"])
