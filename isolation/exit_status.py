@@ -1,5 +1,7 @@
 """How a command ended: with a code of its own, or by a signal."""
 
+import os
+
 
 class ExitStatus:
     """The end of a command; exactly one of the two attributes is None.
@@ -51,3 +53,10 @@ class ExitStatus:
             return Signals(self.signal).name
         except ValueError:
             return f"signal {self.signal}"
+
+
+def read_status(result: os.waitid_result) -> ExitStatus:
+    """Return how a process ended that waitid(2) has found ended."""
+    if result.si_code == os.CLD_EXITED:
+        return ExitStatus(code=result.si_status)
+    return ExitStatus(signal=result.si_status)

@@ -23,7 +23,7 @@ from errno import ENOMEM
 from .calls import perform
 from .desk import Desk
 from .errors import IsolationError, SetupError
-from .exit_status import ExitStatus
+from .exit_status import ExitStatus, read_status
 from .handshake import (
     render_failure,
     send_exit,
@@ -193,15 +193,9 @@ def _reap(command: int, control: socket.socket, desk: Desk) -> ExitStatus | None
                 send_stopped(control, result.si_status)
             continue
         if ours:
-            status = _read_status(result)
+            status = read_status(result)
         else:
-            desk.tell_end(result.si_pid, _read_status(result))
-
-
-def _read_status(result: os.waitid_result) -> ExitStatus:
-    if result.si_code == os.CLD_EXITED:
-        return ExitStatus(code=result.si_status)
-    return ExitStatus(signal=result.si_status)
+            desk.tell_end(result.si_pid, read_status(result))
 
 
 def _end_what_is_left(program: Program, desk: Desk) -> None:
@@ -215,7 +209,7 @@ def _end_what_is_left(program: Program, desk: Desk) -> None:
     while (remaining := deadline - time.monotonic()) > 0:
         try:
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)) is not None:
-                desk.tell_end(ended.si_pid, _read_status(ended))
+                desk.tell_end(ended.si_pid, read_status(ended))
         except ChildProcessError:
             return
         _serve(desk, program)

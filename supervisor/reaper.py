@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from mocker.isolation import ExitStatus
+from mocker.isolation.exit_status import read_status
 from mocker.isolation.syscalls import set_child_subreaper
 
 log = structlog.get_logger("mocker.reaper")
@@ -122,8 +123,7 @@ class Reaper:
                 return False
             if result is None:
                 return False
-            by_itself = result.si_code == os.CLD_EXITED
-            status = ExitStatus(**{"code" if by_itself else "signal": result.si_status})
+            status = read_status(result)
             if watch := self._watched.get(result.si_pid):
                 watch.status = status
                 watch.ended.set()

@@ -1,10 +1,13 @@
+import os
 import signal
+import subprocess
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.isolation import ExitStatus
+from mocker.isolation.exit_status import read_status
 
 statuses = st.one_of(
     st.builds(ExitStatus, code=st.integers(0, 255)),
@@ -59,3 +62,15 @@ def test_code_and_signal_of_the_same_number_differ() -> None:
 
 def test_status_equals_nothing_else() -> None:
     assert ExitStatus(code=0) != 0
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("exit 3", ExitStatus(code=3)), ("kill -KILL $$", ExitStatus(signal=9))],
+)
+def test_status_is_read_from_what_the_kernel_says(command: str, status: ExitStatus) -> None:
+    with subprocess.Popen(["sh", "-c", command]) as process:
+        result = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    assert result is not None
+    assert read_status(result) == status
