@@ -167,7 +167,7 @@ def test_interrupt_reaches_the_process_group_as_from_a_terminal() -> None:
 
 def test_termination_reaches_the_command_alone() -> None:
     child = f"trap 'echo child' TERM; echo ready; {LOOP}"
-    text = "sh -c \"$1\" & trap 'kill -KILL $!; wait; echo command; exit' TERM; wait"
+    text = "trap 'kill -KILL $!; wait; echo command; exit' TERM; sh -c \"$1\" & wait"
 
     with open_container(script(text, child)) as (container, output):
         output.readline()
