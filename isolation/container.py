@@ -70,6 +70,7 @@ class Container:
 
     __slots__ = (
         "_control",
+        "_gone",
         "_pidfd",
         "_report",
         "_status",
@@ -88,6 +89,7 @@ class Container:
         self._pidfd, self._control = launched.pidfd, launched.control
         self._report = launched.report
         self._status: ExitStatus | None = None
+        self._gone = False
         self.survivors = list[tuple[int, str]]()
         self.helper = launched.helper
         self.terminal_fd = self.notify_fd = -1
@@ -250,7 +252,7 @@ class Container:
         Raises:
             TimeoutError: The container is still there.
         """
-        if self._pidfd < 0 and self._status is not None:
+        if self._gone and self._status is not None:
             return self._status
         if not _wait_readable(self._pidfd, timeout):
             raise TimeoutError(f"container {self.pid} is still there after {timeout} s")
@@ -264,13 +266,15 @@ class Container:
             self._status = ExitStatus(signal=signal.SIGKILL)
             if result is not None and result.si_code == os.CLD_EXITED:
                 self._status = ExitStatus(code=result.si_status)
+        self._gone = True
         return self._status
 
     def close(self) -> None:
         """Kill what is left, wait for it, and let go of every descriptor."""
         if self._pidfd >= 0:
-            self.kill()
-            self.wait()
+            if not self._gone:
+                self.kill()
+                self.wait()
             os.close(self._pidfd)
             self._pidfd = -1
         self._control.close()

@@ -87,9 +87,10 @@ def _run(program: Program) -> ExitStatus:
     perform(program.release)
     if ASKED.value >= 0:
         _serve(desk, program)
-    status = _wait_for_command(COMMAND.value, program, desk)
+    status, alone = _wait_for_command(COMMAND.value, program, desk)
     send_exit(program.control, status)
-    _end_what_is_left(program, desk)
+    if not alone:
+        _end_what_is_left(program, desk)
     return status
 
 
@@ -139,14 +140,18 @@ def _hand_out_terminal(
     return tuple(setup.slave_fd if fd in callers else fd for fd in stdio)
 
 
-def _wait_for_command(command: int, program: Program, desk: Desk) -> ExitStatus:
-    """Forward signals, reap, and do what is asked for, until the command has ended."""
+def _wait_for_command(command: int, program: Program, desk: Desk) -> tuple[ExitStatus, bool]:
+    """Forward signals, reap, and do what is asked for, until the command has ended.
+
+    Returns:
+        How, and whether nothing is left.
+    """
     while True:
         info = signal.sigwaitinfo(_SIGNALS)
         if info.si_signo == signal.SIGCHLD:
-            status = _reap(command, program.control, desk)
+            status, alone = _reap(command, program.control, desk)
             if status is not None:
-                return status
+                return status, alone
             continue
         if info.si_signo == signal.SIGIO:
             # Somebody's SIGIO that was pending has swallowed the kernel's, which tells of requests.
@@ -177,16 +182,21 @@ def _forward(number: int, command: int) -> None:
         pass  # without a container it may have become somebody else
 
 
-def _reap(command: int, control: socket.socket, desk: Desk) -> ExitStatus | None:
-    """Collect whoever ended; return the command's status if it was among them."""
+def _reap(command: int, control: socket.socket, desk: Desk) -> tuple[ExitStatus | None, bool]:
+    """Collect whoever ended.
+
+    Returns:
+        The command's status if it was among them, and whether the init is alone now: whoever loses
+        its parent becomes a child of it.
+    """
     status = None
     while True:
         try:
             result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOHANG)
         except ChildProcessError:
-            return status
+            return status, True
         if result is None:
-            return status
+            return status, False
         ours = result.si_pid == command
         if result.si_code == os.CLD_STOPPED:
             if ours:

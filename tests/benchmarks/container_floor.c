@@ -522,7 +522,6 @@ static void be_init(char *const argv[], const int control_pair[2], const int rep
             status = info.si_status;
     snprintf(message, sizeof message, "exited %d", status);
     send(control, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT);
-    kill(-1, SIGTERM);
     _exit(status);
 }
 
