@@ -17,7 +17,7 @@ from _collections_abc import Callable, Iterable, Mapping, Sequence
 from errno import EAGAIN, EIO, ENOSYS, EPERM
 
 from . import syscalls
-from .syscalls import Buffer, Cell, last_error, libc, make_buffer
+from .syscalls import Buffer, Cell, get_errno, libc, make_buffer
 
 # What is called, with what, the least that it returns if all is well, the errors that are as good,
 # and where the result goes.
@@ -46,9 +46,9 @@ def perform(calls: Iterable[Call]) -> None:
         if value < least:
             if value >= 0:
                 value = function(*arguments)  # a write that was cut short: the next one says why
-            error = last_error() if value < 0 else OSError(EIO, os.strerror(EIO))
-            if error.errno not in tolerated:
-                raise error
+            errno = get_errno() if value < 0 else EIO
+            if errno not in tolerated:
+                raise OSError(errno, os.strerror(errno))
         if result is not None:
             result.value = value
 

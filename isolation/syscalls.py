@@ -141,7 +141,7 @@ class Cell(ctypes.c_int):
     """A number that one call returns and another takes; see `calls`."""
 
 
-byref, sizeof = ctypes.byref, ctypes.sizeof
+byref, sizeof, get_errno = ctypes.byref, ctypes.sizeof, ctypes.get_errno
 memset, memmove = ctypes.memset, ctypes.memmove
 Buffer = ctypes.Array[ctypes.c_char]
 make_buffer = ctypes.create_string_buffer
@@ -379,13 +379,8 @@ def make_signal_set(mask: int) -> object:
     return ctypes.byref(_Sigset(mask))
 
 
-def last_error() -> OSError:
-    """Return the error of the system call that failed last."""
-    errno = ctypes.get_errno()
-    return OSError(errno, os.strerror(errno))
-
-
 def _check(result: int) -> int:
     if result < 0:
-        raise last_error()
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno))
     return result
