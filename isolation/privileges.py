@@ -49,6 +49,8 @@ _KEPT_CAPABILITIES = {
     "SETFCAP": 31,
 }
 COMMAND_PID = 2  # in the container: the first process that its init forks
+_MAX_STATUS = 2**14  # bytes of /proc/self/status, which has some 1,500
+_signals: dict[int, tuple[int, ...]] = {}  # by the bit mask of them
 _MAX_CAPABILITY = 63  # the width of the kernel's bit mask
 
 
@@ -128,11 +130,18 @@ def clamp_rlimits(rlimits: Iterable[Rlimit]) -> tuple[tuple[Rlimit, ...], tuple[
 
 def find_changed_signals() -> tuple[int, ...]:
     """Return the signals that the calling process ignores or handles, and its forks with it."""
-    with open("/proc/self/status", "rb") as file:
-        masks = [int(line[7:], 16) for line in file if line.startswith((b"SigIgn:", b"SigCgt:"))]
-    changed = masks[0] | masks[1]
-    # glibc keeps two real-time signals for itself, and lets nobody set them.
-    return tuple(n for n in range(1, signal.NSIG) if changed >> (n - 1) & 1 and n not in {32, 33})
+    # Read at once, and not by lines: this is looked at for each container.
+    fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+    status = os.read(fd, _MAX_STATUS)
+    os.close(fd)
+    changed = 0
+    for name in (b"\nSigIgn:\t", b"\nSigCgt:\t"):
+        changed |= int(status.partition(name)[2][:16], 16)
+    if changed not in _signals:
+        # glibc keeps two real-time signals for itself, and lets nobody set them.
+        numbers = (n for n in range(1, signal.NSIG) if n not in {32, 33})
+        _signals[changed] = tuple(n for n in numbers if changed >> (n - 1) & 1)
+    return _signals[changed]
 
 
 def reset_signals(changed: Iterable[int]) -> list[Call]:
