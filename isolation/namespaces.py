@@ -39,6 +39,8 @@ _LAST_GROUP = 2**31 - 1  # the last that ping_group_range takes, icmp(7)
 _IFF_UP = 0x1
 _IFREQ = struct.Struct("16sH30x")  # struct ifreq with flags; 32 or 40 bytes are read
 
+_prepared: dict[int, list[Call]] = {}  # by the last group; the same for container after container
+
 
 def namespace_flags(spec: ContainerSpec) -> dict[str, int]:
     """Return the namespaces that a container gets, by name, each with its clone flag."""
@@ -67,10 +69,16 @@ def set_up_network(mapping: UserMapping | None) -> list[Call]:
     The kernel gives the device 127.0.0.1 and ::1 itself. The command has no capability over this
     namespace, so what root may do elsewhere is granted here to all, as docker run does.
     """
-    control, sysctl = Cell(-1), Cell(-1)
     last_gid = _LAST_GROUP
     if mapping is not None:
         last_gid = min(last_gid, max((r.inside + r.count for r in mapping.gids), default=1) - 1)
+    if last_gid not in _prepared:
+        _prepared[last_gid] = _prepare_network(last_gid)
+    return _prepared[last_gid]
+
+
+def _prepare_network(last_gid: int) -> list[Call]:
+    control, sysctl = Cell(-1), Cell(-1)
     made = [
         calls.socket(socket.AF_INET, socket.SOCK_DGRAM, to=control),
         calls.ioctl(control, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP)),
