@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mocker.isolation.survivors import read_title
 from tests.conftest import Mocker
 from tests.end_to_end.processes import find_descendants, wait_until, watch
 from tests.end_to_end.supervised import open_supervisor, supervise
@@ -24,8 +25,7 @@ WAIT_ALONE = "while set -- /proc/[0-9]*; [ $# -gt 2 ]; do : <>/tmp/go; done; ech
 
 def find_commands(pid: int) -> list[str]:
     """Return the command lines of all processes below one."""
-    lines = [Path(f"/proc/{below}/cmdline").read_bytes() for below in find_descendants(pid)]
-    return [line.rstrip(b"\0").replace(b"\0", b" ").decode() for line in lines]
+    return [read_title(below) for below in find_descendants(pid)]
 
 
 # Restarts and reloads
