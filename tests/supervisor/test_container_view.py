@@ -100,7 +100,7 @@ def test_what_cannot_be_looked_at_is_told(root: Path) -> None:
     sentence = refusal(make_view(root), "/secret/file")
 
     (root / "secret").chmod(0o700)
-    assert sentence == "/secret/file cannot be looked at: Permission denied"
+    assert sentence == "/secret/file cannot be looked at: Permission denied (EACCES)"
 
 
 def test_volume_covers_what_the_root_has(root: Path, tmp_path: Path) -> None:
