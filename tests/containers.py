@@ -85,13 +85,13 @@ def list_titles(pid: int) -> list[str]:
         parent = parents.pop()
         try:
             children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue
         parents += map(int, children)
         for child in children:
             try:
                 titles.append(Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ").strip())
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue
     return [title for title in titles if title]  # a zombie has none
 

@@ -147,7 +147,7 @@ def test_fork_server_that_hangs_does_not_keep_it_from_ending(tmp_path: Path) -> 
 def is_fork_server(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/comm").read_text() == "mocker-fork\n"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False  # a run that has just ended
 
 
