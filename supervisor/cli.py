@@ -8,7 +8,7 @@ import _signal as signal
 import errno
 import os
 import sys
-from _collections_abc import Sequence
+from _collections_abc import Callable, Sequence
 from io import TextIOWrapper
 
 from .stderr import write_line
@@ -35,24 +35,37 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if isinstance(sys.stdout, TextIOWrapper):  # None where the caller closed it
         sys.stdout.reconfigure(errors="backslashreplace")  # a name in a locale that lacks a letter
+    run_to_end("mocker", run_command)
+
+
+def run_to_end(program: str, run: Callable[[Sequence[str]], int]) -> None:
+    """Carry out the words of the command line, and end the process; does not return.
+
+    Args:
+        program: Whose name stands before what is said.
+        run: Takes the words and returns the exit status.
+    """
     try:
-        code = run_command(sys.argv[1:])
+        code = run(sys.argv[1:])
         if sys.stdout is not None:  # closed by the caller
             sys.stdout.flush()
     except OSError as error:
-        code = _give_up(error.errno or 0)
+        code = _give_up(program, error.errno or 0)
     except MemoryError:
-        code = _give_up(errno.ENOMEM)
-    except Exception as error:  # noqa: BLE001
-        _tell(f"cannot go on: {error!r}; this is a defect of mocker's, please report it")
+        code = _give_up(program, errno.ENOMEM)
+    except Exception as error:  # noqa: BLE001 - whatever it is, nobody is shown a traceback
+        defect = "this is a defect of mocker's, please report it"
+        write_line(f"{program}: cannot go on: {error!r}; {defect}")
         code = _GAVE_UP
-    os._exit(code)  # taking the interpreter apart would cost as much as a container
+    # Taking the interpreter apart would cost as much as a container, and a thread that is stuck in
+    # a write that nobody takes would be waited for.
+    os._exit(code)
 
 
-def _give_up(number: int) -> int:
+def _give_up(program: str, number: int) -> int:
     """Say that something failed which every part of the program relies on, such as stdout."""
     reason = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
-    _tell(f"cannot go on: {reason}")
+    write_line(f"{program}: cannot go on: {reason}")
     return _GAVE_UP
 
 

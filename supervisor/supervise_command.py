@@ -5,12 +5,11 @@ while this process is small and has one thread, and only then comes what is big:
 trio and all that needs them.
 """
 
-import errno
 import gc
 import os
-import sys
 from collections.abc import Sequence
 
+from .cli import run_to_end
 from .signals import record_early_signals
 from .stderr import write_line
 
@@ -41,25 +40,7 @@ _CANNOT_RUN = 1
 def main() -> None:
     """Be the `mocker-supervise` command; ends the process."""
     record_early_signals()
-    try:
-        code = run_command(sys.argv[1:])
-        if sys.stdout is not None:  # closed by the caller
-            sys.stdout.flush()
-    except OSError as error:
-        code = _give_up(error.errno or 0)
-    except MemoryError:
-        code = _give_up(errno.ENOMEM)
-    except Exception as error:  # noqa: BLE001
-        tell(f"cannot go on: {error!r}; this is a defect of mocker's, please report it")
-        code = _CANNOT_RUN
-    # A thread may be stuck in a write that nobody takes; it is not waited for.
-    os._exit(code)
-
-
-def _give_up(number: int) -> int:
-    """Say that something failed which every part of the program relies on, such as stdout."""
-    tell(f"cannot go on: {os.strerror(number)} ({errno.errorcode.get(number, number)})")
-    return _CANNOT_RUN
+    run_to_end("mocker-supervise", run_command)
 
 
 def tell(text: str) -> None:
