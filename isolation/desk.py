@@ -173,7 +173,7 @@ def _become_process(
         _answer(reply, render_failure(error))
     except OSError as error:
         _answer(reply, render_failure(SetupError("start the process", error.errno or 0)))
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001 - the process ends right after it
         _answer(reply, render_failure(SetupError(f"start the process after {error!r}")))
     finally:
         os._exit(_FAILED)

@@ -62,7 +62,7 @@ def run_init(program: Program) -> None:
         send_failure(report, SetupError("start the command", error.errno or 0))
     except MemoryError:
         os.write(report, _NO_MEMORY)
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001 - the process ends right after it
         send_failure(report, SetupError(f"go on after {error!r}"))
     finally:
         if not program.plan.spec.isolate:
@@ -121,7 +121,7 @@ def _become_command(program: Program) -> None:
         send_failure(report, SetupError("start the command", error.errno or 0))
     except MemoryError:
         os.write(report, _NO_MEMORY)
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001 - the process ends right after it
         send_failure(report, SetupError(f"start the command after {error!r}"))
     finally:
         os._exit(_SETUP_FAILED)

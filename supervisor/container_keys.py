@@ -97,7 +97,7 @@ def _parse_network(value: object, place: Place) -> str:
     return str(one_of("none", "host", "job:NAME")(value, place))
 
 
-def _check(made: type[Any], *values: Any, **fields: Any) -> Any:  # noqa: ANN401
+def _check(made: type[Any], *values: Any, **fields: Any) -> Any:  # noqa: ANN401 - what TOML has
     try:
         return made(*values, **fields)
     except SpecError as error:

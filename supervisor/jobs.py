@@ -30,8 +30,7 @@ _TAIL_LINES = 20  # that are shown of a run that failed
 _NOT_ISOLATED = "it is a process of the host like any other: isolate = false"
 _NO_RUN = ExitStatus(code=0)
 
-# Nobody gains by guessing a wait.
-_CHANCE = random.Random()  # noqa: S311
+_CHANCE = random.Random()  # noqa: S311 - it spreads waits, and guards nothing
 
 
 class Job:

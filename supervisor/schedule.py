@@ -34,7 +34,7 @@ class _LocalTime(tzinfo):
     def utcoffset(self, dt: datetime | None) -> timedelta | None:
         return None if dt is None else dt.replace(tzinfo=None).astimezone().utcoffset()
 
-    def dst(self, dt: datetime | None) -> timedelta | None:  # noqa: ARG002
+    def dst(self, dt: datetime | None) -> timedelta | None:  # noqa: ARG002 - tzinfo asks so
         return None
 
     def tzname(self, dt: datetime | None) -> str | None:

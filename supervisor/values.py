@@ -191,7 +191,7 @@ def map_of(parse_value: Parse) -> Parse:
 def spec_field(field: str, parse: Parse) -> Parse:
     """Return a parser that asks a container's spec as well whether the value can be meant."""
 
-    def parse_field(value: object, place: Place) -> Any:  # noqa: ANN401
+    def parse_field(value: object, place: Place) -> Any:  # noqa: ANN401 - what TOML has
         parsed = parse(value, place)
         check_spec(**{field: parsed})
         return parsed
@@ -199,7 +199,7 @@ def spec_field(field: str, parse: Parse) -> Parse:
     return parse_field
 
 
-def check_spec(**fields: Any) -> None:  # noqa: ANN401
+def check_spec(**fields: Any) -> None:  # noqa: ANN401 - what TOML has
     """Raise ValueError if no container can have these fields, all others as they are at first."""
     try:
         ContainerSpec(["true"], **fields)
