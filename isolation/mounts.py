@@ -5,7 +5,8 @@ RESOLVE_IN_ROOT), and mounted on through the descriptor that came out of that. S
 hostile root directory has in a destination's way, `..` or a symbolic link, ends inside of it.
 
 The functions run in the child, before pivot_root, while the host's /proc is still in view: mount(2)
-takes a path, and /proc/self/fd/N is the path of a descriptor.
+takes a path, and /proc/self/fd/N is the path of a descriptor. They are for places that only the
+child finds out; what is known before the clone goes the same way in the calls of `calls`.
 """
 
 import os
