@@ -779,6 +779,39 @@ def test_line_without_an_end_is_bounded_and_holds_up_no_other_job(tmp_path: Path
     assert (status, grown < 20_000) == (0, True)
 
 
-def read_memory_kib(pid: int) -> int:
+def read_memory_kib(pid: int, key: str = "VmRSS") -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS:")))
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{key}:")))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_gigabyte_without_a_newline_arrives_whole_in_little_memory(tmp_path: Path) -> None:
+    text = job("web", f"head -c {2**30} /dev/zero | tr '\\0' a", "type = 'oneshot'")
+    # Keeps the supervisor, and with it the measure of its memory, once the other has ended.
+    text += job("other", SLEEP)
+    count = 0
+
+    read_end, write_end = os.pipe()
+    with open_supervisor(tmp_path, text, stdout=write_end) as run:
+        os.close(write_end)
+        while count < 2**30:
+            count += os.read(read_end, 2**20).count(b"a")
+        most = read_memory_kib(run.process.pid, "VmHWM")
+        status = run.terminate()
+    os.close(read_end)
+
+    assert (status, count, most < 100_000) == (0, 2**30, True)
+
+
+def test_job_without_memory_backs_off_and_others_do_not_notice(tmp_path: Path) -> None:
+    keys = "ulimits = { as = 33554432 }\nbackoff = { initial = '10ms', max = '10ms' }"
+    text = job("web", "dd if=/dev/zero of=/dev/null bs=512M count=1", keys) + job("other", SLEEP)
+
+    with open_supervisor(tmp_path, text) as run:
+        failed = run.wait_event("job.exited", job="web", count=3)
+        (other,) = run.find("job.started", job="other")
+        alive = Path(f"/proc/{other['pid']}").exists()
+        status = run.terminate()
+
+    assert (failed["exit_code"], failed["next"], alive, status) == (1, "restart", True, 0)
