@@ -1,7 +1,8 @@
 """Read the file that says what to keep running: TOML to a `SupervisorConfig`.
 
 Strict: what is not understood is a mistake, and all mistakes of a file are told in one go, each
-with its line. Only what is no TOML at all hides what comes behind it.
+with its line. What is no TOML, or there twice, hides nothing else, and what is missing only
+because of that is not told.
 """
 
 import os
@@ -14,10 +15,10 @@ from .errors import ConfigError
 from .interpolation import expand_all
 from .job_entries import Entry, read_entry
 from .job_references import resolve_references
-from .mistakes import Mistakes, Place, ToldError
+from .mistakes import LOST, UNREAD_KEY, Mistakes, Place, ToldError
 from .stderr import make_printable
 from .text_file import read_text_file
-from .toml_text import TOO_DEEP, parse_toml
+from .toml_text import TOO_DEEP, read_toml
 from .values import (
     Parse,
     check_table,
@@ -56,15 +57,19 @@ def read_config(path: str, env: Mapping[str, str]) -> tuple[SupervisorConfig, Mi
     """Return what a file says, without the jobs that have mistakes, and the mistakes.
 
     Raises:
-        ConfigError: It cannot be read, or is not TOML.
+        ConfigError: It cannot be read.
     """
     try:
-        text = read_text_file(path)
+        text = read_text_file(path, keep_bytes=True)
     except ValueError as error:
         raise ConfigError([f"{make_printable(path)}: {error}"]) from None
-    tables, mistakes = parse_toml(path, text)
+    readings, mistakes = read_toml(path, text)
     try:
-        return _read_tables(tables, mistakes, env), mistakes
+        for reading in readings[1:]:
+            mistakes.read_as(reading.text)
+            _read_tables(reading.tables, mistakes, env)
+        mistakes.read_as(readings[0].text)
+        return _read_tables(readings[0].tables, mistakes, env), mistakes
     except RecursionError:
         raise ConfigError([f"{make_printable(path)}: {TOO_DEEP}"]) from None
 
@@ -102,14 +107,21 @@ def _read_jobs(
     for key in ("defaults", "jobs"):
         try:
             found[key] = check_table(tables.get(key, {}))
+        except ToldError:
+            found[key] = {UNREAD_KEY: LOST}
         except ValueError as error:
             top.at(key).refuse(str(error))
             found[key] = {}
-    if not found["jobs"] and isinstance(tables.get("jobs", {}), dict):
+    if mistakes.may_have("defaults"):
+        found["defaults"] = {**found["defaults"], UNREAD_KEY: LOST}
+    all_read = not mistakes.unread and LOST not in tables.values()
+    if not found["jobs"] and isinstance(tables.get("jobs", {}), dict) and all_read:
         top.refuse("there are no jobs; each is a table such as [jobs.web] with a command")
     entries: dict[str, tuple[JobConfig, ...]] = {}
     complete: dict[str, bool] = {}
     for name, own in found["jobs"].items():
+        if own is LOST:
+            continue
         place = top.at("jobs", name)
         try:
             parse_name(name, place)

@@ -46,6 +46,8 @@ def expand_all(value: object, variables: Mapping[str, str], place: Place) -> obj
         case str():
             try:
                 return expand(value, variables)
+            except ToldError:
+                raise
             except ValueError as error:
                 place.refuse(str(error))
                 raise ToldError from None

@@ -17,7 +17,7 @@ from .container_keys import NEED_ISOLATION, make_container
 from .env_file import parse_env_file
 from .interpolation import expand_all
 from .job_keys import FIELD_KEYS, JOB_KEYS
-from .mistakes import Mistakes, Place, ToldError, find_job_place
+from .mistakes import UNREAD_KEY, Mistakes, Place, ToldError, find_job_place
 from .text_file import read_text_file
 from .values import table_of
 
@@ -45,6 +45,24 @@ class Entry:
     environment: Mapping[str, str]
 
 
+class _Known(Mapping[str, str]):
+    """Variables of which some could not be read, so that no other one can be said to be missing."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._variables:
+            raise ToldError
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+
 def read_entry(entry: Entry) -> tuple[tuple[JobConfig, ...], bool]:
     """Return the replicas of a job, and whether they are complete.
 
@@ -53,20 +71,24 @@ def read_entry(entry: Entry) -> tuple[tuple[JobConfig, ...], bool]:
     """
     from_files, told = _read_env_files(entry)
     variables = {**from_files, **entry.environment}
+    known = _Known(variables) if told else variables
     own = Place(entry.mistakes, ("jobs", entry.name))
     values: dict[str, Any] = {"env": from_files}
     for table, place in ((entry.defaults, Place(entry.mistakes, ("defaults",))), (entry.own, own)):
         for key, value in table.items():
             try:
-                found = _read_key(key, value, variables, place)
+                found = _read_key(key, value, known, place)
             except ToldError:
                 told = True
             else:
                 values[key] = values["env"] | found if key == "env" else found
+    if "replicas" in {**entry.defaults, **entry.own} and "replicas" not in values:
+        entry.mistakes.unnumbered.add(entry.name)
     for key, text in _find_conflicts(entry, values):
         (find_job_place(entry.mistakes, entry.name, key) if key else own).refuse(text)
         told = True
-    if told:
+    if told or "command" not in values:
+        told = True  # and so has been what stands in the way of a command
         values = {"command": _UNKNOWN} | {key: values[key] for key in _REFERRING if key in values}
     jobs = _make_replicas(entry, values)
     try:
@@ -119,12 +141,15 @@ def _read_env_file(path: str, entry: Entry) -> dict[str, str]:
 
 def _find_conflicts(entry: Entry, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (key, sentence) of each, the key empty where one is missing."""
-    if "command" not in {**entry.defaults, **entry.own}:
+    given = {**entry.defaults, **entry.own}
+    if UNREAD_KEY in given:
+        return  # it may be just what is missing, or makes all the difference
+    if "command" not in given and not entry.mistakes.may_have(entry.name):
         yield "", "needs a command"
     kind = _find_kind(values)
     if kind == "service" and "schedule" in values:
         yield "schedule", "is for a oneshot; make the type 'oneshot', or leave it out"
-    if "overlap" in entry.own and "schedule" not in values:
+    if "overlap" in entry.own and "schedule" not in given:
         yield "overlap", "needs a schedule"
     if kind == "oneshot" and entry.own.get("restart") == "always":
         yield "restart", "must be 'on-failure' or 'never' for a oneshot, not 'always'"
@@ -134,7 +159,7 @@ def _find_conflicts(entry: Entry, values: Mapping[str, Any]) -> Iterator[tuple[s
         yield "permanent_codes", f"must not have success codes, and has {listed}"
     if not values.get("isolate", True):
         for key in NEED_ISOLATION:
-            if key in entry.own and values.get(key) != "host":
+            if key in entry.own and values.get(key, "host") != "host":
                 yield key, "is not to be had with isolate = false"
 
 

@@ -19,18 +19,19 @@ _NETWORK = "job:"
 class _Directory:
     """Which jobs a name of the file stands for."""
 
-    def __init__(self, entries: Entries, names: frozenset[str]) -> None:
+    def __init__(self, entries: Entries, names: frozenset[str], mistakes: Mistakes) -> None:
         self.entries = entries
+        self._mistakes = mistakes
         self.jobs = {job.name: job for replicas in entries.values() for job in replicas}
         self._known = names | set(self.jobs)
 
     def find(self, name: str) -> tuple[JobConfig, ...]:
-        """Return all replicas of an entry, or one; none if the entry is no table.
+        """Return all replicas of an entry, or one; none if the entry cannot be read.
 
         Raises:
             MistakeError: There is no such name.
         """
-        if name not in self._known:
+        if name not in self._known and not self._mistakes.may_have(name):
             raise MistakeError(f"there is no job {name!r}{suggest(name, self._known)}")
         return self.entries.get(name) or ((self.jobs[name],) if name in self.jobs else ())
 
@@ -59,7 +60,7 @@ def resolve_references(
         names: Of all entries of the file.
         mistakes: Grows by names that are not there, names of two jobs, and cycles.
     """
-    directory = _Directory(entries, names)
+    directory = _Directory(entries, names, mistakes)
     for name, replicas in entries.items():
         for job in replicas:
             if job.name in names and job.name != name:

@@ -11,6 +11,8 @@ import attrs
 from .stderr import make_printable
 from .toml_lines import Key, find_lines
 
+LOST = object()  # stands for a value that cannot be read, of which that has been told
+UNREAD_KEY = ""  # whose value is LOST in a table that may have more keys than can be read
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _MAX_VALUE = 60  # characters of a value that are shown
 
@@ -29,17 +31,31 @@ class Mistakes:
     Attributes:
         path: Of the file, as the reader of the mistakes knows it.
         directory: Absolute, what relative paths of the file are relative to.
+        unread: Parts of the file that may have tables, and cannot be read.
+        unnumbered: Jobs of which nobody knows how many replicas they have.
     """
 
     def __init__(self, path: str, text: str) -> None:
         self.path = path
         self.directory = os.path.dirname(os.path.abspath(path))
-        self._text = text
-        self._lines: dict[Key, int] | None = None
+        self.unread: list[str] = []
+        self.unnumbered: set[str] = set()
+        self.read_as(text)
         self._found: dict[tuple[int, str], None] = {}  # a set that keeps its order
 
     def __bool__(self) -> bool:
         return bool(self._found)
+
+    def read_as(self, text: str) -> None:
+        """Take lines from this text, which is one of several ways to read the file."""
+        self._text = text
+        self._lines: dict[Key, int] | None = None
+
+    def may_have(self, name: str) -> bool:
+        """Tell whether a name may be among what cannot be read."""
+        return name.rpartition("-")[0] in self.unnumbered or any(
+            name in text for text in self.unread
+        )
 
     def add(self, key: Key, text: str) -> None:
         """Note a mistake at a key; the same one of several jobs, from their defaults, once."""

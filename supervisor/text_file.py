@@ -12,8 +12,13 @@ from mocker.isolation.errors import render_reason
 MAX_BYTES = 4 * 2**20  # 10,000 jobs of 400 bytes
 
 
-def read_text_file(path: str) -> str:
+def read_text_file(path: str, *, keep_bytes: bool = False) -> str:
     """Return what a regular file says.
+
+    Args:
+        path: Of the file.
+        keep_bytes: Whether bytes that are not UTF-8 become lone surrogates ("surrogateescape"), as
+            long as there is no NUL byte, which no text has.
 
     Raises:
         ValueError: It cannot be read, is no regular file, has over 4 MiB, or is not UTF-8.
@@ -27,6 +32,8 @@ def read_text_file(path: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if keep_bytes and b"\0" not in data:
+            return data.decode("utf-8-sig", "surrogateescape")
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(f"is not UTF-8: byte {data[error.start]:#04x} in line {line}") from None
 

@@ -14,7 +14,7 @@ from typing import Any
 from mocker.isolation import ContainerSpec, SpecError
 
 from .interpolation import Expanded
-from .mistakes import MistakeError, Place, ToldError, render_value, suggest
+from .mistakes import LOST, MistakeError, Place, ToldError, render_value, suggest
 from .quantities import MAX_SECONDS, parse_duration
 
 Parse = Callable[[Any, Place], Any]
@@ -208,7 +208,9 @@ def check_spec(**fields: Any) -> None:  # noqa: ANN401 - what TOML has
 
 
 def check_table(value: object) -> dict[str, Any]:
-    """Return a table, or raise ValueError."""
+    """Return a table, or raise ValueError; ToldError for one that is lost."""
+    if value is LOST:
+        raise ToldError
     if not isinstance(value, dict):
         raise MistakeError(f"must be a table, not {render_value(value)}")
     return value
@@ -228,6 +230,8 @@ def _parse_items(
     parsed, told = {}, False
     for key, item in items.items():
         try:
+            if item is LOST:
+                raise ToldError  # noqa: TRY301 - as any value with mistakes
             parse = parsers.get(key) or _refuse_key(parsers)
             parsed[key] = parse(item, place.at(key))
         except ToldError:

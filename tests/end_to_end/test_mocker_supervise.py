@@ -134,9 +134,9 @@ def test_second_supervisor_of_a_name_refuses(tmp_path: Path) -> None:
 def test_mistakes_of_the_file_are_all_told_and_nothing_is_started(tmp_path: Path) -> None:
     text = job("web", SLEEP, "restart = 'alway'") + job("db", SLEEP, "grace = -1")
 
-    status, run = supervise(tmp_path, text)
+    status, run = supervise(tmp_path, f"{text}\n[jobs.web]\nuser = nobody\n")
 
-    assert (status, run.events, len(run.remarks)) == (2, [], 2)
+    assert (status, run.events, len(run.remarks)) == (2, [], 4)
     assert all(line.startswith(f"mocker-supervise: {run.file}:") for line in run.remarks)
 
 
@@ -557,7 +557,9 @@ def test_reload_of_the_same_file_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["garbage\0", "[jobs.web]\ncommand = []", ""], ids=["garbage", "mistake", "empty"]
+    "text",
+    ["garbage\0", "[jobs.web]\ncommand = []", "", f"{job('web', SLEEP)}\n[jobs.web]\n"],
+    ids=["garbage", "mistake", "empty", "twice"],
 )
 def test_reload_of_a_file_that_cannot_be_meant_changes_nothing_and_says_why(
     tmp_path: Path, text: str

@@ -148,8 +148,8 @@ def test_tables_of_one_name_are_told_along_with_other_mistakes(tmp_path: Path) -
 
     assert found == [
         "4: jobs.db.command: must be text or an array of words, not 1",
-        "5: jobs.web: is there twice",
-        "9: jobs.db: is there twice",
+        "5: jobs.web: is there twice, in line 1 and in line 5",
+        "9: jobs.db: is there twice, in line 3 and in line 9",
     ]
 
 
@@ -172,9 +172,22 @@ def test_fifo_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_file_that_is_not_utf_8_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "jobs.toml").write_bytes(b"# \xe4\n")
+    (tmp_path / "jobs.toml").write_bytes(b"\x7fELF\0\xe4\n\0")
 
-    assert refusal(tmp_path / "jobs.toml").endswith("is not UTF-8: byte 0xe4 in line 1")
+    assert refusal(tmp_path / "jobs.toml") == (
+        f"{tmp_path}/jobs.toml: is not UTF-8: byte 0xe4 in line 1"
+    )
+
+
+def test_text_in_another_encoding_hides_no_other_mistake(tmp_path: Path) -> None:
+    text = '# ä\n[jobs.web]\ncommand = "ä"\ngrace = "x"\n'
+    (tmp_path / "jobs.toml").write_bytes(text.encode("latin-1"))
+
+    assert refusal(tmp_path / "jobs.toml").replace(f"{tmp_path}/jobs.toml:", "").split("\n") == [
+        "1: is not UTF-8: byte 0xe4",
+        "3: jobs.web.command: is not UTF-8: byte 0xe4",
+        f"4: jobs.web.grace: {NO_DURATION}",
+    ]
 
 
 def test_same_file_means_the_same(tmp_path: Path) -> None:
@@ -251,7 +264,290 @@ def test_any_toml_is_a_config_or_mistakes_with_lines(
     assert all(line.startswith(f"{path}:") for line in mistakes.render())
 
 
-def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
-    assert find_mistakes(tmp_path, "[jobs.web]\n= 1\n") == [
-        "2: not TOML: invalid statement (column 1)"
-    ]
+NO_DURATION = "must be a duration such as '500ms', '10s' or '2m', not 'x'"
+NO_EQUALS = "not TOML: expected '=' after a key in a key/value pair"
+
+
+@pytest.mark.parametrize(
+    ("text", "mistakes"),
+    [
+        pytest.param(
+            """
+            [jobs.web]
+            command = "httpd
+            grace = "x"
+            [jobs.db]
+            grace = "x"
+            """,
+            [
+                "2: jobs.web.command: not TOML: a string is not closed",
+                f"3: jobs.web.grace: {NO_DURATION}",
+                "4: jobs.db: needs a command",
+                f"5: jobs.db.grace: {NO_DURATION}",
+            ],
+            id="string",
+        ),
+        pytest.param(
+            """
+            [jobs.db]
+            grace = "x"
+            [jobs.web]
+            command = [
+              "httpd",
+            """,
+            [
+                "1: jobs.db: needs a command",
+                f"2: jobs.db.grace: {NO_DURATION}",
+                "4: jobs.web.command: not TOML: an array is not closed",
+            ],
+            id="array at the end",
+        ),
+        pytest.param(
+            """
+            [jobs.web]
+            volumes = [
+              "a:/b",
+            command = "httpd"
+            [jobs.db]
+            grace = "x"
+            """,
+            [
+                "2: jobs.web.volumes: not TOML: an array is not closed",
+                "5: jobs.db: needs a command",
+                f"6: jobs.db.grace: {NO_DURATION}",
+            ],
+            id="array",
+        ),
+        pytest.param(
+            """
+            [jobs.web]
+            command = '''
+            a = 1
+            [jobs.db]
+            grace = "x"
+            """,
+            [
+                "2: jobs.web.command: not TOML: a string is not closed",
+                "4: jobs.db: needs a command",
+                f"5: jobs.db.grace: {NO_DURATION}",
+            ],
+            id="text of several lines",
+        ),
+        pytest.param(
+            """
+            [jobs.web]
+            command "httpd"
+            grace = "x"
+            """,
+            [
+                f"2: jobs.web: {NO_EQUALS} (column 9)",
+                f"3: jobs.web.grace: {NO_DURATION}",
+            ],
+            id="equals sign",
+        ),
+        pytest.param(
+            """
+            [jobs.web]
+            command = httpd
+            isolate = False
+            network = "job:wob"
+            """,
+            [
+                "2: jobs.web.command: not TOML: invalid value (column 11)",
+                "3: jobs.web.isolate: not TOML: invalid value (column 11)",
+                "4: jobs.web.network: there is no job 'wob'; did you mean 'web'?",
+            ],
+            id="bare value",
+        ),
+        pytest.param(
+            """
+            [jobs.web]
+            command = "httpd"
+            grace = "x"
+            grace = "1s"
+            restart = "never"
+            restart = "nevr"
+            """,
+            [
+                f"3: jobs.web.grace: {NO_DURATION}",
+                "4: jobs.web.grace: is there twice, in line 3 and in line 4",
+                "6: jobs.web.restart: is there twice, in line 5 and in line 6",
+                "6: jobs.web.restart: must be one of 'always', 'on-failure', 'never', not 'nevr'; "
+                "did you mean 'never'?",
+            ],
+            id="key twice",
+        ),
+        pytest.param(
+            """
+            [jobs.web]
+            command = "httpd"
+            [jobs.db]
+            [jobs.web]
+            command = 1
+            grace = "x"
+            [jobs.web.ready]
+            tcp = 0
+            """,
+            [
+                "3: jobs.db: needs a command",
+                "4: jobs.web: is there twice, in line 1 and in line 4",
+                "5: jobs.web.command: must be text or an array of words, not 1",
+                f"6: jobs.web.grace: {NO_DURATION}",
+                "8: jobs.web.ready.tcp: must be a whole number from 1 to 65535, not 0",
+            ],
+            id="table twice",
+        ),
+        pytest.param(
+            """
+            [jobs.web]
+            grace = "1s"
+            [jobs.web]
+            command = "httpd"
+            """,
+            ["3: jobs.web: is there twice, in line 1 and in line 3"],
+            id="table in two parts",
+        ),
+        pytest.param(
+            """
+            [jobs.web]
+            command = "backup"
+            schedule = "@daily"
+            [jobs.web]
+            command = "httpd"
+            restart = "always"
+            """,
+            ["4: jobs.web: is there twice, in line 1 and in line 4"],
+            id="two jobs of a name",
+        ),
+        pytest.param(
+            """
+            [jobs]
+            web.grace = "x"
+            web.env = 1
+            web.env.A = "1"
+            [jobs.web]
+            command = "httpd"
+            """,
+            [
+                f"2: jobs.web.grace: {NO_DURATION}",
+                "3: jobs.web.env: must be a table, not 1",
+                "4: jobs.web.env: is there twice, in line 3 and in line 4",
+                "5: jobs.web: is there twice, in line 2 and in line 5",
+            ],
+            id="dotted keys",
+        ),
+        pytest.param(
+            r"""
+            [jobs.web]
+            command = "C:\httpd"
+            grace = "x"
+            """,
+            [
+                r"2: jobs.web.command: not TOML: unescaped '\' in a string (column 16)",
+                f"3: jobs.web.grace: {NO_DURATION}",
+            ],
+            id="escape",
+        ),
+        pytest.param(
+            """
+            [jobs.web]
+            command = "a\0"
+            grace = "x"
+            """,
+            [
+                r"2: jobs.web.command: not TOML: illegal character '\x00' (column 13)",
+                f"3: jobs.web.grace: {NO_DURATION}",
+            ],
+            id="NUL",
+        ),
+        pytest.param(
+            """
+            [defaults my]
+            command = "httpd"
+            [jobs.web
+            grace = "x"
+            [jobs my db]
+            command =
+            [jobs.app]
+            command = "app"
+            depends_on = { db = "ready", dbb = "ready" }
+            """,
+            [
+                "1: not TOML: expected ']' at the end of a table declaration (column 11)",
+                "3: jobs.web: not TOML: expected ']' at the end of a table declaration",
+                f"4: jobs.web.grace: {NO_DURATION}",
+                "5: not TOML: expected ']' at the end of a table declaration (column 7)",
+                "6: not TOML: invalid value",
+                "9: jobs.app.depends_on.dbb: there is no job 'dbb'",
+            ],
+            id="headers",
+        ),
+        pytest.param(
+            """
+            [jobs.web]
+            command = "httpd ${PORT}"
+            env_file = "web.env
+            schedule = "@daily
+            overlap = "skip"
+            replicas = 2x
+            give_up = {
+              failures = 5,
+            }
+            [jobs.db]
+            command = "db"
+            depends_on = ["web-2"]
+            """,
+            [
+                "3: jobs.web.env_file: not TOML: a string is not closed",
+                "4: jobs.web.schedule: not TOML: a string is not closed",
+                "6: jobs.web.replicas: not TOML: expected newline or end of document after a "
+                "statement (column 13)",
+                "7: jobs.web.give_up: not TOML: an inline table is not in one line (column 12)",
+            ],
+            id="what others need",
+        ),
+        pytest.param(
+            """
+            [jobs.web.give_up]
+            failures = 5
+            within = 60 s
+            [defaults]
+            command = true false
+            [supervisor]
+            log_level = debug
+            """,
+            [
+                "3: jobs.web.give_up.within: not TOML: expected newline or end of document after a "
+                "statement (column 13)",
+                "5: defaults.command: not TOML: expected newline or end of document after a "
+                "statement (column 16)",
+                "7: supervisor.log_level: not TOML: invalid value (column 13)",
+            ],
+            id="tables",
+        ),
+        pytest.param(
+            """
+            [jobs.web]
+            [jobs.web command = "httpd"]
+            """,
+            ["2: not TOML: expected ']' at the end of a table declaration (column 11)"],
+            id="header that may have the command",
+        ),
+        pytest.param("jobs = [", ["1: jobs: not TOML: an array is not closed"], id="no jobs"),
+        pytest.param("<!doctype html>", ["1: not TOML: invalid statement (column 1)"], id="HTML"),
+        pytest.param(
+            "{\n  'jobs': {\n}}\n", ["1: not TOML: invalid statement (column 1)"], id="JSON"
+        ),
+        pytest.param(
+            "#!/bin/sh\nset -e\nA=1\n",
+            [f"2: {NO_EQUALS} (column 5)", "3: A: unknown key"],
+            id="script",
+        ),
+    ],
+)
+def test_what_is_no_toml_hides_no_other_mistake_and_makes_none(
+    tmp_path: Path, text: str, mistakes: list[str]
+) -> None:
+    found = find_mistakes(tmp_path, text)
+
+    assert found == mistakes

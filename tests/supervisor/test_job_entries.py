@@ -109,6 +109,26 @@ def test_files_of_variables_are_all_looked_at(tmp_path: Path) -> None:
     ]
 
 
+def test_variable_is_not_missed_where_a_file_of_variables_cannot_be_read(tmp_path: Path) -> None:
+    found = find_job_mistakes(tmp_path, 'env_file = "no.env"\nenv = { X = "${A}", Y = "${B:-b}" }')
+
+    assert found == ["env_file: 'no.env' cannot be read: No such file or directory (ENOENT)"]
+
+
+def test_key_with_a_mistake_is_no_missing_key(tmp_path: Path) -> None:
+    found = find_job_mistakes(tmp_path, 'schedule = 1\noverlap = "skip"\n')
+
+    assert found == ["schedule: must be text, not 1"]
+
+
+def test_replica_is_not_missed_where_their_number_is_a_mistake(tmp_path: Path) -> None:
+    found = find_job_mistakes(
+        tmp_path, 'replicas = "x"\n[jobs.db]\ncommand = "db"\ndepends_on = ["web-2"]\n'
+    )
+
+    assert found == ["replicas: must be a whole number from 1 to 10000, not 'x'"]
+
+
 def test_mistake_of_the_defaults_is_told_once_and_there(tmp_path: Path) -> None:
     found = find_mistakes(
         tmp_path,

@@ -41,6 +41,27 @@ def test_mistake_of_the_whole_file_has_neither_line_nor_key() -> None:
     assert mistakes.render() == ("jobs.toml: there are no jobs",)
 
 
+def test_lines_are_those_of_the_reading() -> None:
+    mistakes = Mistakes("jobs.toml", "a = 1\n")
+
+    mistakes.add(("a",), "must be 2")
+    mistakes.read_as("\na = 3\n")
+    mistakes.add(("a",), "must be 2")
+
+    assert mistakes.render() == ("jobs.toml:1: a: must be 2", "jobs.toml:2: a: must be 2")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("web", True), ("db-2", True), ("db", False), ("my-db-2", False)]
+)
+def test_what_cannot_be_read_may_have_names(name: str, expected: bool) -> None:
+    mistakes = Mistakes("jobs.toml", TEXT)
+    mistakes.unread.append("[jobs web]")
+    mistakes.unnumbered.add("db")
+
+    assert mistakes.may_have(name) is expected
+
+
 def test_same_mistake_is_told_once() -> None:
     mistakes = Mistakes("jobs.toml", TEXT)
 

@@ -82,6 +82,19 @@ def test_what_is_not_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
         read_text_file(str(tmp_path / "file"))
 
 
+def test_what_is_not_utf_8_is_kept_for_who_wants_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"a\xff\xc3\xa4")
+
+    assert read_text_file(str(tmp_path / "file"), keep_bytes=True) == "a\udcffä"
+
+
+def test_what_has_nul_bytes_is_no_text_at_all(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"a\0\xff")
+
+    with pytest.raises(ValueError, match=r"^is not UTF-8: byte 0xff in line 1$"):
+        read_text_file(str(tmp_path / "file"), keep_bytes=True)
+
+
 def test_path_with_a_nul_byte_is_none() -> None:
     with pytest.raises(ValueError, match=r"^cannot be read: a path has no NUL byte$"):
         read_text_file("a\0b")

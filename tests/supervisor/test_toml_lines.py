@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocker.supervisor.toml_lines import Key, find_lines
+from mocker.supervisor.toml_lines import Key, find_lines, read_key
 
 
 def lines_of(text: str) -> dict[Key, int]:
@@ -63,6 +63,16 @@ def test_parts_of_a_dotted_key_are_found() -> None:
 )
 def test_quoted_key_is_what_it_means(text: str, key: Key) -> None:
     assert key in lines_of(text)
+
+
+def test_key_alone_is_read_up_to_its_end() -> None:
+    assert read_key("[ a . 'b c' ]", 1) == (("a", "b c"), 12)
+
+
+@pytest.mark.parametrize("text", ["", "= 1", "a.", "'a = 1", '"\\x" = 1', "ä = 1"])
+def test_what_is_no_key_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="at "):
+        read_key(text, 0)
 
 
 @pytest.mark.parametrize(
