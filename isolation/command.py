@@ -8,10 +8,12 @@ import os
 from _collections_abc import Mapping, Sequence
 from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
 
-from .calls import Call, close_range, dup2, dup_above, execve, perform
+from .calls import close_range, dup2, dup_above, execve
 from .errors import CommandError, SetupError
+from .memory import Cell
 from .spec import DEFAULT_PATH, ContainerSpec
-from .syscalls import CLOSE_RANGE_CLOEXEC, Cell
+from .syscalls import CLOSE_RANGE_CLOEXEC
+from .tape import Call
 from .users import User
 
 NOT_EXECUTABLE = 126
@@ -67,26 +69,17 @@ def place_stdio(fds: Sequence[int], fourth: int | None = None) -> list[Call]:
 
 
 def try_execute(argv: tuple[str, ...], env: Mapping[str, str]) -> list[Call]:
-    """Return the calls that execute a command as execvpe(3) does, for `execute`."""
+    """Return the calls that execute a command as execvpe(3) does, if nothing is in the way."""
     paths = _candidates(argv[0], env.get("PATH", DEFAULT_PATH))
     return [execve(path, argv, env, tolerated=_SEARCH_GOES_ON) for path in paths]
 
 
-def execute(prepared: Sequence[Call], argv: tuple[str, ...], env: Mapping[str, str]) -> None:
-    """Execute a command as execvpe(3) does, with the PATH of `env`.
-
-    Args:
-        prepared: What `try_execute` makes of the two others.
-        argv: The command's words.
-        env: Its variables.
+def execute(argv: tuple[str, ...], env: Mapping[str, str]) -> None:
+    """Execute a command as execvpe(3) does, with the PATH of `env`, or say what is in the way.
 
     Raises:
         CommandError: It could not be executed; otherwise this does not return.
     """
-    try:
-        perform(prepared)
-    except OSError:
-        pass  # it is not as plain as that: the same once more, with a look at what is in the way
     command = argv[0]
     failures: list[CommandError] = []
     for path in _candidates(command, env.get("PATH", DEFAULT_PATH)):

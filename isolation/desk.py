@@ -10,11 +10,12 @@ import _signal as signal
 import _socket as socket
 import os
 
-from .calls import join_session_keyring, perform
+from .calls import join_session_keyring
 from .command import change_directory, execute, make_env, place_stdio
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus
 from .handshake import receive_with_fds, render_failure, render_status, send_with_fds
+from .memory import Cell
 from .plan import Plan
 from .privileges import drop_capabilities, own_pipes, reset_signals, set_rlimits
 from .requests import (
@@ -27,7 +28,8 @@ from .requests import (
     SOCKET,
     STARTED,
 )
-from .syscalls import Cell, clone3, setns
+from .syscalls import clone3, setns
+from .tape import perform
 from .users import become, look_up_user
 
 _FAILED = 125
@@ -168,7 +170,7 @@ def _become_process(
         change_directory(workdir or plan.workdir, needed=bool(workdir))
         set_rlimits(plan.rlimits)
         perform(reset_signals(plan.changed_signals))
-        execute((), tuple(argv), env)
+        execute(tuple(argv), env)
     except IsolationError as error:
         _answer(reply, render_failure(error))
     except OSError as error:

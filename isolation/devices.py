@@ -10,7 +10,7 @@ import os
 from stat import S_ISDIR
 
 from . import calls
-from .calls import Call
+from .memory import Cell
 from .mounts import TreeSource, open_in_root, open_source, source_attributes
 from .spec import ContainerSpec
 from .steps import ROOT, Setup, Step
@@ -20,11 +20,11 @@ from .syscalls import (
     MS_NOSUID,
     MS_RDONLY,
     OPEN_TREE_CLONE,
-    Cell,
     mount,
     move_mount,
     open_tree,
 )
+from .tape import Call
 from .user_mapping import UserMapping
 
 KERNEL_PATHS = ("/proc", "/sys", "/dev")

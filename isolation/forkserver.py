@@ -1,15 +1,17 @@
-"""A small process to clone containers from, for programs that are big or have threads.
+"""Small processes to clone containers from, for programs that are big or have threads.
 
 A process with several threads can't go on in Python after a raw clone, and a big one forks slowly.
 So such a program forks this server as its first act, before it imports much and before its first
-thread. Each container is cloned with CLONE_PARENT: it is a child of the program, which waits for it
-and reaps it, and dies with the program and not with the server.
+thread. It is two processes: a planner, which is asked, and the `cloner`. Each container is cloned
+with CLONE_PARENT: it is a child of the program, which waits for it and reaps it, and dies with the
+program and not with the server.
 
-    program                          fork server
-      │  ─── spec, 3 descriptors ───▶  │
-      │                                │  launch: clone3(CLONE_PARENT), ID maps, GO
-      │  ◀── pid, 3 descriptors ────   │
-      │  ◀────────────────── report, control ──────── the container's init
+    program                          planner                         cloner
+      │  ─── spec, 3 descriptors ───▶  │                               │
+      │                                │  ─── flags, descriptors ────▶ │  clone3(CLONE_PARENT)
+      │                                │  ◀────────────── pid, pidfd ─ │
+      │  ◀─── pid, 3 descriptors ────  │  tape, ID maps, GO
+      │  ◀──────────────────── report, control ──────── the container's init
 
 Requests are served one at a time and in order; none waits for a command to be executed. A message
 is its length in eight bytes and that much of marshal's format, which both sides, forks of one
@@ -20,7 +22,6 @@ Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
 
 import _signal as signal
 import _socket as socket
-import gc
 import marshal
 import os
 import select
@@ -30,14 +31,16 @@ from _thread import allocate_lock
 from errno import EMFILE
 
 from .busybox import find_busybox
+from .cloner import Cloner, run_cloner
 from .container import Container
 from .errors import ForkServerError, IsolationError, SetupError
 from .handshake import receive_with_fds, send_with_fds
 from .hints import explain
 from .launch import Launch, above_stdio, check_handed_on, check_one_thread, launch
 from .plan import Plan, make_plan
-from .spec import ContainerSpec, Rlimit, Tmpfs, Volume
-from .syscalls import PR_SET_PDEATHSIG, close_all_but, prctl, set_process_name
+from .spec import ContainerSpec
+from .syscalls import set_process_name
+from .transport import parse_spec, render_spec, split_spec
 from .user_mapping import plan_user_mapping
 
 _LENGTH = 8  # bytes, big endian
@@ -56,7 +59,8 @@ class ForkServer:
     Containers that it made live on when it ends.
 
     Attributes:
-        pid: Of the server's process.
+        pid: Of the planner.
+        pids: Of both.
 
     Raises:
         SetupError: The calling process already has several threads.
@@ -64,26 +68,23 @@ class ForkServer:
     Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
     """
 
-    __slots__ = ("_lock", "_socket", "pid")
+    __slots__ = ("_cloner", "_lock", "_socket", "pid", "pids")
 
     def __init__(self) -> None:
         check_one_thread()
-        # The program may have closed 0, 1 or 2, which the server opens anew.
-        ours, theirs = (
-            socket.socket(fileno=above_stdio(end.detach())) for end in socket.socketpair()
-        )
-        # Collected once and then left alone, so that few pages of the children are copied.
-        gc.collect()
-        gc.freeze()
+        requests, theirs = _open_pair(socket.SOCK_SEQPACKET)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        self.pid = os.fork()
-        if self.pid == 0:
-            _be_server(theirs)
-        gc.unfreeze()
+        cloner_pid = os.fork()
+        if cloner_pid == 0:
+            run_cloner(theirs.fileno(), _run_planner)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
-        self._socket = ours
+        self._cloner = Cloner(requests)
+        self._socket, peer = _open_pair(socket.SOCK_STREAM)
         self._lock = allocate_lock()  # answers come in the order of the requests
+        self.pid = self._cloner.start_planner(peer.fileno())
+        self.pids = (self.pid, cloner_pid)
+        peer.close()
 
     def spawn(
         self, spec: ContainerSpec, *, stdin: int = 0, stdout: int = 1, stderr: int = 2
@@ -136,7 +137,7 @@ class ForkServer:
         """
         check_handed_on(spec, stdio, namespaces)
         try:
-            _send(self._socket, _render_spec(spec), [*stdio, *namespaces])
+            _send(self._socket, render_spec(spec), [*stdio, *namespaces])
         except OSError as error:
             raise self._gone() from error
         except BaseException:
@@ -173,30 +174,44 @@ class ForkServer:
         return ForkServerError(f"cannot ask fork server {self.pid}: it is gone")
 
     def close(self) -> None:
-        """End the server and reap it; containers go on. One that hangs is killed."""
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)  # a fork of the program may have it open too
-        except OSError:
-            pass  # it is gone already
-        self._socket.close()
-        try:
-            pidfd = os.pidfd_open(self.pid)
+        """End the server and reap it; containers go on. What hangs of it is killed."""
+        for end in (self._socket, self._cloner.requests):
             try:
-                poll = select.poll()
-                poll.register(pidfd, select.POLLIN)
-                if not poll.poll(_PATIENCE_MS):
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-            finally:
-                os.close(pidfd)
-        except (ChildProcessError, ProcessLookupError):
-            pass  # somebody who reaps everything was faster
+                end.shutdown(socket.SHUT_RDWR)  # a fork of the program may have it open too
+            except OSError:
+                pass  # the other side is gone already
+        self._socket.close()
+        self._cloner.close()
+        for pid in self.pids:
+            _wait_for(pid)
 
     def __enter__(self) -> "ForkServer":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _wait_for(pid: int) -> None:
+    try:
+        pidfd = os.pidfd_open(pid)
+        try:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            if not poll.poll(_PATIENCE_MS):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        finally:
+            os.close(pidfd)
+    except (ChildProcessError, ProcessLookupError):
+        pass  # somebody who reaps everything was faster
+
+
+def _open_pair(kind: int) -> tuple[socket.socket, socket.socket]:
+    """Open a socket pair out of the way of 0, 1 and 2, should the program have closed those."""
+    ends = [above_stdio(end.detach()) for end in socket.socketpair(socket.AF_UNIX, kind)]
+    ours, theirs = (socket.socket(fileno=end) for end in ends)
+    return ours, theirs
 
 
 def _end_unheld(pids: list[int], fds: list[int]) -> None:
@@ -211,19 +226,14 @@ def _end_unheld(pids: list[int], fds: list[int]) -> None:
             pass  # somebody who reaps everything was faster
 
 
-def _be_server(requests: socket.socket) -> None:
+def _run_planner(requests: socket.socket, cloner: Cloner) -> None:
     """Answer requests until the program closes its end; does not return."""
     try:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         set_process_name(_TITLE)
-        null = os.open("/dev/null", os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
-        close_all_but(requests.fileno(), first=3)
         plans = _Plans()
         while True:
             text, fds = _receive(requests)
-            _answer(requests, plans, text, fds)
+            _answer(requests, cloner, plans, text, fds)
     except EOFError:
         os._exit(0)
     finally:
@@ -244,13 +254,14 @@ class _Plans:
         self._sources: tuple[object, ...] = ()
         self._looked_at = -_KEPT_S
 
-    def make(self, kind: bytes, argv: list[str], env: dict[str, str], hostname: str) -> Plan:
-        """Return the plan for a command in a container of a kind; raises as `make_plan`."""
+    def make(self, spec: bytes) -> Plan:
+        """Return the plan for a spec; raises as `make_plan`."""
         self._look_again()
+        kind, *_ = command = split_spec(spec)
         plan = self._plans.get(kind)
         if plan is not None:
-            return plan.with_command(argv, env, hostname)
-        plan = make_plan(_parse_spec(kind, argv, env, hostname))
+            return plan.with_command(*command[1:])
+        plan = make_plan(parse_spec(spec))
         # Nothing else of what a plan depends on is the host's, or could have changed here.
         if not plan.sources and plan.spec.network != "host" and plan.spec.isolate:
             if len(self._plans) == _MOST_KEPT:
@@ -272,11 +283,13 @@ class _Plans:
         self._sources = sources
 
 
-def _answer(requests: socket.socket, plans: _Plans, text: bytes, fds: list[int]) -> None:
+def _answer(
+    requests: socket.socket, cloner: Cloner, plans: _Plans, spec: bytes, fds: list[int]
+) -> None:
     try:
-        plan = plans.make(*marshal.loads(text))
-        count = 3 if plan.spec.ready_fd is None else 4
-        launched = launch(plan, fds[:count], sibling=True, join=fds[count:])
+        launched = _launch(cloner, plans.make(spec), spec, fds)
+    except ForkServerError:
+        os._exit(1)  # without the cloner nothing can be done
     except SetupError as error:
         fields = (error.step, error.errno, error.path, error.hint)
         _send(requests, marshal.dumps(fields))
@@ -291,22 +304,16 @@ def _answer(requests: socket.socket, plans: _Plans, text: bytes, fds: list[int])
             os.close(fd)
 
 
-def _render_spec(spec: ContainerSpec) -> bytes:
-    fields = {name: getattr(spec, name) for name in spec.__slots__}
-    command = [fields.pop(name) for name in ("argv", "env", "hostname")]
-    fields["volumes"] = [(v.source, v.destination, v.read_only) for v in spec.volumes]
-    fields["tmpfs"] = [(t.destination, t.size, t.mode) for t in spec.tmpfs]
-    fields["rlimits"] = [(r.name, r.soft, r.hard) for r in spec.rlimits]
-    fields["stop_signal"] = int(spec.stop_signal)
-    return marshal.dumps((marshal.dumps(fields), *command))
-
-
-def _parse_spec(kind: bytes, argv: list[str], env: dict[str, str], hostname: str) -> ContainerSpec:
-    fields = marshal.loads(kind)
-    fields["volumes"] = [Volume(s, d, read_only=ro) for s, d, ro in fields["volumes"]]
-    fields["tmpfs"] = [Tmpfs(*values) for values in fields["tmpfs"]]
-    fields["rlimits"] = [Rlimit(*values) for values in fields["rlimits"]]
-    return ContainerSpec(argv, env=env, hostname=hostname, **fields)
+def _launch(cloner: Cloner, plan: Plan, spec: bytes, fds: list[int]) -> Launch:
+    count = 3 if plan.spec.ready_fd is None else 4
+    # Some are missing where there was no room for them.
+    check_handed_on(plan.spec, fds[:count], fds[count:])
+    launched = None
+    if plan.spec.network != "shared":
+        launched = cloner.launch(plan, spec, fds[:count])
+    if launched is None:
+        launched = launch(plan, fds[:count], sibling=True, join=fds[count:])
+    return launched
 
 
 def _send(peer: socket.socket, text: bytes, fds: Sequence[int] = ()) -> None:

@@ -20,8 +20,7 @@ import time
 from _collections_abc import Sequence
 from errno import ENOMEM
 
-from .calls import perform
-from .desk import Desk
+from .command import execute, make_env
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus, read_status
 from .handshake import (
@@ -33,10 +32,28 @@ from .handshake import (
     send_survivors,
     send_terminal,
 )
+from .memory import read_head, walk
+from .namespaces import NOTIFY
 from .privileges import inner_namespace_flags
-from .program import ASKED, COMMAND, Program, become_command, explain_clone, release, settle
+from .program import (
+    ASKED,
+    BECOME,
+    BUILD,
+    COMMAND,
+    EXECUTE,
+    ISOLATED,
+    RELEASE,
+    ROOT,
+    Program,
+    become_command,
+    execute_command,
+    explain_clone,
+    release,
+    settle,
+)
 from .steps import Setup
 from .survivors import list_container, list_descendants, read_title
+from .tape import extend, perform
 from .terminal import copy_size, find_terminal, make_controlling_terminal
 from .users import User, look_up_user
 
@@ -65,45 +82,44 @@ def run_init(program: Program) -> None:
     except BaseException as error:  # noqa: BLE001 - the process ends right after it
         send_failure(report, SetupError(f"go on after {error!r}"))
     finally:
-        if not program.plan.spec.isolate:
+        if not read_head(ISOLATED):
             _signal_descendants(signal.SIGKILL)  # one that waits to be let go on, above all
         os._exit(code)
 
 
 def _run(program: Program) -> ExitStatus:
-    desk, done = program.desk, 0
     try:
-        for calls in program.build:
-            perform(calls)
-            done += 1
+        walk(read_head(BUILD))
     except OSError as error:
-        raise program.explain(done, error) from error
-    if not program.become:
+        raise program.explain(error) from error
+    if not read_head(EXECUTE):
         _look_inside(program)
     if COMMAND.value == 0:
         _become_command(program)
-    if program.setup.notify_fd >= 0:
-        send_notify(program.control, program.setup.notify_fd)
-    perform(program.release)
+    if NOTIFY.value >= 0:
+        send_notify(program.control, NOTIFY.value)
+    walk(read_head(RELEASE))
     if ASKED.value >= 0:
-        _serve(desk, program)
-    status, alone = _wait_for_command(COMMAND.value, program, desk)
+        _serve(program)
+    status, alone = _wait_for_command(COMMAND.value, program)
     send_exit(program.control, status)
     if not alone:
-        _end_what_is_left(program, desk)
+        _end_what_is_left(program)
     return status
 
 
 def _look_inside(program: Program) -> None:
     """Prepare and do what depends on the container's own files, or on its terminal."""
-    plan, control, setup, stdio = program.plan, program.control, program.setup, program.stdio
-    user = plan.user or look_up_user(plan.spec.user, plan.home_uid)
+    plan, setup, stdio = program.plan, program.setup, program.prepared.stdio
+    control = program.control.fileno()
+    user = plan.user = plan.user or look_up_user(plan.spec.user, plan.home_uid)
     *calls, clone = settle(plan.strings, inner_namespace_flags(plan.mapping))
     perform(calls)
     if setup.slave_fd >= 0:
-        stdio = _hand_out_terminal(setup, control, stdio, user)
-    program.become = become_command(plan, user, stdio)
-    program.release = release(plan.mapping, control.fileno(), setup.slave_fd)
+        stdio = _hand_out_terminal(setup, program.control, stdio, user)
+    extend(BECOME, [call for calls in become_command(plan, user, stdio) for call in calls])
+    extend(EXECUTE, execute_command(plan, user))
+    extend(RELEASE, release(plan.mapping, control, setup.slave_fd))
     try:
         perform([clone])
     except OSError as error:
@@ -114,7 +130,13 @@ def _become_command(program: Program) -> None:
     """Turn the fork of the init into the command; does not return."""
     report = program.report
     try:
-        perform(program.become)
+        walk(read_head(BECOME))
+        try:
+            walk(read_head(EXECUTE))
+        except OSError:
+            pass  # it is not as plain as that: the same once more, with a look at the reason
+        plan = program.plan
+        execute(plan.spec.argv, make_env(plan.spec, plan.user or ROOT))
     except IsolationError as error:
         send_failure(report, error)
     except OSError as error:
@@ -140,7 +162,7 @@ def _hand_out_terminal(
     return tuple(setup.slave_fd if fd in callers else fd for fd in stdio)
 
 
-def _wait_for_command(command: int, program: Program, desk: Desk) -> tuple[ExitStatus, bool]:
+def _wait_for_command(command: int, program: Program) -> tuple[ExitStatus, bool]:
     """Forward signals, reap, and do what is asked for, until the command has ended.
 
     Returns:
@@ -149,21 +171,21 @@ def _wait_for_command(command: int, program: Program, desk: Desk) -> tuple[ExitS
     while True:
         info = signal.sigwaitinfo(_SIGNALS)
         if info.si_signo == signal.SIGCHLD:
-            status, alone = _reap(command, program.control, desk)
+            status, alone = _reap(command, program)
             if status is not None:
                 return status, alone
             continue
         if info.si_signo == signal.SIGIO:
             # Somebody's SIGIO that was pending has swallowed the kernel's, which tells of requests.
-            _serve(desk, program)
+            _serve(program)
             if info.si_code > 0:
                 continue
         _forward(info.si_signo, command)
 
 
-def _serve(desk: Desk, program: Program) -> None:
+def _serve(program: Program) -> None:
     """Carry out what the parent has asked for; end it all if the parent is gone, or asks for it."""
-    if not desk.serve() and not program.plan.spec.isolate:
+    if not program.desk.serve() and not read_head(ISOLATED):
         _signal_descendants(signal.SIGKILL)  # what the kernel does for a container
 
 
@@ -182,7 +204,7 @@ def _forward(number: int, command: int) -> None:
         pass  # without a container it may have become somebody else
 
 
-def _reap(command: int, control: socket.socket, desk: Desk) -> tuple[ExitStatus | None, bool]:
+def _reap(command: int, program: Program) -> tuple[ExitStatus | None, bool]:
     """Collect whoever ended.
 
     Returns:
@@ -200,17 +222,17 @@ def _reap(command: int, control: socket.socket, desk: Desk) -> tuple[ExitStatus 
         ours = result.si_pid == command
         if result.si_code == os.CLD_STOPPED:
             if ours:
-                send_stopped(control, result.si_status)
+                send_stopped(program.control, result.si_status)
             continue
         if ours:
             status = read_status(result)
         else:
-            desk.tell_end(result.si_pid, read_status(result))
+            program.tell_end(result.si_pid, read_status(result))
 
 
-def _end_what_is_left(program: Program, desk: Desk) -> None:
+def _end_what_is_left(program: Program) -> None:
     """Ask the rest to end, and wait; what is still there when the init ends, the kernel kills."""
-    desk.closing = True
+    program.desk.closing = True
     isolate = program.plan.spec.isolate
     send = _signal_container if isolate else _signal_descendants
     send(signal.SIGTERM)
@@ -219,10 +241,10 @@ def _end_what_is_left(program: Program, desk: Desk) -> None:
     while (remaining := deadline - time.monotonic()) > 0:
         try:
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)) is not None:
-                desk.tell_end(ended.si_pid, read_status(ended))
+                program.tell_end(ended.si_pid, read_status(ended))
         except ChildProcessError:
             return
-        _serve(desk, program)
+        _serve(program)
         signal.sigtimedwait({signal.SIGCHLD, signal.SIGIO}, remaining)
     pids = list_container() if isolate else list_descendants(os.getpid())
     titles = ((pid, read_title(pid)) for pid in pids)

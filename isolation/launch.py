@@ -13,16 +13,18 @@ import time
 from _collections_abc import Iterable, Sequence
 from errno import EINVAL
 
-from .errors import SetupError
+from .command import NOT_EXECUTABLE
+from .errors import CommandError, SetupError
 from .handshake import receive_with_fds, send_go, send_refusal, send_with_fds
 from .init import run_init
 from .mounts import open_source
 from .namespaces import namespace_flags
 from .plan import Plan
 from .privileges import own_pipes
-from .program import Program
+from .program import Prepared, Program, make_program
 from .spec import ContainerSpec
 from .syscalls import ALL_SIGNALS, CLONE_PARENT, clone3, setns, sigprocmask
+from .tape import load
 from .user_mapping import UserMapping, write_user_mapping
 
 _JOINED_S = 0.05  # Python lets go of a thread a little before the kernel does
@@ -78,7 +80,7 @@ def launch(
     """
     check_one_thread()
     check_handed_on(plan.spec, stdio, join)
-    control, remote, report, remote_report = _open_channels()
+    control, remote, report, remote_report = open_channels()
     # The control's own end, held open in the init, would never tell that the parent died.
     not_its = control.fileno(), report
     flags = sum(namespace_flags(plan.spec).values()) | (CLONE_PARENT if sibling else 0)
@@ -86,7 +88,7 @@ def launch(
     mask = sigprocmask(signal.SIG_BLOCK, ALL_SIGNALS)
     helper = 0
     try:
-        program = Program(plan, remote, remote_report, stdio, not_its)
+        program = _load_program(plan, remote, remote_report, stdio, not_its)
         if plan.spec.network == "shared":
             pid, pidfd, helper = _clone_beside(program, flags, join, sibling=sibling)
         else:
@@ -107,13 +109,30 @@ def launch(
     launched.helper = helper if sibling else 0
     try:
         sigprocmask(signal.SIG_SETMASK, mask)  # here, a signal's handler may raise
-        _hand_over(launched, plan, stdio)
+        hand_over(launched, plan, stdio)
     except BaseException:
         launched.close()  # the init sees that its socket is closed, and ends
         if not sibling:
             os.waitpid(pid, 0)
         raise
     return launched
+
+
+def _load_program(
+    plan: Plan,
+    control: socket.socket,
+    report: int,
+    stdio: Sequence[int],
+    not_its: tuple[int, ...],
+) -> Program:
+    """Put into memory what the init, which has the same memory, is to do."""
+    tape = make_program(plan, control.fileno(), stdio, not_its)
+    program = Program(control, report, lambda: Prepared(plan, stdio, tape.segments))
+    try:
+        load(tape, program.setup)
+    except OSError as error:
+        raise CommandError(plan.spec.argv[0], error.errno or 0, NOT_EXECUTABLE) from error
+    return program
 
 
 def _clone_beside(
@@ -190,7 +209,7 @@ def _count_threads() -> int:
         raise SetupError("count threads in ", error.errno or 0, "/proc/self/task", hint) from error
 
 
-def _hand_over(launched: Launch, plan: Plan, stdio: Sequence[int]) -> None:
+def hand_over(launched: Launch, plan: Plan, stdio: Sequence[int]) -> None:
     """Do what the init can't, and tell it to go on, or why it can't."""
     mapping, trees = plan.mapping, list[int]()
     try:
@@ -273,7 +292,7 @@ def check_open(fds: Iterable[int]) -> None:
             raise SetupError(f"hand on descriptor {fd}", error.errno or 0) from error
 
 
-def _open_channels() -> tuple[socket.socket, socket.socket, int, int]:
+def open_channels() -> tuple[socket.socket, socket.socket, int, int]:
     """Open the two ends of the control socket, and those of the report."""
     fds: list[int] = []
     try:

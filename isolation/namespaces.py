@@ -8,7 +8,7 @@ import os
 import struct
 
 from . import calls
-from .calls import Call
+from .memory import Cell
 from .spec import ContainerSpec
 from .steps import ROOT, Setup
 from .syscalls import (
@@ -22,9 +22,9 @@ from .syscalls import (
     MNT_DETACH,
     MS_REC,
     MS_SLAVE,
-    Cell,
     mount,
 )
+from .tape import Call
 from .user_mapping import UserMapping
 
 _ALWAYS = {
@@ -39,7 +39,10 @@ _LAST_GROUP = 2**31 - 1  # the last that ping_group_range takes, icmp(7)
 _IFF_UP = 0x1
 _IFREQ = struct.Struct("16sH30x")  # struct ifreq with flags; 32 or 40 bytes are read
 
-_prepared: dict[int, list[Call]] = {}  # by the last group; the same for container after container
+NOTIFY = Cell(shared=True)  # what the command's sd_notify(3) writes to; -1 without
+_prepared: dict[
+    int, tuple[Call, ...]
+] = {}  # by the last group; the same for container after container
 
 
 def namespace_flags(spec: ContainerSpec) -> dict[str, int]:
@@ -63,7 +66,7 @@ def set_mounts_slave(_setup: Setup) -> None:
     mount("none", "/", "", MS_REC | MS_SLAVE)
 
 
-def set_up_network(mapping: UserMapping | None) -> list[Call]:
+def set_up_network(mapping: UserMapping | None) -> tuple[Call, ...]:
     """Bring the loopback device up, and let everybody inside bind low ports and ping.
 
     The kernel gives the device 127.0.0.1 and ::1 itself. The command has no capability over this
@@ -73,7 +76,7 @@ def set_up_network(mapping: UserMapping | None) -> list[Call]:
     if mapping is not None:
         last_gid = min(last_gid, max((r.inside + r.count for r in mapping.gids), default=1) - 1)
     if last_gid not in _prepared:
-        _prepared[last_gid] = _prepare_network(last_gid)
+        _prepared[last_gid] = tuple(_prepare_network(last_gid))
     return _prepared[last_gid]
 
 
@@ -96,7 +99,7 @@ def _prepare_network(last_gid: int) -> list[Call]:
     return made
 
 
-def open_notify(setup: Setup, name: str) -> None:
+def open_notify(_setup: Setup, name: str) -> None:
     """Open the socket that the command's sd_notify(3) writes to, in the container's network.
 
     The kernel tells who has written (SO_PASSCRED), translated into the reader's PID namespace.
@@ -104,22 +107,28 @@ def open_notify(setup: Setup, name: str) -> None:
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     notify.bind(b"\0" + os.fsencode(name))
-    setup.notify_fd = notify.detach()
+    NOTIFY.value = notify.detach()
 
 
-def pivot_to_root(*, layers: bool) -> list[Call]:
+def pivot_to_root(*, layers: bool) -> tuple[Call, ...]:
     """Make the new root the only one, and let go of the host's.
 
     pivot_root(".", ".") puts the old root on top of the new one, so that no directory is needed
     for it. What is on top is then taken off: the file system with the layers, where there is one,
     because it lies on the old root, and the old root with everything below it.
     """
-    on_top = 2 if layers else 1
-    return [
+    return _PIVOTS[layers]
+
+
+def _pivot(on_top: int) -> tuple[Call, ...]:
+    return (
         calls.fchdir(ROOT),
         calls.pivot_root(".", "."),
         *([calls.umount2(".", MNT_DETACH)] * on_top),
         calls.chdir("/"),
         # A lookup of ".." at the root goes to whatever is mounted on top of it.
         *calls.check_same("/..", ROOT),
-    ]
+    )
+
+
+_PIVOTS = {False: _pivot(1), True: _pivot(2)}

@@ -17,8 +17,9 @@ import os
 import resource
 from _collections_abc import Iterable
 
-from .calls import Call, close, default_action, open_file, unblock_signals, write
+from .calls import close, default_action, open_file, unblock_signals, write
 from .errors import SetupError
+from .memory import Cell
 from .spec import Rlimit
 from .syscalls import (
     CLONE_NEWNS,
@@ -27,10 +28,10 @@ from .syscalls import (
     PR_CAP_AMBIENT,
     PR_CAP_AMBIENT_CLEAR_ALL,
     PR_CAPBSET_DROP,
-    Cell,
     capset,
     prctl,
 )
+from .tape import Call
 from .user_mapping import IdRange, UserMapping, render_id_map
 
 _KEPT_CAPABILITIES = {

@@ -1,11 +1,8 @@
-"""What a container's init and its command do besides the plan's steps, as prepared calls.
+"""What a container's init and its command do besides the plan's steps, as a tape of calls.
 
 The init, in order: `begin`, the steps of the plan, `settle`, the clone of the command, `release`.
 The command: `become_command`. Who the command is may depend on a file of the container's, and on
 its terminal; then the last three are prepared by the init, which has both.
-
-Lists that are the same for container after container are kept, so that a process that makes many
-does not write to much of its memory for each: its children would have to copy that.
 
 Source: prctl(2) PR_SET_PDEATHSIG and PR_SET_DUMPABLE, credentials(7).
 """
@@ -16,7 +13,6 @@ from _signal import SIGCHLD, SIGKILL
 from errno import EAGAIN, EMFILE, ENFILE, ENOMEM
 
 from .calls import (
-    Call,
     chdir,
     check_message,
     clone3,
@@ -38,10 +34,12 @@ from .calls import (
     umask,
     write,
 )
-from .command import change_directory, execute, make_env, place_stdio, try_execute
+from .command import change_directory, make_env, place_stdio, try_execute
 from .desk import Desk
 from .errors import SetupError
+from .exit_status import ExitStatus
 from .handshake import GO, MAX_FAILURE, READY, check_go, receive_go
+from .memory import FAILED, Buffer, Cell
 from .plan import Plan
 from .privileges import (
     drop_capabilities,
@@ -52,91 +50,92 @@ from .privileges import (
     set_rlimits,
 )
 from .process_title import overwrite_strings
+from .spec import Rlimit
 from .steps import Setup
-from .syscalls import (
-    PR_SET_CHILD_SUBREAPER,
-    PR_SET_DUMPABLE,
-    PR_SET_PDEATHSIG,
-    Cell,
-    make_buffer,
-)
+from .syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, PR_SET_PDEATHSIG
+from .tape import Call, Segment, Tape, make_tape
 from .terminal import take_foreground
 from .user_mapping import UserMapping
 from .users import User, become
 
+# The groups of calls on the tape.
+BUILD, BECOME, EXECUTE, RELEASE = range(4)
+# What else its head has: whether there is a container at all.
+ISOLATED = 4
+
 _UMASK = 0o022
-_ROOT = User(0, 0, (), "/")
+ROOT = User(0, 0, (), "/")
 _TITLE = "mocker-init"
-COMMAND = Cell(-1)  # the pid of the command's process in the init, 0 in that itself
-_FIRST = make_buffer(MAX_FAILURE)  # what the parent says first
-_FIRST_SIZE = Cell(0)
-ASKED = Cell(-1)  # whether the parent has asked for something before the init could hear it
-_GATE = Cell(-1)  # what the command waits at until the init has given it its IDs
-_BEGUN, _STEPS_FROM = 1, 2  # where in `build` is what
+COMMAND = Cell(shared=True)  # the pid of the command's process in the init, 0 in that itself
+_FIRST = Buffer(MAX_FAILURE, shared=True)  # what the parent says first
+_FIRST_SIZE = Cell(0, shared=True)
+ASKED = Cell(shared=True)  # whether the parent has asked for something before it could be heard
+_GATE = Cell(shared=True)  # what the command waits at until the init has given it its IDs
+_BEGUN, _STEPS_FROM = 1, 2  # which segments of BUILD
 _SHORTAGES = {EAGAIN, EMFILE, ENFILE, ENOMEM}
-_MOST_KEPT = 100  # lists of some ten calls each
-_kept: dict[tuple[object, ...], list[Call]] = {}
+_MOST_KEPT = 100  # segments of some ten calls each
+_kept: dict[tuple[object, ...], tuple[Call, ...]] = {}
 _ONE = (1).to_bytes(8, "little")  # as eventfd(2) counts; never zero in either byte order
 
 
 class Program:
-    """What an init is to do, prepared before it is cloned.
+    """What an init is to do, from the side of the init.
 
     Attributes:
-        plan: Of the container.
         control: To the parent, see `handshake`.
         report: Where a failure is written to.
-        stdio: The command's standard input, output and error.
-        setup: What the steps hand on to one another.
-        desk: For what the parent asks of the init later.
-        build: The init's calls, a list for each step of the plan, with two before them, and one
-            behind them where all is known up to the clone of the command.
-        become: The command's calls; empty where they can't be known.
-        release: The init's calls after the clone of the command; likewise.
     """
 
-    __slots__ = (
-        "become",
-        "build",
-        "control",
-        "desk",
-        "plan",
-        "release",
-        "report",
-        "setup",
-        "stdio",
-    )
+    __slots__ = ("_desk", "_prepared", "_receive", "_setup", "control", "report")
 
     def __init__(
-        self,
-        plan: Plan,
-        control: socket.socket,
-        report: int,
-        stdio: Sequence[int],
-        not_its: tuple[int, ...] = (),
+        self, control: socket.socket, report: int, receive: "Callable[[], Prepared]"
     ) -> None:
-        self.plan, self.control, self.report = plan, control, report
-        self.stdio = tuple(stdio)
-        self.setup = Setup(plan.mapping, plan.sources)
-        self.desk = Desk(plan, control, COMMAND)
-        if plan.sources:
-            wait = [*map(close, not_its), then(_receive_trees, self.setup, control)]
-        else:
-            wait = _keep(_wait_for_go, control.fileno(), not_its)
-        self.build: list[Sequence[Call]] = [wait, _keep(_begin, plan.mapping, plan.spec.isolate)]
-        self.build += [step.prepare(self.setup) for step in plan.steps]
-        self.become, self.release = list[Call](), list[Call]()
-        if plan.user is not None and not plan.spec.terminal:
-            self.build.append(_keep(settle, plan.strings, inner_namespace_flags(plan.mapping)))
-            self.become = become_command(plan, plan.user, self.stdio)
-            self.release = _keep(release, plan.mapping, control.fileno())
-
-    def explain(self, done: int, error: OSError) -> SetupError:
-        """Return which step has failed.
+        """Describe it.
 
         Args:
-            done: How many lists of `build` were done with.
-            error: What the kernel said.
+            control: To the parent.
+            report: Where a failure is written to.
+            receive: Returns what is known besides the tape; called once, where it is needed.
+        """
+        self.control, self.report, self._receive = control, report, receive
+        self._prepared: Prepared | None = None
+        self._setup: Setup | None = None
+        self._desk: Desk | None = None
+
+    @property
+    def prepared(self) -> "Prepared":
+        """What is known besides the tape."""
+        if self._prepared is None:
+            self._prepared = self._receive()
+        return self._prepared
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the container."""
+        return self.prepared.plan
+
+    @property
+    def setup(self) -> Setup:
+        """What the steps hand on to one another."""
+        if self._setup is None:
+            self._setup = Setup(self.plan.mapping, self.plan.sources, self.control)
+        return self._setup
+
+    @property
+    def desk(self) -> Desk:
+        """Where requests of the parent are taken."""
+        if self._desk is None:
+            self._desk = Desk(self.plan, self.control, COMMAND)
+        return self._desk
+
+    def tell_end(self, pid: int, status: ExitStatus) -> None:
+        """Answer whoever asked for a process that it has ended."""
+        if self._desk is not None:
+            self._desk.tell_end(pid, status)
+
+    def explain(self, error: OSError) -> SetupError:
+        """Return which part of BUILD has failed.
 
         Raises:
             EOFError: The parent was gone before it said "go".
@@ -144,13 +143,62 @@ class Program:
         """
         if not self.plan.sources:
             check_go(_FIRST.raw[: _FIRST_SIZE.value])
-        if done == _BEGUN:
+        part = self.prepared.find_part(FAILED.value)
+        if part == _BEGUN:
             # Who lacks the right to become root fails at the first of these calls.
-            return SetupError(f"set the groups of user {_ROOT.uid}", error.errno or 0)
-        if done - _STEPS_FROM < len(self.plan.steps):
-            step = self.plan.steps[done - _STEPS_FROM]
+            return SetupError(f"set the groups of user {ROOT.uid}", error.errno or 0)
+        if part - _STEPS_FROM < len(self.plan.steps):
+            step = self.plan.steps[part - _STEPS_FROM]
             return SetupError(step.action, error.errno or 0, step.path)
         return explain_clone(error, self.plan.mapping)
+
+
+class Prepared:
+    """What is known of a program besides its tape.
+
+    Attributes:
+        plan: Of the container.
+        stdio: Three descriptors for the command, and a fourth with `ContainerSpec.ready_fd`.
+        parts: Where the records of each part of BUILD begin and end: two parts, the steps of the
+            plan, and one more where all is known up to the clone of the command.
+    """
+
+    __slots__ = ("parts", "plan", "stdio")
+
+    def __init__(self, plan: Plan, stdio: Sequence[int], parts: Sequence[Sequence[int]]) -> None:
+        self.plan, self.stdio, self.parts = plan, tuple(stdio), parts
+
+    def find_part(self, place: int) -> int:
+        """Return the number of the part that a record belongs to."""
+        return next(n for n, (begin, end) in enumerate(self.parts) if begin <= place < end)
+
+
+def make_program(
+    plan: Plan, control: int, stdio: Sequence[int], not_its: tuple[int, ...] = ()
+) -> Tape:
+    """Lay out what the init of a container does, and its command.
+
+    Args:
+        plan: Of the container.
+        control: The descriptor to the parent.
+        stdio: Those for the command.
+        not_its: Open ones that the init closes at once.
+    """
+    if plan.sources:
+        wait: Segment = [*map(close, not_its), then(_receive_trees, ...)]
+    else:
+        wait = _keep(_wait_for_go, control, not_its)
+    build = [wait, _keep(_begin, plan.mapping, plan.spec.isolate)]
+    build += [step.calls for step in plan.steps]
+    groups: list[list[Segment]] = [build, [], [], []]
+    if plan.user is not None and not plan.spec.terminal:
+        build.append(_keep(settle, plan.strings, inner_namespace_flags(plan.mapping)))
+        groups[BECOME] = become_command(plan, plan.user, tuple(stdio))
+        groups[EXECUTE] = [execute_command(plan, plan.user)]
+        groups[RELEASE] = [_keep(release, plan.mapping, control)]
+    tape = make_tape(groups)
+    tape.set_head(ISOLATED, plan.spec.isolate)
+    return tape
 
 
 def explain_clone(error: OSError, mapping: UserMapping | None) -> SetupError:
@@ -178,15 +226,15 @@ def _begin(mapping: UserMapping | None, isolate: bool) -> list[Call]:
     return [
         # Ignored, as some callers have it, nobody is waited for.
         default_action(SIGCHLD),
-        *([] if mapping is None else become(_ROOT, mapping)),
+        *([] if mapping is None else become(ROOT, mapping)),
         # After the last change of credentials, which would clear it.
         prctl(PR_SET_PDEATHSIG, SIGKILL),
         umask(0),
     ]
 
 
-def _receive_trees(setup: Setup, control: socket.socket) -> None:
-    setup.trees = receive_go(control)
+def _receive_trees(setup: Setup) -> None:
+    setup.trees = receive_go(setup.control)
 
 
 def settle(strings: tuple[int, int, int], inner_flags: int) -> list[Call]:
@@ -230,43 +278,59 @@ def release(mapping: UserMapping | None, control: int, kept: int = -1) -> list[C
     ]
 
 
-def become_command(plan: Plan, user: User, stdio: Sequence[int]) -> list[Call]:
-    """Return the command's calls, from its clone to its execution."""
-    spec, mapping, env = plan.spec, plan.mapping, make_env(plan.spec, user)
-    if plan.workdir == "/":
-        go = chdir("/")
-    else:
-        go = then(_change_directory, plan.workdir, spec.workdir is not None)
-    return [
-        *([] if spec.isolate else [prctl(PR_SET_PDEATHSIG, SIGKILL)]),
-        *_keep(_place_command, tuple(stdio), spec.ready_fd),
+def become_command(plan: Plan, user: User, stdio: tuple[int, ...]) -> list[Segment]:
+    """Return the command's calls, from its clone up to its execution."""
+    spec, mapping = plan.spec, plan.mapping
+    own = [
         *([then(own_pipes, (0, 1, 2), user.uid, user.gid)] if user.uid else []),
         *([then(drop_capabilities)] if mapping is None and spec.isolate else []),
         *([then(take_foreground)] if spec.terminal else []),
-        *(_keep(become, user, mapping) if spec.isolate or spec.user is not None else []),
-        # Again, as the change of user has cleared it.
-        *([] if spec.isolate else [prctl(PR_SET_PDEATHSIG, SIGKILL)]),
-        *_keep(join_session_keyring),
-        go,
-        *([then(set_rlimits, plan.rlimits)] if plan.rlimits else []),
-        *_keep(reset_signals, plan.changed_signals),
-        then(execute, try_execute(spec.argv, env), spec.argv, env),
     ]
+    go = [chdir("/")]
+    if plan.workdir != "/":
+        go = [then(_change_directory, plan.workdir, spec.workdir is not None)]
+    limits = tuple((r.name, r.soft, r.hard) for r in plan.rlimits)
+    segments: list[Segment] = [
+        _keep(_die_with_parent) if not spec.isolate else (),
+        _keep(_place_command, stdio, spec.ready_fd),
+        own,
+        _keep(become, user, mapping) if spec.isolate or spec.user is not None else (),
+        # Again, as the change of user has cleared it.
+        [*_die_with_parent()] if not spec.isolate else (),
+        _keep(join_session_keyring),
+        go,
+        [then(_set_rlimits, limits)] if limits else (),
+        _keep(reset_signals, plan.changed_signals),
+    ]
+    return [calls for calls in segments if calls]
+
+
+def execute_command(plan: Plan, user: User) -> list[Call]:
+    """Return the command's last calls."""
+    return try_execute(plan.spec.argv, make_env(plan.spec, user))
+
+
+def _die_with_parent() -> list[Call]:
+    return [prctl(PR_SET_PDEATHSIG, SIGKILL)]
 
 
 def _place_command(stdio: tuple[int, ...], ready_fd: int | None) -> list[Call]:
-    return [read(_GATE, make_buffer(len(_ONE))), setpgid(), *place_stdio(stdio, ready_fd)]
+    return [read(_GATE, Buffer(len(_ONE))), setpgid(), *place_stdio(stdio, ready_fd)]
+
+
+def _set_rlimits(limits: Sequence[tuple[str, int, int]]) -> None:
+    set_rlimits(Rlimit(*limit) for limit in limits)
 
 
 def _change_directory(path: str, needed: bool) -> None:
     change_directory(path, needed=needed)
 
 
-def _keep(prepare: Callable[..., list[Call]], *arguments: Hashable) -> list[Call]:
+def _keep(prepare: Callable[..., list[Call]], *arguments: Hashable) -> tuple[Call, ...]:
     """Return what a function prepares from these arguments, now or before."""
     key = prepare, *arguments
     if key not in _kept:
         if len(_kept) == _MOST_KEPT:
             _kept.clear()
-        _kept[key] = prepare(*arguments)
+        _kept[key] = tuple(prepare(*arguments))
     return _kept[key]

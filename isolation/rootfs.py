@@ -22,9 +22,9 @@ from stat import S_IMODE, S_ISDIR, S_ISLNK, S_ISREG
 
 from . import calls
 from .busybox import Busybox
-from .calls import Call
 from .errors import SetupError
 from .etc_files import render_network_files, render_user_files
+from .memory import Cell
 from .mounts import (
     TreeSource,
     attach,
@@ -42,11 +42,11 @@ from .syscalls import (
     MS_NODEV,
     MS_NOSUID,
     OPEN_TREE_CLONE,
-    Cell,
     mount,
     move_mount,
     open_tree,
 )
+from .tape import Call, perform
 
 _OVERFLOW_ID = 65534  # what stat(2) shows for an owner that is not mapped
 FRESH_DIRECTORIES = {
@@ -351,7 +351,7 @@ def _stack_tmpfs(root: Cell) -> list[Call]:
 
 def _stack_base() -> int:
     base = Cell(-1)
-    calls.perform(_stack_tmpfs(base))
+    perform(_stack_tmpfs(base))
     return base.value
 
 

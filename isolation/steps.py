@@ -4,17 +4,19 @@ A step is data: a verb phrase, a path and a function with its arguments. It can 
 do without doing it.
 """
 
+import _socket as socket
 import os
-from _collections_abc import Callable, Sequence
+from _collections_abc import Callable, Iterable, Sequence
 
-from .calls import Call, then
+from .calls import then
 from .errors import render_step
+from .memory import Cell
 from .mounts import TreeSource, attach, mount_new, open_source
 from .spec import ContainerSpec
-from .syscalls import Cell
+from .tape import Call, Segment
 from .user_mapping import UserMapping
 
-ROOT = Cell(-1)  # the new root, once a step has mounted it; only ever written in a child
+ROOT = Cell(shared=True)  # the new root, once a step has mounted it
 
 
 class Setup:
@@ -22,27 +24,29 @@ class Setup:
 
     Attributes:
         mapping: The IDs of the user namespace; None if it is the caller's.
+        control: To the parent, see `handshake`.
         trees: The sources as trees that are attached nowhere, where the parent sent them.
         base_fd: The file system that holds overlay layers; -1 where none is needed.
         master_fd: The master side of the container's terminal; -1 if it has none.
         slave_fd: The side that the command gets; -1 if it has none.
-        notify_fd: What the command's sd_notify(3) writes to; -1 if it has no such socket.
     """
 
     __slots__ = (
         "_sources",
         "base_fd",
+        "control",
         "mapping",
         "master_fd",
-        "notify_fd",
         "slave_fd",
         "trees",
     )
 
-    def __init__(self, mapping: UserMapping | None, sources: Sequence[TreeSource]) -> None:
-        self.mapping, self._sources = mapping, sources
+    def __init__(
+        self, mapping: UserMapping | None, sources: Sequence[TreeSource], control: socket.socket
+    ) -> None:
+        self.mapping, self._sources, self.control = mapping, sources, control
         self.trees = list[int]()
-        self.base_fd = self.master_fd = self.slave_fd = self.notify_fd = -1
+        self.base_fd = self.master_fd = self.slave_fd = -1
 
     @property
     def root_fd(self) -> int:
@@ -76,9 +80,10 @@ class Step:
     Attributes:
         action: A verb phrase, such as "mount proc"; see `SetupError.step`.
         path: Where, as the container sees it; empty if the step has no path.
+        calls: What is done; an OSError in one of them is the step's failure.
     """
 
-    __slots__ = ("_anew", "_arguments", "_calls", "_function", "action", "path")
+    __slots__ = ("_anew", "action", "calls", "path")
 
     def __init__(
         self,
@@ -86,7 +91,7 @@ class Step:
         path: str,
         function: Callable[..., None] | None = None,
         *arguments: object,
-        calls: Sequence[Call] = (),
+        calls: Iterable[Call] = (),
         anew: "Callable[[ContainerSpec], Step] | None" = None,
     ) -> None:
         """Describe a step that is known in advance (`calls`), or one that decides (`function`).
@@ -100,18 +105,16 @@ class Step:
             anew: Makes the step for the same container with another host name.
         """
         self.action, self.path = action, path
-        self._function, self._arguments, self._calls = function, arguments, calls
         self._anew = anew
+        self.calls: Segment
+        if function is not None:
+            self.calls = [then(function, ..., *arguments)]
+        else:
+            self.calls = tuple(calls) if anew is None else list(calls)
 
     def renew(self, spec: ContainerSpec) -> "Step":
         """Return the step for the same container with another host name."""
         return self if self._anew is None else self._anew(spec)
-
-    def prepare(self, setup: Setup) -> Sequence[Call]:
-        """Return the calls that do it; an OSError in one of them is the step's failure."""
-        if self._function is None:
-            return self._calls
-        return [then(self._function, setup, *self._arguments)]
 
     def __str__(self) -> str:
         return render_step(self.action, self.path)

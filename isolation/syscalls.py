@@ -15,11 +15,12 @@ number 424 on, Linux gives a call the same number on every architecture (alpha a
 
 import ctypes
 import os
-from _collections_abc import Sequence
+from _collections_abc import Callable
 from errno import EINVAL
 
 CLONE_PIDFD = 0x1000
 CLONE_PARENT = 0x8000
+CLONE_PARENT_SETTID = 0x10_0000
 CLONE_NEWNS = 0x0002_0000
 CLONE_NEWCGROUP = 0x0200_0000
 CLONE_NEWUTS = 0x0400_0000
@@ -97,6 +98,10 @@ MOUNT_SETATTR = 442
 
 _MAX_FD = 0xFFFF_FFFF
 
+_PROT_READ, _PROT_WRITE = 1, 2
+_MAP_FLAGS = 0x2 | 0x20 | 0x4000  # private, anonymous, and no memory set aside for it
+_MADV_NOHUGEPAGE = 15
+
 # Older than the calls with one number for all.
 CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
 KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "s390x": 280, "ppc64le": 271}
@@ -119,17 +124,6 @@ _unshare = libc.unshare
 _unshare.argtypes = [ctypes.c_int]
 _prctl = libc.prctl
 _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
-prctl_text = libc["prctl"]  # the same function, for the option that takes a string
-prctl_text.argtypes = [
-    ctypes.c_int,
-    ctypes.c_char_p,
-    ctypes.c_ulong,
-    ctypes.c_ulong,
-    ctypes.c_ulong,
-]
-_signal = libc.signal
-_signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
-_signal.restype = ctypes.c_void_p
 _sigprocmask = libc.sigprocmask
 _sigprocmask.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 _Sigset = ctypes.c_uint64 * 16  # sigset_t; the kernel uses the first 64 bits
@@ -137,14 +131,7 @@ _capset = libc.capset
 _capset.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 
 
-class Cell(ctypes.c_int):
-    """A number that one call returns and another takes; see `calls`."""
-
-
-byref, sizeof, get_errno = ctypes.byref, ctypes.sizeof, ctypes.get_errno
-memset, memmove = ctypes.memset, ctypes.memmove
-Buffer = ctypes.Array[ctypes.c_char]
-make_buffer = ctypes.create_string_buffer
+sizeof, get_errno = ctypes.sizeof, ctypes.get_errno
 
 
 class CloneArgs(ctypes.Structure):
@@ -326,13 +313,8 @@ def set_child_subreaper() -> None:
 
 def set_process_name(name: str) -> None:
     """Name the calling thread for ps(1) and top(1); the kernel keeps 15 bytes."""
-    _check(prctl_text(PR_SET_NAME, name.encode(), 0, 0, 0))
-
-
-def set_default_action(number: int) -> int:
-    """Call signal(2) with SIG_DFL; Python's own handler table is not told, so only before exec."""
-    _signal(number, None)
-    return 0
+    text = ctypes.create_string_buffer(name.encode())
+    prctl(PR_SET_NAME, ctypes.addressof(text))
 
 
 def sigprocmask(how: int, mask: int) -> int:
@@ -357,26 +339,28 @@ def _close_range(first: int, last: int, flags: int) -> None:
     _check(_syscall(CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags)))
 
 
-def make_strings(words: Sequence[bytes]) -> object:
-    """Return what execve(2) takes for argv and for the environment.
+def get_function(name: str) -> Callable[..., int]:
+    """Return a function of the C library that takes six numbers and addresses, all as numbers."""
+    function = ctypes.PyDLL(None, use_errno=True)[name]
+    function.argtypes = [ctypes.c_long] * 6
+    if name == "syscall":
+        function.restype = ctypes.c_long
+    return function
 
-    Raises:
-        OSError: One has a zero, where the kernel would see its end.
+
+def reserve_memory(size: int) -> tuple[memoryview, int]:
+    """Map memory of which a page is taken only once it is written to.
+
+    Returns:
+        It, as numbers that a pointer fits into, and its address.
     """
-    strings = [*words, None]
-    if any(b"\0" in word for word in words):
-        raise OSError(EINVAL, os.strerror(EINVAL))
-    return (ctypes.c_char_p * len(strings))(*strings)
-
-
-def make_ids(ids: Sequence[int]) -> ctypes.Array[ctypes.c_uint32]:
-    """Return an array of user or group IDs."""
-    return (ctypes.c_uint32 * len(ids))(*ids)
-
-
-def make_signal_set(mask: int) -> object:
-    """Return a reference to a set of signals, in which bit 0 is signal 1."""
-    return ctypes.byref(_Sigset(mask))
+    mmap = get_function("mmap")
+    mmap.restype = ctypes.c_long  # type: ignore[attr-defined]
+    address = _check(mmap(0, size, _PROT_READ | _PROT_WRITE, _MAP_FLAGS, -1, 0))
+    # A huge page would be copied whole, where a container writes to a few small ones.
+    get_function("madvise")(address, size, _MADV_NOHUGEPAGE, 0, 0, 0)
+    memory = (ctypes.c_char * size).from_address(address)
+    return memoryview(memory).cast("B").cast("l"), address
 
 
 def _check(result: int) -> int:

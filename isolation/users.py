@@ -12,8 +12,9 @@ from _collections_abc import Iterator
 from errno import EPERM
 from stat import S_ISREG
 
-from .calls import Call, setgroups, setresgid, setresuid
+from .calls import setgroups, setresgid, setresuid
 from .errors import SetupError
+from .tape import Call
 from .user_mapping import UserMapping
 
 _MAX_FILE = 4 * 2**20  # bytes; 40,000 users fit

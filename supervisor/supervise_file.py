@@ -61,7 +61,8 @@ async def _supervise(
 ) -> int:
     become_subreaper()
     reaper = Reaper()
-    reaper.watch(server.pid)
+    for pid in server.pids:
+        reaper.watch(pid)
     stdout, stderr = Output(1), Output(2)
     configure_logging(config.log_format, config.log_level, stderr)
     async with open_signals() as signals, trio.open_nursery() as nursery:
@@ -71,7 +72,8 @@ async def _supervise(
         log.info("config.loaded", path=config.path, jobs=len(config.jobs))
         means = Means(Starter(server), reaper, stdout)
         supervisor = Supervisor(config, means, load, partial(_abandon, stdout, stderr))
-        nursery.start_soon(_watch_server, server, reaper, supervisor)
+        for pid in server.pids:
+            nursery.start_soon(_watch_server, pid, reaper, supervisor)
         status = await supervisor.run(signals)
         await _say_last(status, stdout, stderr)
         nursery.cancel_scope.cancel()
@@ -91,10 +93,10 @@ async def _abandon(stdout: Output, stderr: Output, status: int) -> None:
     os._exit(status)
 
 
-async def _watch_server(server: ForkServer, reaper: Reaper, supervisor: Supervisor) -> None:
-    """End everything if the fork server dies: nothing could be run again, ever."""
-    await reaper.wait(server.pid)
-    log.error("fork_server.exited", pid=server.pid)
+async def _watch_server(pid: int, reaper: Reaper, supervisor: Supervisor) -> None:
+    """End everything if a part of the fork server dies: nothing could be run again, ever."""
+    await reaper.wait(pid)
+    log.error("fork_server.exited", pid=pid)
     supervisor.end("the fork server is gone", _SERVER_GONE)
 
 

@@ -1,6 +1,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from errno import E2BIG, EACCES, ELOOP, ENOENT
 from itertools import product
 from pathlib import Path
@@ -8,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation import CommandError, SetupError
-from mocker.isolation.calls import perform
 from mocker.isolation.command import change_directory, execute, place_stdio, try_execute
 from mocker.isolation.syscalls import mount
+from mocker.isolation.tape import perform
 from tests.in_namespaces import InNewNamespaces, Output, capture_child, run_in_child
 from tests.leaks import read_descriptors
 from tests.requirements import requires_user_namespaces
@@ -28,7 +29,9 @@ def put(path: Path, text: str, mode: int = 0o755) -> Path:
 def become(argv: Sequence[str], env: Mapping[str, str]) -> None:
     """Execute a command as the command's process of a container does."""
     words = tuple(argv)
-    execute(try_execute(words, env), words, env)
+    with suppress(OSError):
+        perform(try_execute(words, env))
+    execute(words, env)
 
 
 def run(argv: Sequence[str], path: str | None = None, **env: str) -> Output:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.isolation import Rlimit, SetupError, Tmpfs, Volume
-from mocker.isolation.calls import perform
 from mocker.isolation.command import execute
 from mocker.isolation.privileges import (
     clamp_rlimits,
@@ -18,6 +17,7 @@ from mocker.isolation.privileges import (
     reset_signals,
     set_rlimits,
 )
+from mocker.isolation.tape import perform
 from tests.containers import in_container, run_captured, script
 from tests.in_namespaces import InNewNamespaces, capture_child, run_in_child
 from tests.requirements import (
@@ -156,7 +156,7 @@ def test_command_starts_with_no_signal_ignored_or_blocked() -> None:
         signal.signal(signal.SIGUSR1, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         perform(reset_signals(find_changed_signals()))
-        execute((), ("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"), {"PATH": "/usr/bin:/bin"})
+        execute(("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"), {"PATH": "/usr/bin:/bin"})
 
     output = capture_child(act)
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mocker.isolation.calls import perform
 from mocker.isolation.process_title import find_strings, overwrite_strings
+from mocker.isolation.tape import perform
 from tests.containers import in_container, run_captured, script
 from tests.in_namespaces import run_in_child
 

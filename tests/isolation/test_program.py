@@ -3,16 +3,29 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EAGAIN, EMFILE, ENOMEM, ENOSPC, EPERM, EUSERS
+from typing import NamedTuple
 
 import pytest
 
 from mocker.isolation import ContainerSpec, SetupError, Tmpfs, Volume
-from mocker.isolation.calls import perform
 from mocker.isolation.command import make_env
 from mocker.isolation.handshake import READY, send_go, send_refusal
+from mocker.isolation.memory import FAILED, read_head, walk
 from mocker.isolation.plan import make_plan
-from mocker.isolation.program import _GATE, Program, explain_clone, release
+from mocker.isolation.program import (
+    _GATE,
+    BECOME,
+    BUILD,
+    EXECUTE,
+    RELEASE,
+    Prepared,
+    Program,
+    explain_clone,
+    make_program,
+    release,
+)
 from mocker.isolation.spec import DEFAULT_PATH
+from mocker.isolation.tape import Tape, load, perform
 from mocker.isolation.users import User
 from tests.in_namespaces import run_in_child
 from tests.requirements import requires_busybox, requires_root
@@ -22,39 +35,63 @@ pytestmark = requires_busybox
 TRUE = ContainerSpec(["true"])
 
 
+class Opened(NamedTuple):
+    """A program whose report goes nowhere.
+
+    Attributes:
+        tape: What its init is to do.
+        program: For the init.
+        parent: The other end of its control.
+    """
+
+    tape: Tape
+    program: Program
+    parent: socket.socket
+
+
 @contextmanager
-def open_program(spec: ContainerSpec) -> Iterator[tuple[Program, socket.socket]]:
-    """Prepare an init whose report goes nowhere; yield the parent's end of its control as well."""
+def open_program(spec: ContainerSpec) -> Iterator[Opened]:
+    """Prepare what the init of a container does."""
     parent, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     report = os.open(os.devnull, os.O_WRONLY)
+    plan = make_plan(spec)
+    tape = make_program(plan, control.fileno(), (0, 1, 2))
     with parent, control:
-        yield Program(make_plan(spec), control, report, (0, 1, 2)), parent
+        prepared = Prepared(plan, (0, 1, 2), tape.segments)
+        yield Opened(tape, Program(control, report, lambda: prepared), parent)
     os.close(report)
 
 
-def explain_first(program: Program) -> SetupError:
+def walk_first(opened: Opened) -> None:
+    """Do the init's first part alone, in whose place it waits for the parent."""
+    opened.tape.set_group(BUILD, opened.tape.segments[:1])
+    load(opened.tape, opened.program.setup)
+    walk(read_head(BUILD))
+
+
+def explain_first(opened: Opened) -> SetupError:
     """Return what the failure of the init's first calls is explained by."""
     try:
-        perform(program.build[0])
+        walk_first(opened)
     except OSError as error:
-        return program.explain(0, error)
+        return opened.program.explain(error)
     raise AssertionError("the init goes on")
 
 
 def test_init_goes_on_once_the_parent_says_so() -> None:
-    with open_program(TRUE) as (program, parent):
-        send_go(parent, [])
+    with open_program(TRUE) as opened:
+        send_go(opened.parent, [])
 
-        assert run_in_child(lambda: perform(program.build[0])) is None
+        assert run_in_child(lambda: walk_first(opened)) is None
 
 
 @pytest.mark.parametrize("hint", ["", "grant the caller a range"])
 def test_init_does_not_go_on_after_a_refusal_and_tells_it_whole(hint: str) -> None:
-    with open_program(TRUE) as (program, parent):
-        send_refusal(parent, SetupError("write the user mapping", EPERM, "", hint))
+    with open_program(TRUE) as opened:
+        send_refusal(opened.parent, SetupError("write the user mapping", EPERM, "", hint))
 
         with pytest.raises(SetupError) as info:
-            run_in_child(lambda: explain_first(program))
+            run_in_child(lambda: explain_first(opened))
 
     found = info.value
     assert (found.step, found.errno, found.path, found.hint) == (
@@ -66,43 +103,42 @@ def test_init_does_not_go_on_after_a_refusal_and_tells_it_whole(hint: str) -> No
 
 
 def test_init_ends_without_a_word_if_the_parent_is_gone() -> None:
-    with open_program(TRUE) as (program, parent):
-        parent.close()
+    with open_program(TRUE) as opened:
+        opened.parent.close()
 
         with pytest.raises(EOFError):
-            run_in_child(lambda: explain_first(program))
+            run_in_child(lambda: explain_first(opened))
 
 
-def explain(program: Program, parent: socket.socket, done: int, errno: int) -> SetupError:
-    """Return what an error means after that many lists were done with."""
+def explain(opened: Opened, part: int, errno: int) -> SetupError:
+    """Return what an error means in a part of the init's program."""
 
     def act() -> tuple[str, int, str]:
-        perform(program.build[0])
-        error = program.explain(done, OSError(errno, os.strerror(errno)))
+        walk_first(opened)
+        FAILED.value = opened.tape.segments[part][0]
+        error = opened.program.explain(OSError(errno, os.strerror(errno)))
         return error.step, error.errno, error.path
 
-    send_go(parent, [])
+    send_go(opened.parent, [])
     return SetupError(*run_in_child(act))
 
 
 def test_failure_of_a_step_has_its_name_and_place() -> None:
-    with open_program(TRUE) as (program, parent):
-        for index, step in enumerate(program.plan.steps):
-            error = explain(program, parent, index + 2, EPERM)
+    with open_program(TRUE) as opened:
+        for index, step in enumerate(opened.program.plan.steps):
+            error = explain(opened, index + 2, EPERM)
 
             assert (error.step, error.errno, error.path) == (step.action, EPERM, step.path)
 
 
 def test_failure_to_become_root_is_said() -> None:
-    with open_program(TRUE) as (program, parent):
-        assert explain(program, parent, 1, EPERM).step == "set the groups of user 0"
+    with open_program(TRUE) as opened:
+        assert explain(opened, 1, EPERM).step == "set the groups of user 0"
 
 
 def test_failure_after_the_last_step_is_the_clones() -> None:
-    with open_program(TRUE) as (program, parent):
-        last = len(program.build) - 1
-
-        assert explain(program, parent, last, ENOSPC).step == "create namespaces"
+    with open_program(TRUE) as opened:
+        assert explain(opened, -1, ENOSPC).step == "create namespaces"
 
 
 @pytest.mark.parametrize(
@@ -128,11 +164,20 @@ def test_command_without_namespaces_of_its_own_cannot_lack_them() -> None:
     assert explain_clone(OSError(EPERM, ""), None).step == "start the command"
 
 
+def start_groups(opened: Opened) -> list[bool]:
+    """Return which groups of calls there are on a tape."""
+
+    def act() -> list[bool]:
+        load(opened.tape, None)
+        return [bool(read_head(group)) for group in (BUILD, BECOME, EXECUTE, RELEASE)]
+
+    return run_in_child(act)
+
+
 def test_all_is_prepared_where_all_is_known() -> None:
-    with open_program(TRUE) as (program, _):
-        assert len(program.build) == 2 + len(program.plan.steps) + 1
-        assert program.become
-        assert program.release
+    with open_program(TRUE) as opened:
+        assert len(opened.tape.segments) == 2 + len(opened.program.plan.steps) + 1
+        assert start_groups(opened) == [True] * 4
 
 
 @pytest.mark.parametrize(
@@ -147,24 +192,17 @@ def test_all_is_prepared_where_all_is_known() -> None:
     ids=["user", "terminal", "root", "/etc", "passwd"],
 )
 def test_what_depends_on_the_container_is_left_to_the_init(fields: dict[str, object]) -> None:
-    with open_program(ContainerSpec(["true"], **fields)) as (program, _):  # type: ignore[arg-type]
-        assert len(program.build) == 2 + len(program.plan.steps)
-        assert (program.become, program.release) == ([], [])
-
-
-def test_lists_that_are_the_same_for_every_container_are_made_once() -> None:
-    with open_program(TRUE) as (first, _):
-        second = Program(first.plan, first.control, first.report, first.stdio)
-
-    assert all(one is other for one, other in zip(first.build, second.build, strict=True))
-    assert first.release is second.release
+    spec = ContainerSpec(["true"], **fields)  # type: ignore[arg-type]
+    with open_program(spec) as opened:
+        assert len(opened.tape.segments) == 2 + len(opened.program.plan.steps)
+        assert start_groups(opened) == [True, False, False, False]
 
 
 @requires_root
 def test_users_of_the_host_are_not_mapped() -> None:
-    with open_program(ContainerSpec(["true"], userns="host")) as (program, _):
-        assert program.plan.mapping is None
-        assert program.become
+    with open_program(ContainerSpec(["true"], userns="host")) as opened:
+        assert opened.program.plan.mapping is None
+        assert start_groups(opened) == [True] * 4
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import fcntl
 import os
 import signal
+import socket
 import struct
 import termios
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ ROOT = Path("/mnt")  # of the private mount namespace
 def open_in_new_devpts() -> Setup:
     """Open a terminal below a root that has a devpts of its own."""
     mount("none", str(ROOT), "tmpfs")
-    setup = Setup(None, [])
+    setup = Setup(None, [], socket.socket())
     setup.root_fd = os.open(ROOT, os.O_PATH)
     mount_new(setup.root_fd, "/dev/pts", "devpts", 0, "newinstance,ptmxmode=0666")
     open_terminal(setup)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.isolation import SetupError
-from mocker.isolation.calls import perform
 from mocker.isolation.syscalls import mount
+from mocker.isolation.tape import perform
 from mocker.isolation.user_mapping import plan_user_mapping
 from mocker.isolation.users import User, become, look_up_user
 from tests.in_namespaces import InNewNamespaces

@@ -34,12 +34,14 @@ async def surroundings(means: Means) -> AsyncIterator[trio.Nursery]:
     """Run what is shared for the length of a block, and all that is started in the nursery."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(means.output.run)
-        means.reaper.watch(means.starter.server.pid)
+        for pid in means.starter.server.pids:
+            means.reaper.watch(pid)
         await nursery.start(means.reaper.run)
         yield nursery
         await means.output.drain(math.inf)
         nursery.cancel_scope.cancel()
-    means.reaper.forget(means.starter.server.pid)
+    for pid in means.starter.server.pids:
+        means.reaper.forget(pid)
 
 
 def read_lines(means: Means) -> list[str]:

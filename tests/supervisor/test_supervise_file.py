@@ -57,11 +57,12 @@ def test_garbage_is_looked_for_once_the_file_is_read_and_not_among_what_is_there
     assert told == "True True\n"
 
 
-def test_end_of_the_fork_server_ends_everything(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["mocker-fork", "mocker-clone"])
+def test_end_of_the_fork_server_ends_everything(tmp_path: Path, name: str) -> None:
     with open_supervisor(tmp_path, SLEEP) as run:
-        started = run.wait_event("job.started")
-        (server,) = set(find_children(run.process.pid)) - {started["pid"]}
-        os.kill(server, signal.SIGKILL)
+        run.wait_event("job.started")
+        (part,) = (pid for pid in find_children(run.process.pid) if read_name(pid) == name)
+        os.kill(part, signal.SIGKILL)
 
         status = run.wait_exit()
 
@@ -128,13 +129,15 @@ def test_output_that_nobody_takes_does_not_hold_up_a_reload(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_fork_server_that_hangs_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["mocker-fork", "mocker-clone"])
+def test_fork_server_that_hangs_does_not_keep_it_from_ending(tmp_path: Path, name: str) -> None:
     keys = "restart = 'always'\nbackoff = { initial = '1ms', max = '1ms' }\n"
     text = f"[supervisor]\nstop_timeout = '1s'\n[jobs.web]\ncommand = ['true']\n{keys}"
     with open_supervisor(tmp_path, text) as run:
         run.wait_event("job.started")
-        (server,) = (pid for pid in find_children(run.process.pid) if is_fork_server(pid))
-        os.kill(server, signal.SIGSTOP)
+        for pid in find_children(run.process.pid):
+            if read_name(pid) == name:
+                os.kill(pid, signal.SIGSTOP)
 
         status = run.terminate()
 
@@ -144,11 +147,11 @@ def test_fork_server_that_hangs_does_not_keep_it_from_ending(tmp_path: Path) -> 
     assert run.events[-1]["exit_code"] == status
 
 
-def is_fork_server(pid: int) -> bool:
+def read_name(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/comm").read_text() == "mocker-fork\n"
+        return Path(f"/proc/{pid}/comm").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
-        return False  # a run that has just ended
+        return ""  # a run that has just ended
 
 
 def is_full(read_end: int) -> bool:

@@ -1,0 +1,310 @@
+"""A process that clones containers and does nothing else, so that they share its memory.
+
+A page that a process writes to after a fork is copied, and the fork keeps the page as it was. So
+who makes many containers, and wants each of them to be small, plans them in one process, a planner,
+and clones them from another, whose loop is four calls and touches some thirty pages.
+
+    planner                            cloner                          init
+      │ ─ flags, size, descriptors ────▶ │                               │
+      │                                  │ ─ clone3(CLONE_PARENT) ─────▶ │
+      │ ◀──────────────── pid, pidfd ─── │                               │
+      │ ─ control: the tape, and what is known besides ────────────────▶ │
+      │ ─ ID maps, then as in `handshake` ─────────────────────────────▶ │
+
+The descriptors of a request have the same numbers each time, so that a tape can name them. With a
+size of zero the clone is another planner.
+
+Source: clone(2) CLONE_PARENT and CLONE_PIDFD, unix(7) SCM_RIGHTS.
+"""
+
+import _signal as signal
+import _socket as socket
+import gc
+import os
+import select
+from _collections_abc import Callable, Sequence
+from errno import EMFILE
+from struct import Struct
+
+from .errors import ForkServerError, SetupError
+from .handshake import receive_with_fds, send_with_fds
+from .init import run_init
+from .launch import Launch, hand_over, open_channels
+from .memory import (
+    NUMBER,
+    TAPE,
+    WORD,
+    Action,
+    Buffer,
+    Cell,
+    address_of,
+    adopt,
+    read_head,
+    read_memory,
+)
+from .namespaces import namespace_flags
+from .plan import Plan
+from .program import Prepared, Program, make_program
+from .syscalls import (
+    CLONE3,
+    CLONE_PARENT,
+    CLONE_PARENT_SETTID,
+    CLONE_PIDFD,
+    CLOSE_RANGE,
+    PR_SET_PDEATHSIG,
+    close_all_but,
+    get_errno,
+    get_function,
+    prctl,
+    set_process_name,
+)
+from .tape import fits
+from .transport import parse_prepared, render_prepared
+
+# What a clone of the cloner finds open, other than /dev/null as 0, 1 and 2.
+_REQUESTS, _REPLY, CONTROL, REPORT, _STDIO = 3, 4, 5, 6, 7
+_MOST_FDS = 8
+# Words of the head of a tape: what is known besides it, and whether that has actions for it.
+_KNOWN, _KNOWN_SIZE, _HAS_ACTIONS = 5, 6, 7
+_SIZE = Cell(0, shared=True)  # bytes that are to come
+# Looked up before the loop: in a clone, that would take much memory.
+_recv, _recvmsg, _sendmsg, _syscall = map(get_function, ("recv", "recvmsg", "sendmsg", "syscall"))
+_FLAGS, _PID, _FD = Struct("Q"), Struct("i"), Struct("i")
+_ARGS = Struct("11Q")  # struct clone_args: flags, pidfd, child_tid, parent_tid, and seven more
+_HEADER, _CONTROL_HEAD = Struct("PIPNPNi"), Struct("Nii")  # struct msghdr and struct cmsghdr
+_SOL_SOCKET, _SCM_RIGHTS = 1, 1
+_CHUNK = 2**16  # bytes; a socket takes about three times as much at once
+_FAILED = 125
+_TITLE = "mocker-clone"
+
+
+class Cloner:
+    """The cloner, for who asks it.
+
+    Attributes:
+        requests: The socket that it listens to.
+    """
+
+    __slots__ = ("_reply", "_reply_end", "requests")
+
+    def __init__(self, requests: socket.socket) -> None:
+        self.requests = requests
+        self._reply, self._reply_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def close(self) -> None:
+        """Let go of it; it ends when nobody can ask it any more."""
+        for end in (self.requests, self._reply, self._reply_end):
+            end.close()
+
+    def start_planner(self, peer: int) -> int:
+        """Clone a process that plans containers, and return its pid.
+
+        Args:
+            peer: The descriptor by which it is asked.
+
+        Raises:
+            ForkServerError: The cloner is gone.
+            SetupError: The kernel refused.
+        """
+        pid, pidfd = self._clone(CLONE_PARENT, 0, [peer, self.requests.fileno()])
+        os.close(pidfd)
+        return pid
+
+    def launch(self, plan: Plan, spec: bytes, stdio: Sequence[int]) -> Launch | None:
+        """Start to make a container, and return while its init is still at work.
+
+        Args:
+            plan: What to do.
+            spec: Its spec, as `transport.render_spec` has it.
+            stdio: Three descriptors of the caller's for the command, and a fourth with `ready_fd`.
+
+        Returns:
+            None if nobody but a fork of the caller's can be told what to do.
+
+        Raises:
+            ForkServerError: The cloner is gone.
+            SetupError: The kernel refused before the init could begin.
+        """
+        numbers = range(_STDIO, _STDIO + len(stdio))
+        tape = make_program(plan, CONTROL, numbers, (_REQUESTS, _REPLY))
+        try:
+            known = render_prepared(plan, spec, numbers, tape)
+        except ValueError:
+            return None
+        tape.set_head(_KNOWN, TAPE + len(tape.content) // WORD)
+        tape.set_head(_KNOWN_SIZE, len(known))
+        tape.set_head(_HAS_ACTIONS, bool(tape.actions))
+        tape.content += known + bytes(-len(known) % WORD)
+        if not fits(tape):
+            return None
+        control, remote, report, remote_report = open_channels()
+        try:
+            flags = sum(namespace_flags(plan.spec).values()) | CLONE_PARENT
+            fds = [remote.fileno(), remote_report, *stdio]
+            pid, pidfd = self._clone(flags, len(tape.content), fds)
+        except BaseException:
+            control.close()
+            os.close(report)
+            raise
+        finally:
+            remote.close()
+            os.close(remote_report)
+        launched = Launch(pid, pidfd, control, report, plan.notes)
+        try:
+            _send_whole(control, tape.content)
+        except OSError:
+            return launched  # it was killed, which its silent report says
+        hand_over(launched, plan, stdio)
+        return launched
+
+    def _clone(self, flags: int, size: int, fds: Sequence[int]) -> tuple[int, int]:
+        flags |= CLONE_PIDFD | CLONE_PARENT_SETTID
+        request = _FLAGS.pack(flags) + NUMBER.pack(size)
+        try:
+            send_with_fds(self.requests, request, [self._reply_end.fileno(), *fds])
+            poll = select.poll()
+            poll.register(self._reply, select.POLLIN)
+            poll.register(self.requests, 0)  # which ends with the cloner
+            ready = dict(poll.poll())
+        except OSError as error:
+            raise ForkServerError("cannot ask the cloner: it is gone") from error
+        if self._reply.fileno() not in ready:
+            raise ForkServerError("cannot ask the cloner: it is gone")
+        message, fds = receive_with_fds(self._reply, _PID.size, 1)
+        (pid,) = _PID.unpack(message)
+        if pid < 0:
+            raise SetupError("create namespaces", -pid)
+        if not fds:
+            os.kill(pid, signal.SIGKILL)
+            raise SetupError("hold a container", EMFILE)
+        return pid, fds[0]
+
+
+def _send_whole(control: socket.socket, content: bytearray) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[control.send(rest[:_CHUNK], socket.MSG_NOSIGNAL) :]
+
+
+def run_cloner(requests: int, run_planner: Callable[[socket.socket, Cloner], None]) -> None:
+    """Clone what is asked for until nobody can ask any more; does not return.
+
+    Args:
+        requests: The socket to listen to.
+        run_planner: What a clone does that is a planner.
+    """
+    try:
+        _prepare(requests)
+        # Made here and not in the clone, for which it would be a page more.
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL)
+        program = Program(control, REPORT, lambda: _read_known()[0])
+        os.close(CONTROL)
+        _clone_each()
+        if _SIZE.value:
+            _receive_tape(program)
+            run_init(program)
+        _be_planner(run_planner)
+    finally:
+        os._exit(_FAILED)
+
+
+def _prepare(requests: int) -> None:
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    set_process_name(_TITLE)
+    os.dup2(requests, _REQUESTS)
+    os.dup2(requests, CONTROL)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    close_all_but(_REQUESTS, CONTROL, first=_REQUESTS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
+def _clone_each() -> None:
+    """Clone for each request; return in the clone."""
+    pid, args = Buffer(_PID.size, shared=True), Buffer(_ARGS.size, shared=True)
+    # The flags of the clone are read to where they belong.
+    request = _Message([(args.address, _FLAGS.size), (address_of(_SIZE.place), WORD)], _MOST_FDS)
+    reply, refusal = (
+        _Message([(pid.address, _PID.size)], 1),
+        _Message([(pid.address, _PID.size)], 0),
+    )
+    args.raw = _ARGS.pack(0, reply.address_of_fds, 0, pid.address, *[0] * 7)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    while True:
+        request.make_room()
+        if _recvmsg(_REQUESTS, request.address, socket.MSG_CMSG_CLOEXEC, 0, 0, 0) <= 0:
+            os._exit(0)  # nobody can ask any more
+        found = _syscall(CLONE3, args.address, _ARGS.size, 0, 0, 0)
+        if found == 0:
+            return
+        if found > 0:
+            _sendmsg(_REPLY, reply.address, socket.MSG_NOSIGNAL, 0, 0, 0)
+        else:
+            pid.raw = _PID.pack(-get_errno())
+            _sendmsg(_REPLY, refusal.address, socket.MSG_NOSIGNAL, 0, 0, 0)
+        # The pidfd, too, which lies behind what came with the request.
+        _syscall(CLOSE_RANGE, _REPLY, -1, 0, 0, 0)
+
+
+class _Message:
+    """A struct msghdr of sendmsg(2) and recvmsg(2), with room for descriptors.
+
+    Attributes:
+        address: Of the structure.
+        address_of_fds: Of the first descriptor.
+    """
+
+    __slots__ = ("_header", "_room", "_size", "address", "address_of_fds")
+
+    def __init__(self, parts: Sequence[tuple[int, int]], fds: int) -> None:
+        """Describe a message.
+
+        Args:
+            parts: The address and the size, in bytes, of each part of its text.
+            fds: How many descriptors it has, or has at most.
+        """
+        words = b"".join(NUMBER.pack(word) for part in parts for word in part)
+        vector = Buffer(len(words), words, shared=True)
+        head = _CONTROL_HEAD.pack(_CONTROL_HEAD.size + fds * _FD.size, _SOL_SOCKET, _SCM_RIGHTS)
+        self._size = socket.CMSG_SPACE(fds * _FD.size) if fds else 0
+        room = Buffer(socket.CMSG_SPACE(fds * _FD.size), head, shared=True)
+        self._room = (0, 0, vector.address, len(parts), room.address if fds else 0, self._size, 0)
+        self._header = Buffer(_HEADER.size, _HEADER.pack(*self._room), shared=True)
+        self.address, self.address_of_fds = self._header.address, room.address + len(head)
+
+    def make_room(self) -> None:
+        """Give back the room for descriptors: recvmsg(2) leaves there how much it has used."""
+        self._header.raw = _HEADER.pack(*self._room)
+
+
+def _receive_tape(program: Program) -> None:
+    """Take what the init is to do."""
+    place, end = address_of(TAPE), address_of(TAPE) + _SIZE.value
+    while place < end:
+        received = _recv(CONTROL, place, end - place, 0, 0, 0)
+        if received <= 0:
+            os._exit(_FAILED)  # who asked is gone
+        place += received
+    if read_head(_HAS_ACTIONS):
+        adopt(_SIZE.value, _read_known()[1], program.setup)
+    else:
+        adopt(_SIZE.value, [], None)
+
+
+def _read_known() -> tuple[Prepared, list[Action]]:
+    return parse_prepared(read_memory(address_of(read_head(_KNOWN)), read_head(_KNOWN_SIZE)))
+
+
+def _be_planner(run_planner: Callable[[socket.socket, Cloner], None]) -> None:
+    """Plan containers for who listens at the other end; does not return."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a clone has none
+    os.close(_REQUESTS)
+    os.close(_REPLY)
+    peer, requests = (
+        socket.socket(socket.AF_UNIX, kind, 0, fd)
+        for fd, kind in ((CONTROL, socket.SOCK_STREAM), (REPORT, socket.SOCK_SEQPACKET))
+    )
+    run_planner(peer, Cloner(requests))

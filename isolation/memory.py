@@ -1,0 +1,235 @@
+"""The memory that is at the same place in every fork, and the loop that makes the calls in it.
+
+A fork shares its parent's memory, page by page, until one of the two writes to it, and Python
+writes wherever it looks: an object that is only touched gets another reference count. Each such
+page costs a fault of some microseconds, and 4 KiB for as long as the container lives. Numbers in
+plain memory can be read without a trace. So whatever an init has to do, and is known before, is
+laid down as numbers, see `tape`: a record for each call, with the function's number and the places
+of its arguments, of its result and of the next record. `walk` makes one call after the other. With
+lists of Python's objects in their place, a container took more than twice the memory.
+
+    words      0        where results go that nobody wants
+               1        always zero
+               2 …      the shared cells: what one part of the program tells another
+               TAPE …   the tape: its head, records, what they refer to, and texts
+               … end    the shared buffers
+
+The memory is reserved once. As forks have it at the same address, a process can lay out a tape for
+another fork of the same program, which needs nothing but its bytes.
+"""
+
+import os
+from _collections_abc import Callable
+from errno import E2BIG, EIO
+from struct import Struct
+
+from .syscalls import get_errno, get_function, reserve_memory
+
+NUMBER = Struct("l")
+WORD = NUMBER.size  # bytes
+_MEMORY = 2**23  # bytes; a command's arguments take 2 MiB at most where the stack has 8
+TAPE = 64  # the first word of a tape
+HEAD = 8  # words of a tape: the first record of each group of calls, and what else is known of it
+NOWHERE, ZERO, _FIRST_SHARED = 0, 1, 2
+# A record: function, arguments, the least result, tolerated errors, where the result goes, next.
+ARGUMENTS = 6
+_LEAST, _TOLERATED = 7, 8
+
+_words, _address = reserve_memory(_MEMORY)
+_bytes = _words.cast("B")
+_functions: list[Callable[..., int]] = []
+
+
+class Cell:
+    """A number that one call returns and another takes, such as a descriptor.
+
+    A shared one is a word at the same place in every fork. Any other is a word of the tape that it
+    occurs on; its value here is what that begins with, and after `perform` what came of it.
+    """
+
+    __slots__ = ("_value", "place")
+    _next_place = _FIRST_SHARED
+
+    def __init__(self, value: int = -1, *, shared: bool = False) -> None:
+        self.place, self._value = 0, value
+        if shared:
+            self.place = Cell._next_place
+            Cell._next_place += 1
+            _words[self.place] = value
+
+    @property
+    def value(self) -> int:
+        """The number."""
+        return _words[self.place] if self.place else self._value
+
+    @value.setter
+    def value(self, value: int) -> None:
+        if self.place:
+            _words[self.place] = value
+        else:
+            self._value = value
+
+
+class Buffer:
+    """Memory that calls write to; after `perform`, `raw` is what is in it.
+
+    A shared one has the same address in every fork.
+    """
+
+    __slots__ = ("_raw", "address", "size")
+
+    def __init__(self, size: int, content: bytes = b"", *, shared: bool = False) -> None:
+        self.size, self.address = size, 0
+        if shared:
+            in_use.limit -= -(-size // WORD)
+            self.address = address_of(in_use.limit)
+        self.raw = content.ljust(size, b"\0")
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes."""
+        return read_memory(self.address, self.size) if self.address else self._raw
+
+    @raw.setter
+    def raw(self, raw: bytes) -> None:
+        if self.address:
+            _bytes[self.address - _address : self.address - _address + len(raw)] = raw
+        else:
+            self._raw = raw
+
+
+class Action:
+    """A call of Python's; an Ellipsis among the arguments stands for what the tape came with."""
+
+    __slots__ = ("arguments", "function")
+
+    def __init__(self, function: Callable[..., None], arguments: tuple[object, ...]) -> None:
+        self.function, self.arguments = function, arguments
+
+
+class _InUse:
+    """What the calls that are being made refer to, other than numbers.
+
+    Attributes:
+        actions: By number.
+        context: What the tape came with.
+        end: The first word that is free.
+        limit: The first one behind it that is not.
+    """
+
+    __slots__ = ("actions", "context", "end", "limit")
+
+    def __init__(self) -> None:
+        self.actions = list[Action]()
+        self.context: object = None
+        self.end = TAPE + HEAD
+        self.limit = _MEMORY // WORD
+
+
+in_use = _InUse()
+FAILED = Cell(0, shared=True)  # the record whose call failed last
+
+
+def add_function(function: str | Callable[..., int]) -> int:
+    """Return the number of a function of the C library, or of one that takes six numbers."""
+    _functions.append(get_function(function) if isinstance(function, str) else function)
+    return len(_functions) - 1
+
+
+def walk(place: int) -> None:
+    """Make the calls from a record on, up to one that has no next; none from 0 on.
+
+    Raises:
+        OSError: One failed, see `FAILED`; those after it were not made.
+    """
+    words, functions = _words, _functions
+    try:
+        while place:
+            value = functions[words[place]](
+                words[words[place + 1]],
+                words[words[place + 2]],
+                words[words[place + 3]],
+                words[words[place + 4]],
+                words[words[place + 5]],
+                words[words[place + 6]],
+            )
+            if value < words[place + 7]:
+                value = _judge(place, value)
+            words[words[place + 9]] = value
+            place = words[place + 10]
+    except OSError:
+        FAILED.value = place
+        raise
+
+
+def _judge(place: int, value: int) -> int:
+    """Return the result of a call that is less than it should be, if that is tolerated."""
+    if value >= 0:  # a write that was cut short: the next one says why
+        again = (_words[_words[place + 1 + index]] for index in range(ARGUMENTS))
+        value = _functions[_words[place]](*again)
+        if value >= _words[place + _LEAST]:
+            return value
+    errno = get_errno() if value < 0 else EIO
+    if not errno or errno not in NUMBER.pack(_words[place + _TOLERATED]):
+        raise OSError(errno, os.strerror(errno))
+    return value
+
+
+def adopt(size: int, actions: list[Action], context: object) -> None:
+    """Take what was received at `address_of(TAPE)` for the tape, see `tape.load`."""
+    in_use.end = TAPE + size // WORD
+    in_use.actions, in_use.context = actions, context
+
+
+def read_head(index: int) -> int:
+    """Return a word of the head of the tape; the first ones are where its groups start."""
+    return _words[TAPE + index]
+
+
+def address_of(place: int) -> int:
+    """Return the address of a word."""
+    return _address + place * WORD
+
+
+def read_word(place: int) -> int:
+    """Return a word."""
+    return _words[place]
+
+
+def read_memory(address: int, size: int) -> bytes:
+    """Return as many bytes from an address on."""
+    return bytes(_bytes[address - _address : address - _address + size])
+
+
+def write_words(place: int, content: bytes | bytearray) -> int:
+    """Write whole words, and return the place behind the last one.
+
+    Raises:
+        OSError: There is no room (E2BIG).
+    """
+    end = place + len(content) // WORD
+    if end > in_use.limit:
+        raise OSError(E2BIG, os.strerror(E2BIG))
+    _bytes[place * WORD : end * WORD] = content
+    return end
+
+
+def _call_python(number: int, *_: int) -> int:
+    action = in_use.actions[number]
+    action.function(*(in_use.context if a is ... else a for a in action.arguments))
+    return 0
+
+
+def _link_each(dir_fd: int, name: int, others: int, *_: int) -> int:
+    """Give an entry of a directory more names; `others` is the address of their addresses."""
+    place = (others - _address) // WORD
+    while other := _words[place]:
+        if _functions[_LINKAT](dir_fd, name, dir_fd, other, 0, 0) < 0:
+            return -1
+        place += 1
+    return 0
+
+
+CALL_PYTHON = add_function(_call_python)
+LINK_EACH = add_function(_link_each)
+_LINKAT = add_function("linkat")

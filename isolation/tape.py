@@ -1,0 +1,246 @@
+"""Calls as parts of a tape, which is laid out in `memory` and walked there.
+
+A tape has groups of calls, which are walked by themselves, and a group has segments. Those that are
+the same for one container after the other are laid out once.
+"""
+
+from _collections_abc import Iterable, Sequence
+from struct import pack
+
+from .memory import (
+    ARGUMENTS,
+    HEAD,
+    NOWHERE,
+    NUMBER,
+    TAPE,
+    WORD,
+    ZERO,
+    Action,
+    Buffer,
+    Cell,
+    address_of,
+    in_use,
+    read_memory,
+    read_word,
+    walk,
+    write_words,
+)
+
+_RECORD, _NEXT = 11, 10  # words, and which of them is the record after it
+_MOST_KEPT = 100  # kinds of containers
+
+# A tuple of texts is what execve(2) takes: their addresses, and then zero.
+Argument = int | bytes | tuple[bytes, ...] | Cell | Buffer | Action
+# What is called, with what, the least that it returns if all is well, the errors that are as good
+# (up to three, a byte each), and where the result goes.
+Call = tuple[int, tuple[Argument, ...], int, int, Cell | None]
+# A list is for one container; a tuple serves one after the other, and is laid out once.
+Segment = tuple[Call, ...] | list[Call]
+
+
+def perform(calls: Iterable[Call]) -> None:
+    """Make calls in their order.
+
+    Raises:
+        OSError: One failed; those after it were not made.
+    """
+    start, known = in_use.end, len(in_use.actions)
+    layout = _Layout(start, known)
+    begin, end = layout.add(list(calls))
+    in_use.end = write_words(start, layout.render())
+    in_use.actions += layout.actions
+    try:
+        walk(begin if begin < end else 0)
+    finally:
+        layout.read_back()
+        in_use.end = start
+        del in_use.actions[known:]
+
+
+class Tape:
+    """Groups of calls, laid out from `TAPE` on.
+
+    Attributes:
+        content: The bytes.
+        segments: Where the records of each segment of the first group begin and end.
+        actions: What its records call that is not a function of the C library.
+    """
+
+    __slots__ = ("actions", "content", "segments")
+
+    def __init__(self, content: bytearray, actions: list[Action]) -> None:
+        self.content, self.actions = content, actions
+        self.segments = list[tuple[int, int]]()
+
+    def set_head(self, index: int, number: int) -> None:
+        """Set a word of the head; the first ones are where the groups start, see `read_head`."""
+        NUMBER.pack_into(self.content, index * WORD, number)
+
+    def set_group(self, number: int, places: list[tuple[int, int]]) -> None:
+        """Let each segment go on where the next one begins, and the last one end."""
+        self.set_head(number, places[0][0] if places else 0)
+        self.segments = self.segments or places
+        for index, (_, end) in enumerate(places):
+            following = places[index + 1][0] if index + 1 < len(places) else 0
+            offset = (end - TAPE - _RECORD + _NEXT) * WORD
+            NUMBER.pack_into(self.content, offset, following)
+
+
+class _Kept:
+    """The segments of one kind of container that serve one after the other."""
+
+    __slots__ = ("actions", "content", "groups", "places")
+
+    def __init__(self, groups: Sequence[Sequence[Segment]]) -> None:
+        self.groups = groups  # so that nothing else gets the identity of a part of it
+        layout = _Layout(TAPE + HEAD, 0)
+        self.places = {
+            id(calls): layout.add(calls)
+            for group in groups
+            for calls in group
+            if isinstance(calls, tuple)
+        }
+        self.content, self.actions = bytes(HEAD * WORD) + layout.render(), layout.actions
+
+
+_kept: dict[tuple[tuple[int, ...], ...], _Kept] = {}
+
+
+def make_tape(groups: Sequence[Sequence[Segment]]) -> Tape:
+    """Lay out groups of segments, none of them empty, and no tuple twice."""
+    key = tuple(
+        tuple(id(calls) if isinstance(calls, tuple) else 0 for calls in group) for group in groups
+    )
+    if key not in _kept:
+        if len(_kept) == _MOST_KEPT:
+            _kept.clear()
+        _kept[key] = _Kept(groups)
+    kept = _kept[key]
+    tape = Tape(bytearray(kept.content), list(kept.actions))
+    for number, group in enumerate(groups):
+        tape.set_group(
+            number,
+            [
+                kept.places[id(calls)] if isinstance(calls, tuple) else _append(tape, calls)
+                for calls in group
+            ],
+        )
+    return tape
+
+
+def _append(tape: Tape, calls: list[Call]) -> tuple[int, int]:
+    layout = _Layout(TAPE + len(tape.content) // WORD, len(tape.actions))
+    place = layout.add(calls)
+    tape.content += layout.render()
+    tape.actions += layout.actions
+    return place
+
+
+def load(tape: Tape, context: object) -> None:
+    """Put a tape into the memory of the calling process, for a fork of it to walk.
+
+    Args:
+        tape: Which.
+        context: What its actions get for an Ellipsis.
+
+    Raises:
+        OSError: It is too long (E2BIG).
+    """
+    in_use.end = write_words(TAPE, tape.content)
+    in_use.actions, in_use.context = list(tape.actions), context
+
+
+def extend(group: int, calls: list[Call]) -> None:
+    """Add a group of calls to the tape in the calling process's memory."""
+    layout = _Layout(in_use.end, len(in_use.actions))
+    start, _ = layout.add(calls)
+    in_use.end = write_words(in_use.end, layout.render())
+    write_words(TAPE + group, NUMBER.pack(start))
+    in_use.actions += layout.actions
+
+
+def fits(tape: Tape) -> bool:
+    """Whether there is room for a tape."""
+    return TAPE + len(tape.content) // WORD <= in_use.limit
+
+
+class _Layout:
+    """Records from a word on, then what they refer to, then the texts that that refers to."""
+
+    __slots__ = ("_calls", "_known", "_places", "_start", "_texts", "actions")
+
+    def __init__(self, start: int, known: int) -> None:
+        self._start, self._known = start, known
+        self._calls = list[Call]()
+        self._places: dict[Argument, int] = {0: ZERO}
+        self._texts = bytearray()
+        self.actions = list[Action]()
+
+    def add(self, calls: Segment) -> tuple[int, int]:
+        """Add calls, and return where the first record begins and the last one ends."""
+        begin = self._start + len(self._calls) * _RECORD
+        self._calls += calls
+        return begin, self._start + len(self._calls) * _RECORD
+
+    def render(self) -> bytes:
+        """Return the bytes; each record goes on with the one behind it, and the last one ends."""
+        numbers, place = list[int](), self._start
+        for function, arguments, least, tolerated, to in self._calls:
+            places = list(map(self._find, arguments))
+            places += [ZERO] * (ARGUMENTS - len(places))
+            place += _RECORD
+            result = NOWHERE if to is None else self._find(to)
+            numbers += (function, *places, least, tolerated, result, place)
+        if numbers:
+            numbers[-1] = 0
+        numbers += self._render_values()
+        self._texts += bytes(-len(self._texts) % WORD)
+        return pack(f"{len(numbers)}l", *numbers) + self._texts
+
+    def read_back(self) -> None:
+        """Give cells and buffers what is in memory by now."""
+        for argument, place in self._places.items():
+            if isinstance(argument, Cell):
+                argument.value = read_word(place)
+            elif isinstance(argument, Buffer) and not argument.address:
+                argument.raw = read_memory(read_word(place), argument.size)
+
+    def _find(self, argument: Argument) -> int:
+        """Return the word that has an argument, or refers to it."""
+        if isinstance(argument, Cell) and argument.place:
+            return argument.place
+        if argument not in self._places:
+            values = self._start + len(self._calls) * _RECORD
+            self._places[argument] = values + len(self._places) - 1
+        return self._places[argument]
+
+    def _render_values(self) -> list[int]:
+        arguments = list(self._places)[1:]
+        lists = [argument for argument in arguments if isinstance(argument, tuple)]
+        first = self._start + len(self._calls) * _RECORD + len(arguments)
+        texts = address_of(first + sum(len(strings) + 1 for strings in lists))
+        values, arrays = list[int](), list[int]()
+        for argument in arguments:
+            match argument:
+                case int():
+                    values.append(argument)
+                case bytes():
+                    values.append(texts + self._add_text(argument + b"\0"))
+                case tuple():
+                    values.append(address_of(first + len(arrays)))
+                    arrays += (texts + self._add_text(text + b"\0") for text in argument)
+                    arrays.append(0)
+                case Cell():
+                    values.append(argument.value)
+                case Buffer() if argument.address:
+                    values.append(argument.address)
+                case Buffer():
+                    values.append(texts + self._add_text(argument.raw))
+                case Action():
+                    values.append(self._known + len(self.actions))
+                    self.actions.append(argument)
+        return values + arrays
+
+    def _add_text(self, text: bytes) -> int:
+        self._texts += text
+        return len(self._texts) - len(text)

@@ -1,0 +1,138 @@
+"""Specs, plans and actions as bytes, for another process of the same program.
+
+The format is marshal's: its own bytes can be read by the same Python alone, and both sides are
+forks of one process. Nothing is executed by reading it. A function goes by the names of its module
+and of itself, which the other side has imported too.
+"""
+
+import marshal
+import sys
+from _collections_abc import Sequence
+
+from .memory import Action
+from .mounts import TreeSource
+from .plan import Plan
+from .program import Prepared
+from .spec import ContainerSpec, Rlimit, Tmpfs, Volume
+from .steps import Step
+from .tape import Tape
+from .user_mapping import IdRange, UserMapping
+from .users import User
+
+
+def render_spec(spec: ContainerSpec) -> bytes:
+    """Return a spec as bytes: what kind of container it is, and the command in it."""
+    fields = {name: getattr(spec, name) for name in spec.__slots__}
+    command = [fields.pop(name) for name in ("argv", "env", "hostname")]
+    fields["volumes"] = [(v.source, v.destination, v.read_only) for v in spec.volumes]
+    fields["tmpfs"] = [(t.destination, t.size, t.mode) for t in spec.tmpfs]
+    fields["rlimits"] = [(r.name, r.soft, r.hard) for r in spec.rlimits]
+    fields["stop_signal"] = int(spec.stop_signal)
+    return marshal.dumps((marshal.dumps(fields), *command))
+
+
+def split_spec(text: bytes) -> tuple[bytes, list[str], dict[str, str], str]:
+    """Return the kind of container, as bytes, and the command, its variables and the host name."""
+    kind, argv, env, hostname = marshal.loads(text)
+    return kind, argv, env, hostname
+
+
+def parse_spec(text: bytes) -> ContainerSpec:
+    """Undo `render_spec`.
+
+    Raises:
+        SpecError: It was no spec.
+    """
+    kind, argv, env, hostname = split_spec(text)
+    fields = marshal.loads(kind)
+    fields["volumes"] = [Volume(s, d, read_only=ro) for s, d, ro in fields["volumes"]]
+    fields["tmpfs"] = [Tmpfs(*values) for values in fields["tmpfs"]]
+    fields["rlimits"] = [Rlimit(*values) for values in fields["rlimits"]]
+    return ContainerSpec(argv, env=env, hostname=hostname, **fields)
+
+
+def render_prepared(plan: Plan, spec: bytes, stdio: Sequence[int], tape: Tape) -> bytes:
+    """Return what an init has to know besides its tape, and the tape's actions.
+
+    Args:
+        plan: Of the container.
+        spec: Its spec, as `render_spec` has it.
+        stdio: The descriptors that the command gets, as the init has them.
+        tape: What the init is to do.
+
+    Raises:
+        ValueError: One of the actions takes what can't be rendered.
+    """
+    mapping, user = plan.mapping, plan.user
+    known: tuple[object, ...] = (
+        spec,
+        None if mapping is None else _render_mapping(mapping),
+        [(s.path, s.recursive, s.attributes, s.must_map) for s in plan.sources],
+        [(step.action, step.path) for step in plan.steps],
+        [(r.name, r.soft, r.hard) for r in plan.rlimits],
+        plan.workdir,
+        None if user is None else (user.uid, user.gid, user.groups, user.home),
+        (plan.home_uid, plan.strings, plan.changed_signals),
+        tuple(stdio),
+        tape.segments,
+        list(map(_render_action, tape.actions)),
+    )
+    return marshal.dumps(known)  # type: ignore[arg-type]
+
+
+def parse_prepared(text: bytes) -> tuple[Prepared, list[Action]]:
+    """Undo `render_prepared`; the plan's steps have their names alone."""
+    (
+        spec,
+        mapping,
+        sources,
+        steps,
+        rlimits,
+        workdir,
+        user,
+        (home_uid, strings, changed_signals),
+        stdio,
+        parts,
+        actions,
+    ) = marshal.loads(text)
+    plan = Plan.__new__(Plan)
+    plan.spec = parse_spec(spec)
+    plan.mapping = None if mapping is None else _parse_mapping(*mapping)
+    plan.sources = tuple(
+        TreeSource(path, recursive=recursive, attributes=attributes, must_map=must_map)
+        for path, recursive, attributes, must_map in sources
+    )
+    plan.steps = tuple(Step(*names) for names in steps)
+    plan.rlimits = tuple(Rlimit(*limit) for limit in rlimits)
+    plan.workdir, plan.notes = workdir, ()
+    plan.user = None if user is None else User(*user)
+    plan.home_uid, plan.strings, plan.changed_signals = home_uid, strings, changed_signals
+    return Prepared(plan, stdio, parts), list(map(_parse_action, actions))
+
+
+def _render_mapping(mapping: UserMapping) -> tuple[object, ...]:
+    uids, gids = (
+        tuple((r.inside, r.outside, r.count) for r in ranges)
+        for ranges in (mapping.uids, mapping.gids)
+    )
+    return uids, gids, mapping.deny_setgroups
+
+
+def _parse_mapping(
+    uids: Sequence[tuple[int, int, int]], gids: Sequence[tuple[int, int, int]], deny: bool
+) -> UserMapping:
+    ranges = ([IdRange(*numbers) for numbers in side] for side in (uids, gids))
+    return UserMapping(*ranges, deny_setgroups=deny)
+
+
+def _render_action(action: Action) -> tuple[str, str, tuple[object, ...]]:
+    function = action.function
+    return function.__module__, function.__qualname__, action.arguments
+
+
+def _parse_action(rendered: tuple[str, str, tuple[object, ...]]) -> Action:
+    module, names, arguments = rendered
+    found = sys.modules[module]
+    for name in names.split("."):
+        found = getattr(found, name)
+    return Action(found, arguments)  # type: ignore[arg-type]

@@ -1,0 +1,180 @@
+import os
+import resource
+from errno import E2BIG, EACCES, EBADF, EINVAL, ENOENT
+from pathlib import Path
+
+import pytest
+
+from mocker.isolation import calls
+from mocker.isolation.memory import (
+    FAILED,
+    Cell,
+    read_head,
+    walk,
+)
+from mocker.isolation.tape import Call, Segment, Tape, extend, fits, load, make_tape, perform
+from tests.in_namespaces import run_in_child
+
+HEAD = 4  # a word of the head that no group of these tests starts in
+
+
+def note(made: list[int], number: int) -> Call:
+    return calls.then(made.append, number)
+
+
+def walk_groups(tape: Tape, *groups: int) -> None:
+    load(tape, None)
+    for group in groups:
+        walk(read_head(group))
+
+
+def test_one_segment_goes_on_where_the_other_ends() -> None:
+    made: list[int] = []
+    segments: list[Segment] = [[note(made, 1), note(made, 2)], (note(made, 3),), [note(made, 4)]]
+
+    def act() -> list[int]:
+        walk_groups(make_tape([segments]), 0)
+        return made
+
+    assert run_in_child(act) == [1, 2, 3, 4]
+
+
+def test_groups_are_walked_by_themselves() -> None:
+    made: list[int] = []
+    groups: list[list[Segment]] = [
+        [(note(made, 1),)],
+        [[note(made, 2)]],
+        [],
+        [(note(made, 3),), [note(made, 4)]],
+    ]
+
+    def act() -> list[int]:
+        walk_groups(make_tape(groups), 3, 0, 2, 1)
+        return made
+
+    assert run_in_child(act) == [3, 4, 1, 2]
+
+
+def test_tape_of_the_same_tuples_differs_in_its_lists_alone(tmp_path: Path) -> None:
+    directory = Cell(shared=True)
+    fixed = (calls.open_file(str(tmp_path), os.O_PATH, to=directory),)
+
+    def act() -> list[str]:
+        for name in ("one", "two-with-a-longer-name", "x"):
+            walk_groups(make_tape([[fixed, [calls.mkdirat(directory, name, 0o755)]]]), 0)
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    assert run_in_child(act) == ["one", "two-with-a-longer-name", "x"]
+
+
+def test_result_goes_from_one_segment_to_another_by_a_shared_cell() -> None:
+    pid = Cell(shared=True)
+
+    def act() -> bool:
+        walk_groups(make_tape([[(calls._prepare("getpid", to=pid),)]]), 0)
+        return pid.value == os.getpid()
+
+    assert run_in_child(act)
+    assert pid.value == -1
+
+
+def test_bytes_serve_another_process_of_the_same_program(tmp_path: Path) -> None:
+    content = make_tape([[[calls.chdir(str(tmp_path))]]]).content
+
+    def act() -> str:
+        walk_groups(Tape(content, []), 0)
+        return str(Path.cwd())
+
+    assert run_in_child(act) == str(tmp_path)
+
+
+def test_failure_is_found_by_its_segment() -> None:
+    tape = make_tape([[[calls.chdir("/")], (calls.chdir("/no/such"),), [calls.chdir("/nor")]]])
+
+    def act() -> list[bool]:
+        try:
+            walk_groups(tape, 0)
+        except FileNotFoundError:
+            return [begin <= FAILED.value < end for begin, end in tape.segments]
+        return []
+
+    assert run_in_child(act) == [False, True, False]
+
+
+def test_action_gets_what_the_tape_came_with() -> None:
+    made: list[object] = []
+    tape = make_tape([[[calls.then(lambda *words: made.append(words), 1, ..., "x")]]])
+
+    def act() -> list[object]:
+        load(tape, "context")
+        walk(read_head(0))
+        return made
+
+    assert run_in_child(act) == [(1, "context", "x")]
+
+
+def test_group_is_added_in_the_process_that_walks() -> None:
+    made: list[int] = []
+
+    def act() -> list[int]:
+        load(make_tape([[[note(made, 1)]], []]), None)
+        extend(1, [note(made, 2), note(made, 3)])
+        walk(read_head(0))
+        walk(read_head(1))
+        return made
+
+    assert run_in_child(act) == [1, 2, 3]
+
+
+def test_calls_made_within_a_call_leave_the_others_alone() -> None:
+    made: list[int] = []
+
+    perform(
+        [note(made, 1), calls.then(perform, [note(made, 2), note(made, 3)]), note(made, 4)],
+    )
+
+    assert made == [1, 2, 3, 4]
+
+
+def test_group_without_calls_does_nothing() -> None:
+    walk(0)
+    perform([])
+
+
+def test_head_has_what_it_was_given() -> None:
+    def act() -> int:
+        tape = make_tape([[]])
+        tape.set_head(HEAD, -7)
+        load(tape, None)
+        return read_head(HEAD)
+
+    assert run_in_child(act) == -7
+
+
+def test_tape_that_is_too_long_is_refused() -> None:
+    tape = make_tape([[[calls.chdir("x" * 2**23)]]])
+
+    assert not fits(tape)
+    with pytest.raises(OSError, match=os.strerror(E2BIG)):
+        load(tape, None)
+    with pytest.raises(OSError, match=os.strerror(E2BIG)):
+        perform([calls.chdir("x" * 2**23)])
+
+
+def test_words_of_a_command_fit() -> None:
+    most = resource.getrlimit(resource.RLIMIT_STACK)[0] // 4
+    words = ["x" * 100] * (2**21 // 101)
+    assert most == resource.RLIM_INFINITY or sum(len(word) + 1 for word in words) <= most
+
+    assert fits(make_tape([[[calls.execve("/bin/true", words, {}, tolerated=())]]]))
+
+
+@pytest.mark.parametrize("errors", [(), (ENOENT,), (EACCES, EBADF), (EACCES, EINVAL, ENOENT)])
+def test_errors_that_are_tolerated_are_those_that_were_named(errors: tuple[int, ...]) -> None:
+    attempt = calls.execve("/no/such", ["x"], {}, tolerated=errors)
+
+    if ENOENT in errors:
+        perform([attempt])
+    else:
+        with pytest.raises(FileNotFoundError):
+            perform([attempt])
