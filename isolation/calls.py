@@ -78,9 +78,10 @@ def openat(dir_fd: Cell, path: str, flags: int, mode: int = 0, *, to: Cell) -> C
     return _prepare("openat", dir_fd, os.fsencode(path), flags | os.O_CLOEXEC, mode, to=to)
 
 
-def open_file(path: str, flags: int, *, to: Cell) -> Call:
-    """Open an absolute path, close-on-exec."""
-    return _prepare("openat", syscalls.AT_FDCWD, os.fsencode(path), flags | os.O_CLOEXEC, to=to)
+def open_file(path: str, flags: int, mode: int = 0, *, to: Cell) -> Call:
+    """Open a path, close-on-exec."""
+    flags |= os.O_CLOEXEC
+    return _prepare("openat", syscalls.AT_FDCWD, os.fsencode(path), flags, mode, to=to)
 
 
 def open_in_root(root: Cell, path: str, flags: int, *, to: Cell) -> Call:
@@ -122,13 +123,10 @@ def symlinkat(target: str, dir_fd: Cell, name: str) -> Call:
     return _prepare("symlinkat", os.fsencode(target), dir_fd, os.fsencode(name))
 
 
-def linkat(dir_fd: Cell, name: str, others: Iterable[str]) -> Call:
-    """Give an entry of a directory, be it a symbolic link, more names in the same directory.
-
-    One entry for all of them: a list of so many calls would take the memory of a container.
-    """
+def link(name: str, others: Iterable[str]) -> Call:
+    """Give an entry of the working directory, be it a symbolic link, more names there."""
     names = tuple(map(os.fsencode, others))
-    return LINK_EACH, (dir_fd, os.fsencode(name), names), 0, 0, None
+    return LINK_EACH, (os.fsencode(name), names, len(names)), 0, 0, None
 
 
 def write(fd: Cell, content: bytes) -> Call:

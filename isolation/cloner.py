@@ -26,11 +26,12 @@ from _collections_abc import Callable, Sequence
 from errno import EMFILE
 from struct import Struct
 
-from .errors import ForkServerError, SetupError
-from .handshake import receive_with_fds, send_with_fds
+from .errors import ForkServerError, IsolationError, SetupError
+from .handshake import receive_with_fds, send_failure, send_with_fds
 from .init import run_init
-from .launch import Launch, hand_over, open_channels
+from .launch import Launch, check_size, hand_over, open_channels
 from .memory import (
+    HEAD,
     NUMBER,
     TAPE,
     WORD,
@@ -58,7 +59,6 @@ from .syscalls import (
     prctl,
     set_process_name,
 )
-from .tape import fits
 from .transport import parse_prepared, render_prepared
 
 # What a clone of the cloner finds open, other than /dev/null as 0, 1 and 2.
@@ -66,14 +66,15 @@ _REQUESTS, _REPLY, CONTROL, REPORT, _STDIO = 3, 4, 5, 6, 7
 _MOST_FDS = 8
 # Words of the head of a tape: what is known besides it, and whether that has actions for it.
 _KNOWN, _KNOWN_SIZE, _HAS_ACTIONS = 5, 6, 7
-_SIZE = Cell(0, shared=True)  # bytes that are to come
+_PLANNER, _INIT = 0, 1
+_WHAT = Cell(0, shared=True)  # the clone is to be
 # Looked up before the loop: in a clone, that would take much memory.
 _recv, _recvmsg, _sendmsg, _syscall = map(get_function, ("recv", "recvmsg", "sendmsg", "syscall"))
 _FLAGS, _PID, _FD = Struct("Q"), Struct("i"), Struct("i")
 _ARGS = Struct("11Q")  # struct clone_args: flags, pidfd, child_tid, parent_tid, and seven more
 _HEADER, _CONTROL_HEAD = Struct("PIPNPNi"), Struct("Nii")  # struct msghdr and struct cmsghdr
 _SOL_SOCKET, _SCM_RIGHTS = 1, 1
-_CHUNK = 2**16  # bytes; a socket takes about three times as much at once
+_CHUNK = 2**16  # bytes of a message; a socket takes about three times as much at once
 _FAILED = 125
 _TITLE = "mocker-clone"
 
@@ -106,11 +107,12 @@ class Cloner:
             ForkServerError: The cloner is gone.
             SetupError: The kernel refused.
         """
-        pid, pidfd = self._clone(CLONE_PARENT, 0, [peer, self.requests.fileno()])
+        self._ask(CLONE_PARENT, _PLANNER, [peer, self.requests.fileno()])
+        pid, pidfd = self._take()
         os.close(pidfd)
         return pid
 
-    def launch(self, plan: Plan, spec: bytes, stdio: Sequence[int]) -> Launch | None:
+    def launch(self, plan: Plan, spec: bytes, stdio: Sequence[int]) -> Launch:
         """Start to make a container, and return while its init is still at work.
 
         Args:
@@ -118,30 +120,17 @@ class Cloner:
             spec: Its spec, as `transport.render_spec` has it.
             stdio: Three descriptors of the caller's for the command, and a fourth with `ready_fd`.
 
-        Returns:
-            None if nobody but a fork of the caller's can be told what to do.
-
         Raises:
             ForkServerError: The cloner is gone.
             SetupError: The kernel refused before the init could begin.
         """
-        numbers = range(_STDIO, _STDIO + len(stdio))
-        tape = make_program(plan, CONTROL, numbers, (_REQUESTS, _REPLY))
-        try:
-            known = render_prepared(plan, spec, numbers, tape)
-        except ValueError:
-            return None
-        tape.set_head(_KNOWN, TAPE + len(tape.content) // WORD)
-        tape.set_head(_KNOWN_SIZE, len(known))
-        tape.set_head(_HAS_ACTIONS, bool(tape.actions))
-        tape.content += known + bytes(-len(known) % WORD)
-        if not fits(tape):
-            return None
         control, remote, report, remote_report = open_channels()
         try:
             flags = sum(namespace_flags(plan.spec).values()) | CLONE_PARENT
-            fds = [remote.fileno(), remote_report, *stdio]
-            pid, pidfd = self._clone(flags, len(tape.content), fds)
+            self._ask(flags, _INIT, [remote.fileno(), remote_report, *stdio])
+            # While the clone is made, on another processor.
+            content = _lay_out(plan, spec, len(stdio), remote_report)
+            pid, pidfd = self._take()
         except BaseException:
             control.close()
             os.close(report)
@@ -150,25 +139,29 @@ class Cloner:
             remote.close()
             os.close(remote_report)
         launched = Launch(pid, pidfd, control, report, plan.notes)
+        if not content:
+            control.shutdown(socket.SHUT_WR)  # the init ends
+            return launched
         try:
-            _send_whole(control, tape.content)
+            _send_whole(control, content)
         except OSError:
             return launched  # it was killed, which its silent report says
         hand_over(launched, plan, stdio)
         return launched
 
-    def _clone(self, flags: int, size: int, fds: Sequence[int]) -> tuple[int, int]:
-        flags |= CLONE_PIDFD | CLONE_PARENT_SETTID
-        request = _FLAGS.pack(flags) + NUMBER.pack(size)
+    def _ask(self, flags: int, what: int, fds: Sequence[int]) -> None:
+        request = _FLAGS.pack(flags | CLONE_PIDFD | CLONE_PARENT_SETTID) + NUMBER.pack(what)
         try:
             send_with_fds(self.requests, request, [self._reply_end.fileno(), *fds])
-            poll = select.poll()
-            poll.register(self._reply, select.POLLIN)
-            poll.register(self.requests, 0)  # which ends with the cloner
-            ready = dict(poll.poll())
         except OSError as error:
             raise ForkServerError("cannot ask the cloner: it is gone") from error
-        if self._reply.fileno() not in ready:
+
+    def _take(self) -> tuple[int, int]:
+        """Return the pid and the pidfd of what was asked for."""
+        poll = select.poll()
+        poll.register(self._reply, select.POLLIN)
+        poll.register(self.requests, 0)  # which ends with the cloner
+        if self._reply.fileno() not in dict(poll.poll()):
             raise ForkServerError("cannot ask the cloner: it is gone")
         message, fds = receive_with_fds(self._reply, _PID.size, 1)
         (pid,) = _PID.unpack(message)
@@ -178,6 +171,23 @@ class Cloner:
             os.kill(pid, signal.SIGKILL)
             raise SetupError("hold a container", EMFILE)
         return pid, fds[0]
+
+
+def _lay_out(plan: Plan, spec: bytes, count: int, report: int) -> bytearray:
+    """Return what the init is sent; nothing, after a report, if it can't be told what to do."""
+    stdio = range(_STDIO, _STDIO + count)
+    try:
+        tape = make_program(plan, CONTROL, stdio, (_REQUESTS, _REPLY))
+        known = render_prepared(plan, spec, stdio, tape)
+        tape.set_head(_KNOWN, TAPE + len(tape.content) // WORD)
+        tape.set_head(_KNOWN_SIZE, len(known))
+        tape.set_head(_HAS_ACTIONS, bool(tape.actions))
+        tape.content += known + bytes(-len(known) % WORD)
+        check_size(tape, plan.spec)
+    except IsolationError as error:
+        send_failure(report, error)
+        return bytearray()
+    return tape.content
 
 
 def _send_whole(control: socket.socket, content: bytearray) -> None:
@@ -200,7 +210,7 @@ def run_cloner(requests: int, run_planner: Callable[[socket.socket, Cloner], Non
         program = Program(control, REPORT, lambda: _read_known()[0])
         os.close(CONTROL)
         _clone_each()
-        if _SIZE.value:
+        if _WHAT.value == _INIT:
             _receive_tape(program)
             run_init(program)
         _be_planner(run_planner)
@@ -224,7 +234,7 @@ def _clone_each() -> None:
     """Clone for each request; return in the clone."""
     pid, args = Buffer(_PID.size, shared=True), Buffer(_ARGS.size, shared=True)
     # The flags of the clone are read to where they belong.
-    request = _Message([(args.address, _FLAGS.size), (address_of(_SIZE.place), WORD)], _MOST_FDS)
+    request = _Message([(args.address, _FLAGS.size), (address_of(_WHAT.place), WORD)], _MOST_FDS)
     reply, refusal = (
         _Message([(pid.address, _PID.size)], 1),
         _Message([(pid.address, _PID.size)], 0),
@@ -282,16 +292,17 @@ class _Message:
 
 def _receive_tape(program: Program) -> None:
     """Take what the init is to do."""
-    place, end = address_of(TAPE), address_of(TAPE) + _SIZE.value
+    place, end = address_of(TAPE), address_of(TAPE + HEAD)  # at least; then the head says where
     while place < end:
-        received = _recv(CONTROL, place, end - place, 0, 0, 0)
+        received = _recv(CONTROL, place, _CHUNK, 0, 0, 0)
         if received <= 0:
-            os._exit(_FAILED)  # who asked is gone
+            os._exit(_FAILED)  # who asked is gone, or could not say what to do
         place += received
+        end = address_of(read_head(_KNOWN)) + read_head(_KNOWN_SIZE)
     if read_head(_HAS_ACTIONS):
-        adopt(_SIZE.value, _read_known()[1], program.setup)
+        adopt(place, _read_known()[1], program.setup)
     else:
-        adopt(_SIZE.value, [], None)
+        adopt(place, [], None)
 
 
 def _read_known() -> tuple[Prepared, list[Action]]:

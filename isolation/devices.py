@@ -15,6 +15,7 @@ from .mounts import TreeSource, open_in_root, open_source, source_attributes
 from .spec import ContainerSpec
 from .steps import ROOT, Setup, Step
 from .syscalls import (
+    MS_BIND,
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
@@ -58,39 +59,44 @@ _TTY_GID = 5  # the group that owns terminals on every distribution
 _SHM_SIZE = 64 * 2**20  # bytes, as docker run has it
 _CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
 
-_prepared: dict[tuple[bool, bool], list[Step]] = {}  # the same for container after container
+# The same for container after container.
+_prepared: dict[tuple[bool, bool, bool], list[Step]] = {}
 
 
 def plan_kernel_filesystems(spec: ContainerSpec, mapping: UserMapping | None) -> list[Step]:
-    """Return the steps that mount /proc, /sys and /dev onto directories that are there."""
+    """Return the steps that mount /proc, /sys and /dev onto directories that are there.
+
+    A fresh root is the working directory, and has no links: there, plain paths are as good.
+    """
     own_network = spec.network != "host"
     has_tty_group = mapping is None or mapping.maps_gid(_TTY_GID)
-    key = own_network, has_tty_group
+    key = own_network, has_tty_group, spec.rootfs == "busybox"
     if key not in _prepared:
-        _prepared[key] = _plan(own_network=own_network, has_tty_group=has_tty_group)
+        _prepared[key] = _plan(*key)
     return _prepared[key]
 
 
-def _plan(*, own_network: bool, has_tty_group: bool) -> list[Step]:
+def _plan(own_network: bool, has_tty_group: bool, fresh: bool) -> list[Step]:
+    mount_one = _mount_fresh if fresh else _mount
     if own_network:
-        sysfs = _mount("sysfs", "/sys", _CLOSED | MS_RDONLY)
+        sysfs = mount_one("sysfs", "/sys", _CLOSED | MS_RDONLY, "")
     else:
         # sysfs shows one network namespace, and only the owner of that may mount it.
         attributes = source_attributes(read_only=True)
-        source = TreeSource("/sys", recursive=True, attributes=attributes)
-        sysfs = Step("bind the host's /sys read-only", "/sys", Setup.attach, source, "/sys")
+        action = "bind the host's /sys read-only"
+        sysfs = Step(action, "/sys", Setup.attach_as_is, "/sys", "/sys", attributes, True)
     pts = "newinstance,ptmxmode=0666,mode=0620"
     if has_tty_group:
         pts += f",gid={_TTY_GID}"
     return [
-        _mount("proc", "/proc", _CLOSED),
+        mount_one("proc", "/proc", _CLOSED, ""),
         sysfs,
-        _mount("tmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k"),
-        Step(f"bind the host's {', '.join(_NODES)}", "/dev", calls=_bind_nodes()),
-        Step(f"link {', '.join(_LINKS)} in ", "/dev", calls=_make_links()),
-        _mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, pts),
-        _mount("tmpfs", "/dev/shm", _CLOSED, f"mode=1777,size={_SHM_SIZE}"),
-        _mount("mqueue", "/dev/mqueue", _CLOSED),
+        mount_one("tmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k"),
+        Step(f"bind the host's {', '.join(_NODES)}", "/dev", calls=_bind_nodes(fresh)),
+        Step(f"link {', '.join(_LINKS)} in ", "/dev", calls=_make_links(fresh)),
+        mount_one("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, pts),
+        mount_one("tmpfs", "/dev/shm", _CLOSED, f"mode=1777,size={_SHM_SIZE}"),
+        mount_one("mqueue", "/dev/mqueue", _CLOSED, ""),
     ]
 
 
@@ -129,36 +135,42 @@ def hide_kernel_secrets(setup: Setup) -> None:
         os.close(target)
 
 
-def _mount(fstype: str, path: str, flags: int, data: str = "") -> Step:
+def _mount(fstype: str, path: str, flags: int, data: str) -> Step:
     target = Cell(-1)
     made = [
         calls.open_in_root(ROOT, path, os.O_PATH | os.O_DIRECTORY, to=target),
         calls.fchdir(target),
         calls.mount("none", ".", fstype, flags, data),
-        calls.close(target),
     ]
     return Step(f"mount {fstype}", path, calls=made)
 
 
-def _bind_nodes() -> list[Call]:
-    dev, node, tree = Cell(-1), Cell(-1), Cell(-1)
-    bind = [calls.open_in_root(ROOT, "/dev", os.O_PATH | os.O_DIRECTORY, to=dev)]
+def _mount_fresh(fstype: str, path: str, flags: int, data: str) -> Step:
+    return Step(f"mount {fstype}", path, calls=[calls.mount("none", path[1:], fstype, flags, data)])
+
+
+def _open_dev(fresh: bool) -> tuple[Cell, list[Call]]:
+    """Return where /dev will be open, and the calls that open it."""
+    dev, flags = Cell(-1), os.O_PATH | os.O_DIRECTORY
+    if fresh:
+        return dev, [calls.open_file("dev", flags, to=dev)]
+    return dev, [calls.open_in_root(ROOT, "/dev", flags, to=dev)]
+
+
+def _bind_nodes(fresh: bool) -> list[Call]:
+    dev, bind = _open_dev(fresh)
+    node = Cell(-1)
+    bind.append(calls.fchdir(dev))
     for name in _NODES:
         bind += [
-            calls.openat(dev, name, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644, to=node),
-            calls.open_tree(f"/dev/{name}", to=tree),
-            calls.move_mount(tree, node),
-            calls.close(tree),
-            calls.close(node),
+            calls.open_file(name, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644, to=node),
+            calls.mount(f"/dev/{name}", name, "", MS_BIND),
         ]
-    return [*bind, calls.close(dev)]
+    return [*bind, calls.fchdir(ROOT)]
 
 
-def _make_links() -> list[Call]:
-    dev = Cell(-1)
-    return [
-        calls.open_in_root(ROOT, "/dev", os.O_PATH | os.O_DIRECTORY, to=dev),
-        *(calls.symlinkat(target, dev, name) for name, target in _LINKS.items()),
-        *(calls.mkdirat(dev, name, 0o755) for name in _DIRECTORIES),
-        calls.close(dev),
-    ]
+def _make_links(fresh: bool) -> list[Call]:
+    dev, made = _open_dev(fresh)
+    made += (calls.symlinkat(target, dev, name) for name, target in _LINKS.items())
+    made += (calls.mkdirat(dev, name, 0o755) for name in _DIRECTORIES)
+    return made

@@ -308,12 +308,10 @@ def _launch(cloner: Cloner, plan: Plan, spec: bytes, fds: list[int]) -> Launch:
     count = 3 if plan.spec.ready_fd is None else 4
     # Some are missing where there was no room for them.
     check_handed_on(plan.spec, fds[:count], fds[count:])
-    launched = None
-    if plan.spec.network != "shared":
-        launched = cloner.launch(plan, spec, fds[:count])
-    if launched is None:
-        launched = launch(plan, fds[:count], sibling=True, join=fds[count:])
-    return launched
+    if plan.spec.network == "shared":
+        # Who has joined another container's namespaces has to clone by itself.
+        return launch(plan, fds[:count], sibling=True, join=fds[count:])
+    return cloner.launch(plan, spec, fds[:count])
 
 
 def _send(peer: socket.socket, text: bytes, fds: Sequence[int] = ()) -> None:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from _collections_abc import Iterable, Sequence
-from errno import EINVAL
+from errno import E2BIG, EINVAL
 
 from .command import NOT_EXECUTABLE
 from .errors import CommandError, SetupError
@@ -24,7 +24,7 @@ from .privileges import own_pipes
 from .program import Prepared, Program, make_program
 from .spec import ContainerSpec
 from .syscalls import ALL_SIGNALS, CLONE_PARENT, clone3, setns, sigprocmask
-from .tape import load
+from .tape import Tape, fits, load
 from .user_mapping import UserMapping, write_user_mapping
 
 _JOINED_S = 0.05  # Python lets go of a thread a little before the kernel does
@@ -128,11 +128,19 @@ def _load_program(
     """Put into memory what the init, which has the same memory, is to do."""
     tape = make_program(plan, control.fileno(), stdio, not_its)
     program = Program(control, report, lambda: Prepared(plan, stdio, tape.segments))
-    try:
-        load(tape, program.setup)
-    except OSError as error:
-        raise CommandError(plan.spec.argv[0], error.errno or 0, NOT_EXECUTABLE) from error
+    check_size(tape, plan.spec)
+    load(tape, program.setup)
     return program
+
+
+def check_size(tape: Tape, spec: ContainerSpec) -> None:
+    """Refuse a command that takes more memory than there is for it.
+
+    Raises:
+        CommandError: E2BIG, as of execve(2).
+    """
+    if not fits(tape):
+        raise CommandError(spec.argv[0], E2BIG, NOT_EXECUTABLE)
 
 
 def _clone_beside(

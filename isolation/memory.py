@@ -21,6 +21,7 @@ another fork of the same program, which needs nothing but its bytes.
 import os
 from _collections_abc import Callable
 from errno import E2BIG, EIO
+from itertools import repeat
 from struct import Struct
 
 from .syscalls import get_errno, get_function, reserve_memory
@@ -175,9 +176,9 @@ def _judge(place: int, value: int) -> int:
     return value
 
 
-def adopt(size: int, actions: list[Action], context: object) -> None:
-    """Take what was received at `address_of(TAPE)` for the tape, see `tape.load`."""
-    in_use.end = TAPE + size // WORD
+def adopt(end: int, actions: list[Action], context: object) -> None:
+    """Take what was received from `address_of(TAPE)` to an address for the tape: `tape.load`."""
+    in_use.end = (end - _address) // WORD
     in_use.actions, in_use.context = actions, context
 
 
@@ -220,16 +221,13 @@ def _call_python(number: int, *_: int) -> int:
     return 0
 
 
-def _link_each(dir_fd: int, name: int, others: int, *_: int) -> int:
-    """Give an entry of a directory more names; `others` is the address of their addresses."""
-    place = (others - _address) // WORD
-    while other := _words[place]:
-        if _functions[_LINKAT](dir_fd, name, dir_fd, other, 0, 0) < 0:
-            return -1
-        place += 1
-    return 0
+def _link_each(name: int, others: int, count: int, *_: int) -> int:
+    """Give a file more names; `others` is the address of their addresses."""
+    start = (others - _address) // WORD
+    # Without a line of Python for each: there may be hundreds.
+    return -1 if any(map(_link, repeat(name), _words[start : start + count])) else 0
 
 
+_link = get_function("link", 2)
 CALL_PYTHON = add_function(_call_python)
 LINK_EACH = add_function(_link_each)
-_LINKAT = add_function("linkat")

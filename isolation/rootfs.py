@@ -32,7 +32,6 @@ from .mounts import (
     make_file,
     mount_new,
     open_in_root,
-    open_source,
     source_attributes,
 )
 from .spec import ContainerSpec
@@ -117,7 +116,7 @@ def _plan_fresh_root(path: str, applets: tuple[str, ...], copy: bool) -> list[St
     else:
         place = Step(f"bind {path}", "/bin/busybox", calls=_bind_busybox(path))
     return [
-        Step("mount tmpfs", "/", calls=_stack_tmpfs(ROOT)),
+        Step("mount tmpfs", "/", calls=[*_stack_tmpfs(ROOT), calls.fchdir(ROOT)]),
         Step("make the usual directories in ", "/", calls=_make_fresh_directories()),
         place,
         Step(f"link {len(applets)} applets in ", "/bin", calls=_link_applets(applets)),
@@ -181,8 +180,7 @@ def _plan_host_entry(path: str, sources: list[TreeSource], *, mounts_below: bool
         sources.append(TreeSource(path, recursive=True, attributes=attributes, must_map=False))
         return [Step("bind the host's read-only", path, Setup.attach, len(sources) - 1, path)]
     if S_ISREG(mode):
-        source = TreeSource(path, recursive=False, attributes=attributes)
-        return [Step("bind the host's read-only", path, _bind_host_entry, source, path)]
+        return [Step("bind the host's read-only", path, _bind_host_entry, path, attributes)]
     return []  # a socket or a device in the host's root directory is nobody's program
 
 
@@ -201,8 +199,6 @@ def _bind_busybox(path: str) -> list[Call]:
         calls.open_tree(path, to=tree),
         calls.mount_setattr(tree, source_attributes(read_only=True)),
         calls.move_mount(tree, target),
-        calls.close(tree),
-        calls.close(target),
     ]
 
 
@@ -220,10 +216,11 @@ def _link_applets(names: tuple[str, ...]) -> list[Call]:
     directory = Cell(-1)
     return [
         calls.openat(ROOT, "bin", os.O_PATH, to=directory),
-        *(calls.symlinkat("busybox", directory, name) for name in names[:1]),
+        calls.fchdir(directory),
+        calls.symlinkat("busybox", directory, names[0]),
         # More names of the one link: a fifth less time, and a quarter of the kernel's memory.
-        calls.linkat(directory, names[0], names[1:]),
-        calls.close(directory),
+        calls.link(names[0], names[1:]),
+        calls.fchdir(ROOT),
     ]
 
 
@@ -276,16 +273,16 @@ def _overlay_or_bind(setup: Setup, index: int, path: str) -> None:
         # Not every file system can be a lower layer. Nothing lasts in this way either.
         lower = f"/proc/self/fd/{setup.base_fd}/lower/{index}"
         attributes = source_attributes(read_only=True)
-        setup.attach(TreeSource(lower, recursive=False, attributes=attributes), path)
+        setup.attach_as_is(lower, path, attributes, recursive=False)
 
 
-def _bind_host_entry(setup: Setup, source: TreeSource, path: str) -> None:
+def _bind_host_entry(setup: Setup, path: str, attributes: int) -> None:
     try:
-        tree = open_source(source)
+        setup.attach_as_is(path, path, attributes, recursive=False)
     except FileNotFoundError:
-        return  # removed since the plan was made
-    attach(tree, setup.root_fd, path)
-    os.close(tree)
+        if os.path.lexists(path):
+            raise
+        # Removed since the plan was made.
 
 
 def _attach_lower(setup: Setup, index: int) -> None:
@@ -345,7 +342,6 @@ def _stack_tmpfs(root: Cell) -> list[Call]:
         *calls.new_mount("tmpfs", [("mode", "0755")], to=root),
         calls.open_file("/", os.O_PATH, to=old),
         calls.move_mount(root, old),
-        calls.close(old),
     ]
 
 

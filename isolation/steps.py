@@ -63,9 +63,15 @@ class Setup:
             return self.trees[index]
         return open_source(self._sources[index])
 
-    def attach(self, source: int | TreeSource, path: str) -> None:
-        """Attach a source, or the one of that number, at a path below the new root."""
-        tree = self.open_tree(source) if isinstance(source, int) else open_source(source)
+    def attach(self, index: int, path: str) -> None:
+        """Attach source number `index` at a path below the new root."""
+        tree = self.open_tree(index)
+        attach(tree, self.root_fd, path)
+        os.close(tree)
+
+    def attach_as_is(self, source: str, path: str, attributes: int, recursive: bool) -> None:
+        """Attach what the init itself sees at a place, owners as they are."""
+        tree = open_source(TreeSource(source, recursive=recursive, attributes=attributes))
         attach(tree, self.root_fd, path)
         os.close(tree)
 

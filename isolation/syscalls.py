@@ -46,6 +46,7 @@ MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
 MS_NOEXEC = 0x8
+MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_SLAVE = 0x8_0000
 MNT_DETACH = 2
@@ -339,10 +340,10 @@ def _close_range(first: int, last: int, flags: int) -> None:
     _check(_syscall(CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags)))
 
 
-def get_function(name: str) -> Callable[..., int]:
-    """Return a function of the C library that takes six numbers and addresses, all as numbers."""
+def get_function(name: str, arguments: int = 6) -> Callable[..., int]:
+    """Return a function of the C library that takes so many numbers and addresses, as numbers."""
     function = ctypes.PyDLL(None, use_errno=True)[name]
-    function.argtypes = [ctypes.c_long] * 6
+    function.argtypes = [ctypes.c_long] * arguments
     if name == "syscall":
         function.restype = ctypes.c_long
     return function

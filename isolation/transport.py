@@ -59,9 +59,6 @@ def render_prepared(plan: Plan, spec: bytes, stdio: Sequence[int], tape: Tape) -
         spec: Its spec, as `render_spec` has it.
         stdio: The descriptors that the command gets, as the init has them.
         tape: What the init is to do.
-
-    Raises:
-        ValueError: One of the actions takes what can't be rendered.
     """
     mapping, user = plan.mapping, plan.user
     known: tuple[object, ...] = (

@@ -252,7 +252,11 @@ def test_directories_and_links_are_made_with_names_of_any_bytes(tmp_path: Path) 
 def test_symbolic_link_gets_another_name(tmp_path: Path) -> None:
     directory = Cell(os.open(tmp_path, os.O_PATH))
 
-    perform([calls.symlinkat("to", directory, "one"), calls.linkat(directory, "one", ["other"])])
+    def act() -> None:
+        linked = calls.link("one", ["other", "third"])
+        perform([calls.fchdir(directory), calls.symlinkat("to", directory, "one"), linked])
+
+    run_in_child(act)
 
     os.close(directory.value)
     assert str((tmp_path / "other").readlink()) == "to"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mocker.isolation import ContainerSpec, ForkServerError, SetupError, Tmpfs, Volume
-from mocker.isolation.cloner import Cloner, run_cloner
+from mocker.isolation import CommandError, ContainerSpec, ForkServerError, SetupError, Tmpfs, Volume
+from mocker.isolation.cloner import _INIT, Cloner, run_cloner
 from mocker.isolation.container import Container
 from mocker.isolation.handshake import receive_with_fds
 from mocker.isolation.launch import Launch
@@ -60,7 +60,7 @@ def cloner() -> Iterator[Cloner]:
         yield cloner
 
 
-def launch(cloner: Cloner, argv: list[str], **fields: object) -> Launch | None:
+def launch(cloner: Cloner, argv: list[str], **fields: object) -> Launch:
     spec = ContainerSpec(argv, **fields)  # type: ignore[arg-type]
     return cloner.launch(make_plan(spec), render_spec(spec), [NOTHING.fileno()] * 3)
 
@@ -68,7 +68,6 @@ def launch(cloner: Cloner, argv: list[str], **fields: object) -> Launch | None:
 def run(cloner: Cloner, argv: list[str], **fields: object) -> int | None:
     """Return the exit code of a container that the cloner makes."""
     launched = launch(cloner, argv, **fields)
-    assert launched is not None
     spec = ContainerSpec(argv, **fields)  # type: ignore[arg-type]
     with Container(spec, launched) as container:
         container.wait_started()
@@ -82,9 +81,10 @@ def run(cloner: Cloner, argv: list[str], **fields: object) -> int | None:
         {"user": "nobody", "workdir": "/tmp"},
         {"tmpfs": [Tmpfs("/data/deep")], "volumes": [Volume("/usr", "/host", read_only=True)]},
         {"rootfs": "/", "read_only": True},
+        {"rootfs": "host", "network": "host"},
         {"notify": "some-name", "hostname": "other"},
     ],
-    ids=["plain", "user", "mounts", "directory", "notify"],
+    ids=["plain", "user", "mounts", "directory", "host", "notify"],
 )
 def test_container_of_any_kind_is_cloned(cloner: Cloner, fields: dict[str, object]) -> None:
     assert run(cloner, ["sh", "-c", "exit 7"], **fields) == 7
@@ -96,7 +96,7 @@ def test_container_shares_most_of_its_memory(cloner: Cloner) -> None:
         return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
     launched = [launch(cloner, ["sleep", "1000"], hostname=f"job-{i}") for i in range(3)]
-    containers = [Container(ContainerSpec(["sleep"]), each) for each in launched if each]
+    containers = [Container(ContainerSpec(["sleep"]), each) for each in launched]
     for container in containers:
         container.wait_started()
     taken = private_kb(containers[1].pid)
@@ -114,13 +114,22 @@ def test_tape_that_is_longer_than_a_message_arrives(cloner: Cloner) -> None:
     assert run(cloner, ["sh", "-c", "exit $#", "sh", *words]) == 1000 % 256
 
 
-def test_tape_that_is_too_long_is_left_to_the_caller(cloner: Cloner) -> None:
-    assert launch(cloner, ["true", "x" * 2**23]) is None
+def test_command_that_takes_too_much_memory_is_refused(cloner: Cloner) -> None:
+    with pytest.raises(CommandError, match="E2BIG"):
+        run(cloner, ["true", "x" * 2**23])
+
+    assert run(cloner, ["true"]) == 0
+
+
+def ask_in_vain(cloner: Cloner) -> None:
+    """Ask for a clone with a flag that no kernel knows."""
+    cloner._ask(0x1_0000_0000_0000, _INIT, [NOTHING.fileno()] * 5)
+    cloner._take()
 
 
 def test_clone_that_the_kernel_refuses_is_an_error_and_the_cloner_goes_on(cloner: Cloner) -> None:
     with pytest.raises(SetupError, match="cannot create namespaces") as info:
-        cloner._clone(0x1_0000_0000_0000, 8, [NOTHING.fileno()] * 5)
+        ask_in_vain(cloner)
 
     assert info.value.errno == EINVAL
     assert run(cloner, ["true"]) == 0
@@ -134,7 +143,7 @@ def test_cloner_keeps_no_descriptor() -> None:
         for _ in range(5):
             run(cloner, ["true"])
             with pytest.raises(SetupError):
-                cloner._clone(0x1_0000_0000_0000, 8, [NOTHING.fileno()] * 5)
+                ask_in_vain(cloner)
 
         assert read_descriptors() == before
         deadline = time.monotonic() + PATIENCE  # it closes them once it has answered
@@ -203,7 +212,6 @@ def test_requests_of_two_askers_do_not_mix(cloner: Cloner) -> None:
 
 def test_init_answers_who_asked(cloner: Cloner) -> None:
     launched = launch(cloner, ["sh", "-c", "exit 5"])
-    assert launched is not None
     message, fds = receive_with_fds(launched.control, 100, 1)
 
     launched.close()

@@ -2,12 +2,10 @@ import pytest
 from hypothesis import given
 
 from mocker.isolation import ContainerSpec, Tmpfs, Volume
-from mocker.isolation.calls import then
 from mocker.isolation.memory import Action
 from mocker.isolation.plan import Plan, make_plan
 from mocker.isolation.program import make_program
 from mocker.isolation.steps import Setup
-from mocker.isolation.tape import make_tape
 from mocker.isolation.transport import parse_prepared, parse_spec, render_prepared, render_spec
 from tests.requirements import requires_busybox
 from tests.specs import specs
@@ -84,12 +82,3 @@ def test_actions_arrive_as_the_same_functions() -> None:
 
     assert Setup.mount_new in {action.function for action in sent}
     assert [(a.function, a.arguments) for a in arrived] == [(a.function, a.arguments) for a in sent]
-
-
-@requires_busybox
-def test_action_that_takes_an_object_cannot_be_sent() -> None:
-    plan = make_plan(ContainerSpec(["true"]))
-    tape = make_tape([[[then(print, object())]]])
-
-    with pytest.raises(ValueError, match="unmarshallable"):
-        render_prepared(plan, render_spec(plan.spec), STDIO, tape)
