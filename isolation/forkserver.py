@@ -25,66 +25,42 @@ import _socket as socket
 import marshal
 import os
 import select
-import time
 from _collections_abc import Sequence
 from _thread import allocate_lock
 from errno import EMFILE
 
-from .busybox import find_busybox
 from .cloner import Cloner, run_cloner
 from .container import Container
-from .errors import ForkServerError, IsolationError, SetupError
-from .handshake import receive_with_fds, send_with_fds
+from .errors import ForkServerError, SetupError
 from .hints import explain
-from .launch import Launch, above_stdio, check_handed_on, check_one_thread, launch
-from .plan import Plan, make_plan
+from .launch import Launch, above_stdio, check_handed_on, check_one_thread
+from .planner import run_planner
 from .spec import ContainerSpec
-from .syscalls import set_process_name
-from .transport import parse_spec, render_spec, split_spec
-from .user_mapping import plan_user_mapping
+from .transport import receive_message, render_spec, send_message
 
-_LENGTH = 8  # bytes, big endian
-_MAX_FDS = 6
 _HELD_FDS = 3  # of an answer
-_KEPT_S = 1.0  # how long the host is believed to be as it was
-_PATIENCE_MS = 1000  # for a server to end by itself
-_MOST_KEPT = 100  # kinds of containers
-_CHUNK = 2**20  # bytes
-_TITLE = "mocker-fork"
+_PATIENCE_MS = 1000  # for a process to end by itself
 
 
-class ForkServer:
-    """A fork server, from its start to its end; a context manager.
-
-    Containers that it made live on when it ends.
+class Planner:
+    """One of a fork server's processes that are asked for containers.
 
     Attributes:
-        pid: Of the planner.
-        pids: Of both.
-
-    Raises:
-        SetupError: The calling process already has several threads.
-
-    Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
+        pid: Of the process.
     """
 
-    __slots__ = ("_cloner", "_lock", "_socket", "pid", "pids")
+    __slots__ = ("_lock", "_socket", "pid")
 
-    def __init__(self) -> None:
-        check_one_thread()
-        requests, theirs = _open_pair(socket.SOCK_SEQPACKET)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        cloner_pid = os.fork()
-        if cloner_pid == 0:
-            run_cloner(theirs.fileno(), _run_planner)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
-        self._cloner = Cloner(requests)
-        self._socket, peer = _open_pair(socket.SOCK_STREAM)
+    def __init__(self, cloner: Cloner) -> None:
         self._lock = allocate_lock()  # answers come in the order of the requests
-        self.pid = self._cloner.start_planner(peer.fileno())
-        self.pids = (self.pid, cloner_pid)
-        peer.close()
+        self._socket, peer = _open_pair(socket.SOCK_STREAM)
+        try:
+            self.pid = cloner.start_planner(peer.fileno())
+        except BaseException:
+            self._socket.close()
+            raise
+        finally:
+            peer.close()
 
     def spawn(
         self, spec: ContainerSpec, *, stdin: int = 0, stdout: int = 1, stderr: int = 2
@@ -137,7 +113,7 @@ class ForkServer:
         """
         check_handed_on(spec, stdio, namespaces)
         try:
-            _send(self._socket, render_spec(spec), [*stdio, *namespaces])
+            send_message(self._socket, render_spec(spec), [*stdio, *namespaces])
         except OSError as error:
             raise self._gone() from error
         except BaseException:
@@ -152,7 +128,7 @@ class ForkServer:
             SetupError: It was refused before the init could begin.
         """
         try:
-            text, fds = _receive(self._socket)
+            text, fds = receive_message(self._socket)
         except (OSError, EOFError) as error:
             raise self._gone() from error
         except BaseException:
@@ -174,13 +150,71 @@ class ForkServer:
         return ForkServerError(f"cannot ask fork server {self.pid}: it is gone")
 
     def close(self) -> None:
-        """End the server and reap it; containers go on. What hangs of it is killed."""
-        for end in (self._socket, self._cloner.requests):
-            try:
-                end.shutdown(socket.SHUT_RDWR)  # a fork of the program may have it open too
-            except OSError:
-                pass  # the other side is gone already
+        """End the process and reap it; one that hangs is killed."""
+        self._hang_up()
+        _wait_for(self.pid)
+
+    def _hang_up(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # a fork of the program may have it open too
+        except OSError:
+            pass  # the other side is gone already
         self._socket.close()
+
+
+class ForkServer(Planner):
+    """A fork server, from its start to its end; a context manager.
+
+    It is asked as its first planner. Containers that it made live on when it ends.
+
+    Attributes:
+        pid: Of the first planner.
+        pids: Of that and of the cloner. Without one of them, there are no more containers.
+
+    Raises:
+        SetupError: The calling process already has several threads.
+
+    Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
+    """
+
+    __slots__ = ("_cloner", "_others", "pids")
+
+    def __init__(self) -> None:
+        check_one_thread()
+        requests, theirs = _open_pair(socket.SOCK_SEQPACKET)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        cloner_pid = os.fork()
+        if cloner_pid == 0:
+            run_cloner(theirs.fileno(), run_planner)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()
+        self._cloner = Cloner(requests)
+        self._others = list[Planner]()
+        super().__init__(self._cloner)
+        self.pids = (self.pid, cloner_pid)
+
+    def open_planner(self) -> Planner:
+        """Start another planner, for who asks while those that there are may be held up.
+
+        It is a child of the program, too, and ends with the fork server.
+
+        Raises:
+            ForkServerError: The cloner is gone.
+            SetupError: The kernel refused.
+        """
+        planner = Planner(self._cloner)
+        self._others.append(planner)
+        return planner
+
+    def close(self) -> None:
+        """End all of it and reap it; containers go on. What hangs is killed."""
+        for planner in self._others:
+            planner.close()
+        self._hang_up()
+        try:
+            self._cloner.requests.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it is gone already
         self._cloner.close()
         for pid in self.pids:
             _wait_for(pid)
@@ -224,117 +258,3 @@ def _end_unheld(pids: list[int], fds: list[int]) -> None:
             os.waitpid(pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass  # somebody who reaps everything was faster
-
-
-def _run_planner(requests: socket.socket, cloner: Cloner) -> None:
-    """Answer requests until the program closes its end; does not return."""
-    try:
-        set_process_name(_TITLE)
-        plans = _Plans()
-        while True:
-            text, fds = _receive(requests)
-            _answer(requests, cloner, plans, text, fds)
-    except EOFError:
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
-class _Plans:
-    """Plans that were made, kept for other commands in the same kind of container.
-
-    What makes a plan costs is not its time but the memory that it writes to: each container is a
-    fork of the server, and keeps what the server has written to since as its own.
-    """
-
-    __slots__ = ("_looked_at", "_plans", "_sources")
-
-    def __init__(self) -> None:
-        self._plans: dict[bytes, Plan] = {}
-        self._sources: tuple[object, ...] = ()
-        self._looked_at = -_KEPT_S
-
-    def make(self, spec: bytes) -> Plan:
-        """Return the plan for a spec; raises as `make_plan`."""
-        self._look_again()
-        kind, *_ = command = split_spec(spec)
-        plan = self._plans.get(kind)
-        if plan is not None:
-            return plan.with_command(*command[1:])
-        plan = make_plan(parse_spec(spec))
-        # Nothing else of what a plan depends on is the host's, or could have changed here.
-        if not plan.sources and plan.spec.network != "host" and plan.spec.isolate:
-            if len(self._plans) == _MOST_KEPT:
-                self._plans.clear()
-            self._plans[kind] = plan
-        return plan
-
-    def _look_again(self) -> None:
-        now = time.monotonic()
-        if now - self._looked_at < _KEPT_S:
-            return
-        self._looked_at = now
-        try:
-            sources: tuple[object, ...] = (plan_user_mapping(), find_busybox())
-        except SetupError:
-            sources = ()  # then each plan says so itself
-        if sources != self._sources or not sources:
-            self._plans.clear()
-        self._sources = sources
-
-
-def _answer(
-    requests: socket.socket, cloner: Cloner, plans: _Plans, spec: bytes, fds: list[int]
-) -> None:
-    try:
-        launched = _launch(cloner, plans.make(spec), spec, fds)
-    except ForkServerError:
-        os._exit(1)  # without the cloner nothing can be done
-    except SetupError as error:
-        fields = (error.step, error.errno, error.path, error.hint)
-        _send(requests, marshal.dumps(fields))
-    except (IsolationError, OSError) as error:
-        _send(requests, marshal.dumps((f"use the spec: {error}",)))
-    else:
-        held = [launched.pidfd, launched.control.fileno(), launched.report]
-        _send(requests, marshal.dumps((launched.pid, launched.helper, launched.notes)), held)
-        launched.close()
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def _launch(cloner: Cloner, plan: Plan, spec: bytes, fds: list[int]) -> Launch:
-    count = 3 if plan.spec.ready_fd is None else 4
-    # Some are missing where there was no room for them.
-    check_handed_on(plan.spec, fds[:count], fds[count:])
-    if plan.spec.network == "shared":
-        # Who has joined another container's namespaces has to clone by itself.
-        return launch(plan, fds[:count], sibling=True, join=fds[count:])
-    return cloner.launch(plan, spec, fds[:count])
-
-
-def _send(peer: socket.socket, text: bytes, fds: Sequence[int] = ()) -> None:
-    head = len(text).to_bytes(_LENGTH, "big")
-    if fds:
-        send_with_fds(peer, head, fds)
-    else:
-        peer.sendall(head)
-    peer.sendall(text)
-
-
-def _receive(peer: socket.socket) -> tuple[bytes, list[int]]:
-    head, fds = receive_with_fds(peer, _LENGTH, _MAX_FDS)
-    size = int.from_bytes(_receive_rest(peer, head, _LENGTH), "big")
-    return _receive_rest(peer, b"", size), fds
-
-
-def _receive_rest(peer: socket.socket, start: bytes, size: int) -> bytes:
-    chunks, missing = [start], size - len(start)
-    while missing:
-        chunk = peer.recv(min(missing, _CHUNK))
-        if not chunk:
-            raise EOFError
-        chunks.append(chunk)
-        missing -= len(chunk)
-    return b"".join(chunks)

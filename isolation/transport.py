@@ -1,14 +1,16 @@
-"""Specs, plans and actions as bytes, for another process of the same program.
+"""Specs, plans and actions as bytes, for another process of the same program; and messages.
 
 The format is marshal's: its own bytes can be read by the same Python alone, and both sides are
 forks of one process. Nothing is executed by reading it. A function goes by the names of its module
 and of itself, which the other side has imported too.
 """
 
+import _socket as socket
 import marshal
 import sys
 from _collections_abc import Sequence
 
+from .handshake import receive_with_fds, send_with_fds
 from .memory import Action
 from .mounts import TreeSource
 from .plan import Plan
@@ -18,6 +20,10 @@ from .steps import Step
 from .tape import Tape
 from .user_mapping import IdRange, UserMapping
 from .users import User
+
+_LENGTH = 8  # bytes, big endian
+_MAX_FDS = 6
+_CHUNK = 2**20  # bytes
 
 
 def render_spec(spec: ContainerSpec) -> bytes:
@@ -105,6 +111,38 @@ def parse_prepared(text: bytes) -> tuple[Prepared, list[Action]]:
     plan.user = None if user is None else User(*user)
     plan.home_uid, plan.strings, plan.changed_signals = home_uid, strings, changed_signals
     return Prepared(plan, stdio, parts), list(map(_parse_action, actions))
+
+
+def send_message(peer: socket.socket, text: bytes, fds: Sequence[int] = ()) -> None:
+    """Send bytes and descriptors by a stream."""
+    head = len(text).to_bytes(_LENGTH, "big")
+    if fds:
+        send_with_fds(peer, head, fds)
+    else:
+        peer.sendall(head)
+    peer.sendall(text)
+
+
+def receive_message(peer: socket.socket) -> tuple[bytes, list[int]]:
+    """Return what `send_message` has sent, once it is there.
+
+    Raises:
+        EOFError: The other end is gone.
+    """
+    head, fds = receive_with_fds(peer, _LENGTH, _MAX_FDS)
+    size = int.from_bytes(_receive_rest(peer, head, _LENGTH), "big")
+    return _receive_rest(peer, b"", size), fds
+
+
+def _receive_rest(peer: socket.socket, start: bytes, size: int) -> bytes:
+    chunks, missing = [start], size - len(start)
+    while missing:
+        chunk = peer.recv(min(missing, _CHUNK))
+        if not chunk:
+            raise EOFError
+        chunks.append(chunk)
+        missing -= len(chunk)
+    return b"".join(chunks)
 
 
 def _render_mapping(mapping: UserMapping) -> tuple[object, ...]:

@@ -1,19 +1,25 @@
 """Ask the fork server for containers from the event loop, without waiting in it.
 
-Several requests are under way at a time, so that the server always has one to work on; its answers
-come in the order of the requests. Whoever asked takes its answer in any case, also if it does not
-want it any more: the next answer is somebody else's.
+A planner is asked for one container at a time. It looks at the host's files, and one of them may be
+on a server that does not answer: then others go on. Two are there while there is enough to do, so
+that one plans while the other waits for the kernel; more come if none of them answers.
+
+Whoever asked takes its answer in any case, also if it does not want it any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import structlog
 import trio
 
-from mocker.isolation import Container, ContainerSpec, ForkServer
+from mocker.isolation import Container, ContainerSpec, ForkServer, ForkServerError
+from mocker.isolation.forkserver import Planner
 
-# More would not be faster, and what the server has not read yet must fit into its socket: a request
-# that does not is waited for.
-_AT_A_TIME = 8
+log = structlog.get_logger("mocker.supervisor")
+
+_USUALLY = 2
+_AT_MOST = 64  # each takes some megabytes
+_HELD_UP_S = 0.5  # without any answer; one takes a few milliseconds
 
 
 class Starter:
@@ -23,11 +29,19 @@ class Starter:
         server: The fork server.
     """
 
-    def __init__(self, server: ForkServer) -> None:
+    def __init__(self, server: ForkServer, watch: Callable[[int], None]) -> None:
+        """Ask a server.
+
+        Args:
+            server: The fork server.
+            watch: Is called with the pid of each process that is added to it.
+        """
         self.server = server
-        self._places = trio.CapacityLimiter(_AT_A_TIME)
-        self._last = trio.Event()  # the answer before the next one is taken
-        self._last.set()
+        self._watch = watch
+        self._idle: list[Planner] = [server]
+        self._count = 1
+        self._waiting = trio.lowlevel.ParkingLot()  # first come, first served
+        self._answered = 0.0  # when the last answer was taken
 
     async def start(
         self, spec: ContainerSpec, stdio: Sequence[int], namespaces: Sequence[int] = ()
@@ -37,14 +51,45 @@ class Starter:
         Raises:
             IsolationError: It could not be made, or the server is gone.
         """
-        async with self._places:
-            self.server.request(spec, stdio, namespaces)
-            before, self._last = self._last, trio.Event()
-            answered = self._last
-            try:
-                with trio.CancelScope(shield=True):
-                    await before.wait()
-                    await trio.lowlevel.wait_readable(self.server)
-                return self.server.receive(spec)
-            finally:
-                answered.set()
+        planner, gone = await self._take(), False
+        try:
+            planner.request(spec, stdio, namespaces)
+            with trio.CancelScope(shield=True):
+                await trio.lowlevel.wait_readable(planner)
+            return planner.receive(spec)
+        except ForkServerError:
+            gone = True
+            raise
+        finally:
+            self._answered = trio.current_time()
+            if gone:
+                self._count -= 1
+            else:
+                self._idle.append(planner)
+            self._waiting.unpark()
+
+    async def _take(self) -> Planner:
+        """Return a planner that nobody else asks, once there is one."""
+        if not self._idle or self._waiting:
+            if self._count < _USUALLY:
+                return self._open()
+            await self._wait()
+        return self._idle.pop() if self._idle else self._open()
+
+    async def _wait(self) -> None:
+        """Wait until a planner is idle, or another one is needed."""
+        while True:
+            with trio.move_on_after(_HELD_UP_S) as wait:
+                await self._waiting.park()
+            if self._idle or self._count < _USUALLY:
+                return
+            held_up = trio.current_time() - self._answered >= _HELD_UP_S
+            if wait.cancelled_caught and held_up and self._count < _AT_MOST:
+                log.warning("planner.held_up", planners=self._count)
+                return
+
+    def _open(self) -> Planner:
+        planner = self.server.open_planner()
+        self._watch(planner.pid)
+        self._count += 1
+        return planner

@@ -70,7 +70,7 @@ async def _supervise(
         nursery.start_soon(stderr.run)
         await nursery.start(reaper.run)
         log.info("config.loaded", path=config.path, jobs=len(config.jobs))
-        means = Means(Starter(server), reaper, stdout)
+        means = Means(Starter(server, reaper.watch), reaper, stdout)
         supervisor = Supervisor(config, means, load, partial(_abandon, stdout, stderr))
         for pid in server.pids:
             nursery.start_soon(_watch_server, pid, reaper, supervisor)

@@ -24,7 +24,7 @@ from tests.requirements import requires_busybox, requires_user_namespaces
 pytestmark = [requires_busybox, requires_user_namespaces]
 
 OWN = ["0", "1", "2", "3"]  # descriptors of a cloner: /dev/null, and whoever asks
-NOTHING = Path(os.devnull).open("r+b", buffering=0)  # noqa: SIM115 - for all of the tests
+NOTHING = os.open(os.devnull, os.O_RDWR)  # for all of the tests
 
 
 def be_planner(peer: _socket.socket, cloner: Cloner) -> None:
@@ -62,7 +62,7 @@ def cloner() -> Iterator[Cloner]:
 
 def launch(cloner: Cloner, argv: list[str], **fields: object) -> Launch:
     spec = ContainerSpec(argv, **fields)  # type: ignore[arg-type]
-    return cloner.launch(make_plan(spec), render_spec(spec), [NOTHING.fileno()] * 3)
+    return cloner.launch(make_plan(spec), render_spec(spec), [NOTHING] * 3)
 
 
 def run(cloner: Cloner, argv: list[str], **fields: object) -> int | None:
@@ -123,7 +123,7 @@ def test_command_that_takes_too_much_memory_is_refused(cloner: Cloner) -> None:
 
 def ask_in_vain(cloner: Cloner) -> None:
     """Ask for a clone with a flag that no kernel knows."""
-    cloner._ask(0x1_0000_0000_0000, _INIT, [NOTHING.fileno()] * 5)
+    cloner._ask(0x1_0000_0000_0000, _INIT, [NOTHING] * 5)
     cloner._take()
 
 

@@ -24,7 +24,7 @@ def make_means() -> Iterator[Means]:
     try:
         with ForkServer() as server:
             reaper = Reaper()
-            yield Means(Starter(server), reaper, Output(output_fd))
+            yield Means(Starter(server, reaper.watch), reaper, Output(output_fd))
     finally:
         os.close(output_fd)
 

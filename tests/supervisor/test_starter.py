@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from mocker.isolation import Container, ContainerSpec, ForkServer, ForkServerError, SetupError
 from mocker.supervisor.starter import Starter
@@ -22,7 +23,7 @@ STDIO = (0, 1, 2)
 @pytest.fixture
 def starter() -> Iterator[Starter]:
     with ForkServer() as server:
-        yield Starter(server)
+        yield Starter(server, lambda _pid: None)
 
 
 async def test_each_gets_its_own_container(starter: Starter) -> None:
@@ -89,3 +90,68 @@ async def test_descriptor_that_is_not_open_holds_nobody_up(starter: Starter) -> 
 
     with await starter.start(SLEEP, STDIO) as container:
         container.wait_started()
+
+
+async def test_start_that_is_held_up_holds_up_no_other(starter: Starter) -> None:
+    os.kill(starter.server.pid, signal.SIGSTOP)  # as if it looked at a file that does not answer
+    order: list[str] = []
+    with ExitStack() as stack:
+
+        async def ask(name: str) -> None:
+            stack.enter_context(await starter.start(SLEEP, STDIO))
+            order.append(name)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "held up")
+            await trio.testing.wait_all_tasks_blocked()
+            for number in range(10):
+                await ask(f"other {number}")
+            os.kill(starter.server.pid, signal.SIGCONT)
+
+    assert order == [*(f"other {number}" for number in range(10)), "held up"]
+
+
+async def test_one_more_is_asked_if_none_answers(autojump_clock: MockClock) -> None:
+    stopped: list[int] = []
+    opened: list[int] = []
+
+    def watch(pid: int) -> None:
+        opened.append(pid)
+        if len(opened) == 1:
+            stop(pid)
+
+    def stop(pid: int) -> None:
+        stopped.append(pid)
+        os.kill(pid, signal.SIGSTOP)
+
+    with ForkServer() as server, ExitStack() as stack:
+        starter, order = Starter(server, watch), list[str]()
+        stop(server.pid)
+
+        async def ask(name: str) -> None:
+            stack.enter_context(await starter.start(SLEEP, STDIO))
+            order.append(name)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "held up")
+            nursery.start_soon(ask, "held up")
+            await trio.testing.wait_all_tasks_blocked()
+            await ask("other")
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+
+    assert order == ["other", "held up", "held up"]
+    assert len(opened) == 2
+
+
+async def test_planner_that_dies_is_replaced(starter: Starter) -> None:
+    opened: list[int] = []
+    starter._watch = opened.append
+    os.kill(starter.server.pid, signal.SIGKILL)
+    with pytest.raises(ForkServerError):
+        await starter.start(SLEEP, STDIO)
+
+    with await starter.start(SLEEP, STDIO) as container:
+        container.wait_started()
+
+    assert len(opened) == 1
