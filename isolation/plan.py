@@ -44,6 +44,8 @@ from .terminal import open_terminal
 from .user_mapping import IdRange, UserMapping, plan_user_mapping
 from .users import User
 
+_FRESH_ROOT = User(0, 0, (), ROOT_HOME)  # one object: what is made of it is kept by it
+
 
 class Plan:
     """What is needed to make one container.
@@ -219,11 +221,7 @@ def _foresee_user(spec: ContainerSpec) -> User | None:
     if spec.user is not None or spec.rootfs != "busybox":
         return None
     covered = [v.destination for v in spec.volumes] + [t.destination for t in spec.tmpfs]
-    return (
-        None
-        if any(f"{path}/".startswith("/etc/") for path in covered)
-        else User(0, 0, (), ROOT_HOME)
-    )
+    return None if any(f"{path}/".startswith("/etc/") for path in covered) else _FRESH_ROOT
 
 
 def _plan_mounts(spec: ContainerSpec, sources: list[TreeSource]) -> list[_Mount]:

@@ -178,6 +178,8 @@ def make_program(
 ) -> Tape:
     """Lay out what the init of a container does, and its command.
 
+    What has the number of a descriptor is laid out anew for each container.
+
     Args:
         plan: Of the container.
         control: The descriptor to the parent.
@@ -187,7 +189,7 @@ def make_program(
     if plan.sources:
         wait: Segment = [*map(close, not_its), then(_receive_trees, ...)]
     else:
-        wait = _keep(_wait_for_go, control, not_its)
+        wait = _wait_for_go(control, not_its)
     build = [wait, _keep(_begin, plan.mapping, plan.spec.isolate)]
     build += [step.calls for step in plan.steps]
     groups: list[list[Segment]] = [build, [], [], []]
@@ -195,7 +197,7 @@ def make_program(
         build.append(_keep(settle, plan.strings, inner_namespace_flags(plan.mapping)))
         groups[BECOME] = become_command(plan, plan.user, tuple(stdio))
         groups[EXECUTE] = [execute_command(plan, plan.user)]
-        groups[RELEASE] = [_keep(release, plan.mapping, control)]
+        groups[RELEASE] = [release(plan.mapping, control)]
     tape = make_tape(groups)
     tape.set_head(ISOLATED, plan.spec.isolate)
     return tape
@@ -292,7 +294,7 @@ def become_command(plan: Plan, user: User, stdio: tuple[int, ...]) -> list[Segme
     limits = tuple((r.name, r.soft, r.hard) for r in plan.rlimits)
     segments: list[Segment] = [
         _keep(_die_with_parent) if not spec.isolate else (),
-        _keep(_place_command, stdio, spec.ready_fd),
+        _place_command(stdio, spec.ready_fd),
         own,
         _keep(become, user, mapping) if spec.isolate or spec.user is not None else (),
         # Again, as the change of user has cleared it.
