@@ -19,7 +19,7 @@ from mocker.isolation.launch import Launch
 from mocker.isolation.plan import make_plan
 from mocker.isolation.transport import render_spec
 from tests.leaks import PATIENCE, read_descriptors
-from tests.requirements import requires_busybox, requires_user_namespaces
+from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
 
 pytestmark = [requires_busybox, requires_user_namespaces]
 
@@ -80,7 +80,7 @@ def run(cloner: Cloner, argv: list[str], **fields: object) -> int | None:
         {},
         {"user": "nobody", "workdir": "/tmp"},
         {"tmpfs": [Tmpfs("/data/deep")], "volumes": [Volume("/usr", "/host", read_only=True)]},
-        {"rootfs": "/", "read_only": True},
+        pytest.param({"rootfs": "/", "read_only": True}, marks=requires_root),
         {"rootfs": "host", "network": "host"},
         {"notify": "some-name", "hostname": "other"},
     ],
@@ -90,6 +90,7 @@ def test_container_of_any_kind_is_cloned(cloner: Cloner, fields: dict[str, objec
     assert run(cloner, ["sh", "-c", "exit 7"], **fields) == 7
 
 
+@requires_root  # nobody else may look
 def test_container_shares_most_of_its_memory(cloner: Cloner) -> None:
     def private_kb(pid: int) -> int:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
