@@ -14,7 +14,8 @@
  * parent), isolation/program.py (the init and the command) and the plan of `mocker run true` do, in
  * that order and with the same arguments, checks of what is open included. Left out is only what
  * Python's objects do for themselves, such as getsockname(2) after socketpair(2). A step that is
- * added there, moved or removed, is here too.
+ * added there, moved or removed, is here too. As there, the init leaves open what it has opened, up
+ * to one close_range(2) at its end.
  */
 
 #define _GNU_SOURCE
@@ -24,6 +25,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -36,6 +38,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -62,6 +65,9 @@ enum {
     max_applets = 1024,
     max_map_words = 1024,
     max_path = 4096,
+    max_message = 16384, /* of what the init and the parent tell one another */
+    max_status = 16384,  /* of /proc/self/status */
+    copy_chunk = 1 << 24,
 };
 
 #define CLOSED (MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -84,6 +90,7 @@ static size_t applet_count;
 static char inner_uid_map[max_path], inner_gid_map[max_path];
 static unsigned last_gid;
 static int deny_setgroups;
+static int looked_around, copies_busybox;
 static sigset_t all_signals;
 
 static char *container_env[] = {
@@ -139,22 +146,39 @@ static pid_t clone_process(uint64_t flags, uint64_t exit_signal, int *pidfd) {
     return check(syscall(SYS_clone3, &args, sizeof args), "clone");
 }
 
+/* Starts a program that has the end of a pipe as each of these descriptors; nobody else has it. */
+static pid_t spawn_writing(const char *path, char *const argv[], int end, const int *as,
+                           size_t count) {
+    pid_t pid;
+    char *env[] = {NULL};
+    sigset_t none;
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigemptyset(&none);
+    posix_spawn_file_actions_init(&actions);
+    for (size_t i = 0; i < count; i++)
+        posix_spawn_file_actions_adddup2(&actions, end, as[i]);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    if ((errno = posix_spawn(&pid, path, &actions, &attributes, argv, env)) != 0)
+        die(path);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    close(end);
+    return pid;
+}
+
 static void list_applets(void) {
-    int ends[2];
+    static const int output[] = {1};
     static char names[2 << 16];
+    int ends[2], status;
     size_t size = 0;
     ssize_t got;
     pid_t pid;
-    int status;
-    char *argv[] = {"busybox", "--list", NULL}, *env[] = {NULL};
-    posix_spawn_file_actions_t actions;
+    char *argv[] = {"busybox", "--list", NULL};
     check(pipe2(ends, O_CLOEXEC), "make a pipe");
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    if ((errno = posix_spawn(&pid, busybox, &actions, NULL, argv, env)) != 0)
-        die("execute busybox --list");
-    posix_spawn_file_actions_destroy(&actions);
-    close(ends[1]);
+    pid = spawn_writing(busybox, argv, ends[1], output, COUNT(output));
     while ((got = read(ends[0], names + size, sizeof names - 1 - size)) > 0)
         size += got;
     close(ends[0]);
@@ -165,7 +189,7 @@ static void list_applets(void) {
 }
 
 static void read_whole(const char *path) {
-    char buffer[4096];
+    char buffer[8192];
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return;
@@ -174,62 +198,116 @@ static void read_whole(const char *path) {
     close(fd);
 }
 
-/* What is the same for every container of a process is looked at once, as the plan's parts do. */
-static void look_around_first(void) {
-    static const char *const files[] = {"/proc/self/uid_map", "/proc/self/gid_map", "/etc/subuid",
-                                        "/etc/subgid", "/proc/self/stat"};
-    char head[64];
+/* Finds the first directory of a search path that has a program, and puts the two together. */
+static int find_program(const char *search_path, const char *name, int mode, char *path) {
+    while (*search_path) {
+        int length = strcspn(search_path, ":");
+        snprintf(path, max_path, "%.*s/%s", length, search_path, name);
+        if (*path == '/' && length && access(path, mode) == 0)
+            return 1;
+        search_path += length + (search_path[length] == ':');
+    }
+    return 0;
+}
+
+static int find_helpers(void) {
+    static const char search_path[] = "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin";
+    char path[max_path];
+    int first = find_program(search_path, "newuidmap", X_OK, path);
+    return find_program(search_path, "newgidmap", X_OK, path) && first;
+}
+
+static void plan_user_mapping(void) {
+    struct stat stat_buffer;
+    uid_t uid = geteuid();
+    getegid();
+    stat("/proc/self/ns/user", &stat_buffer);
+    prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+    stat("/etc/subuid", &stat_buffer);
+    stat("/etc/subgid", &stat_buffer);
+    find_helpers();
+    if (looked_around)
+        return;
+    if (uid == 0) {
+        read_whole("/proc/self/uid_map");
+        read_whole("/proc/self/gid_map");
+        read_whole("/etc/subuid");
+        read_whole("/etc/subgid");
+    } else if (find_helpers() && !prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)) {
+        geteuid();
+        getpwuid(geteuid());
+        read_whole("/etc/subuid");
+        read_whole("/proc/self/uid_map");
+        geteuid();
+        getpwuid(geteuid());
+        read_whole("/etc/subgid");
+        read_whole("/proc/self/gid_map");
+    }
+}
+
+static void find_busybox(void) {
+    char search_path[max_path], path[max_path], head[4096];
+    const char *callers = getenv("PATH");
+    struct stat stat_buffer;
     int fd;
-    for (size_t i = 0; i < COUNT(files); i++)
-        read_whole(files[i]);
+    snprintf(search_path, sizeof search_path, "%s:/bin:/usr/bin:/usr/local/bin:/sbin:/usr/sbin",
+             callers ? callers : "");
+    find_program(search_path, "busybox", R_OK | X_OK, path);
+    check(stat(busybox, &stat_buffer), "stat busybox");
+    if (looked_around)
+        return;
     fd = check(open(busybox, O_RDONLY | O_CLOEXEC), "open busybox");
     check(read(fd, head, sizeof head), "read busybox");
+    check(fstat(fd, &stat_buffer), "stat busybox");
     close(fd);
+    list_applets();
 }
 
+/* What is the same for every container of a process is looked at once, as the plan's parts do. */
 static void look_around(void) {
-    static const char *const files[] = {"/proc/self/ns/user", "/etc/subuid", "/etc/subgid"};
-    static const char *const helpers[] = {"/usr/bin/newuidmap", "/usr/bin/newgidmap"};
-    static int looked;
     struct stat stat_buffer;
-    geteuid();
-    getegid();
-    prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
-    for (size_t i = 0; i < COUNT(files); i++)
-        stat(files[i], &stat_buffer);
-    for (size_t i = 0; i < COUNT(helpers); i++)
-        if (access(helpers[i], X_OK) < 0)
-            break;
-    check(access(busybox, R_OK | X_OK), "execute busybox");
-    check(stat(busybox, &stat_buffer), "stat busybox");
-    if (!looked)
-        look_around_first();
-    looked = 1;
-    geteuid();
-    read_whole("/proc/self/status");
+    char status[max_status];
+    int fd;
+    plan_user_mapping();
+    find_busybox();
+    /* Who could write to the binary on the host gets a copy. */
+    copies_busybox = geteuid() != 0 && access(busybox, W_OK) == 0;
+    if (!looked_around)
+        read_whole("/proc/self/stat");
+    fd = check(open("/proc/self/status", O_RDONLY | O_CLOEXEC), "open /proc/self/status");
+    check(read(fd, status, sizeof status), "read /proc/self/status");
+    close(fd);
     check(stat("/proc/self/task", &stat_buffer), "count threads");
-    for (int fd = 0; fd < 3; fd++)
+    for (fd = 0; fd < 3; fd++)
         check(fstat(fd, &stat_buffer), "stat a standard descriptor");
+    looked_around = 1;
 }
 
-static void write_text(const char *path, const char *text) {
-    int fd = check(open(path, O_WRONLY | O_CLOEXEC), path);
+static void write_open(int fd, const char *text, const char *path) {
     check(write(fd, text, strlen(text)), path);
-    close(fd);
 }
 
 static void write_map(pid_t pid, const char *name, const char *text) {
     char path[64];
+    int fd;
     snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
-    write_text(path, text);
+    fd = check(open(path, O_WRONLY | O_CLOEXEC), path);
+    write_open(fd, text, path);
+    close(fd);
+}
+
+static void write_inner_map(pid_t pid, const char *name, const char *text) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    write_open(check(open(path, O_WRONLY | O_CLOEXEC), path), text, path);
 }
 
 static void run_helper(const char *helper, pid_t pid, const char *map) {
-    char *argv[max_map_words], *env[] = {NULL}, words[max_path], number[16];
+    static const int output[] = {2, 1};
+    char *argv[max_map_words], words[max_path], number[16];
     int ends[2], status;
     size_t count = 0;
     pid_t child;
-    posix_spawn_file_actions_t actions;
     snprintf(number, sizeof number, "%d", pid);
     snprintf(words, sizeof words, "%s", map);
     argv[count++] = (char *)helper;
@@ -239,17 +317,10 @@ static void run_helper(const char *helper, pid_t pid, const char *map) {
         argv[count++] = word;
     argv[count] = NULL;
     check(pipe2(ends, O_CLOEXEC), "make a pipe");
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    if ((errno = posix_spawn(&child, helper, &actions, NULL, argv, env)) != 0)
-        die(helper);
-    posix_spawn_file_actions_destroy(&actions);
-    close(ends[1]);
-    while (read(ends[0], words, sizeof words) > 0)
-        ;
-    close(ends[0]);
+    child = spawn_writing(helper, argv, ends[1], output, COUNT(output));
+    check(read(ends[0], words, sizeof words), helper);
     check(waitpid(child, &status, 0), helper);
+    close(ends[0]);
     if (status) {
         errno = EPERM;
         die(helper);
@@ -279,29 +350,18 @@ static void render_inner_map(const char *map, char *inner, unsigned *last) {
     }
 }
 
-static int open_in_root(int root, const char *path, uint64_t flags) {
-    uint64_t how[3] = {flags | O_CLOEXEC, 0, resolve_in_root | resolve_no_magiclinks};
-    return syscall(SYS_openat2, root, path, how, sizeof how);
+static void go_to(int directory) {
+    check(fchdir(directory), "go to a directory");
 }
 
-static int open_directory(int root, const char *path) {
-    return check(open_in_root(root, path, O_PATH | O_DIRECTORY), path);
-}
-
-static void mount_new(int root, const char *path, const char *type, unsigned long flags,
-                      const char *data) {
-    int fd = open_directory(root, path);
-    check(fchdir(fd), path);
-    check(mount("none", ".", type, flags, data), path);
-    close(fd);
+/* By a path in the new root, which is the working directory. */
+static void mount_fresh(const char *path, const char *type, unsigned long flags,
+                        const char *data) {
+    check(mount("none", path, type, flags, data), path);
 }
 
 static void move_onto(int tree, int target) {
     check(syscall(SYS_move_mount, tree, "", target, "", move_mount_empty_paths), "move a mount");
-}
-
-static int clone_tree(const char *path) {
-    return check(syscall(SYS_open_tree, AT_FDCWD, path, open_tree_clone | O_CLOEXEC), path);
 }
 
 static int mount_root(void) {
@@ -313,7 +373,7 @@ static int mount_root(void) {
     close(context);
     old = check(open("/", O_PATH | O_CLOEXEC), "open /");
     move_onto(tmpfs, old);
-    close(old);
+    go_to(tmpfs);
     return tmpfs;
 }
 
@@ -336,21 +396,32 @@ static void make_directories(int root) {
 
 static void bind_busybox(int root) {
     uint64_t attributes[4] = {mount_attr_closed, 0, 0, 0};
-    int target, tree, bin;
+    int target, tree;
     target = openat(root, "bin/busybox", O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0755);
     check(target, "make /bin/busybox");
-    tree = clone_tree(busybox);
+    tree = check(syscall(SYS_open_tree, AT_FDCWD, busybox, open_tree_clone | O_CLOEXEC), busybox);
     check(syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, attributes, sizeof attributes),
           "make busybox read-only");
     move_onto(tree, target);
-    close(tree);
+}
+
+static void copy_busybox(int root) {
+    int source = check(open(busybox, O_RDONLY | O_CLOEXEC), busybox);
+    int target = openat(root, "bin/busybox", O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0755);
+    check(target, "make /bin/busybox");
+    while (check(sendfile(target, source, NULL, copy_chunk), "copy busybox") > 0)
+        ;
     close(target);
-    bin = check(openat(root, "bin", O_PATH | O_CLOEXEC), "open /bin");
-    for (size_t i = 0; i < applet_count; i++)
-        check(i == 0 ? symlinkat("busybox", bin, applets[0])
-                     : linkat(bin, applets[0], bin, applets[i], 0),
-              applets[i]);
-    close(bin);
+    close(source);
+}
+
+static void link_applets(int root) {
+    int bin = check(openat(root, "bin", O_PATH | O_CLOEXEC), "open /bin");
+    go_to(bin);
+    check(symlinkat("busybox", bin, applets[0]), applets[0]);
+    for (size_t i = 1; i < applet_count; i++)
+        check(link(applets[0], applets[i]), applets[i]);
+    go_to(root);
 }
 
 static void write_files(int root) {
@@ -367,7 +438,7 @@ static void write_files(int root) {
         int fd = openat(root, files[i].name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
         check(fd, files[i].name);
         if (*files[i].text)
-            check(write(fd, files[i].text, strlen(files[i].text)), files[i].name);
+            write_open(fd, files[i].text, files[i].name);
         close(fd);
     }
 }
@@ -380,30 +451,26 @@ static void make_devices(int root) {
                                            {"stderr", "/proc/self/fd/2"},
                                            {"ptmx", "pts/ptmx"}};
     static const char *const directories[] = {"pts", "shm", "mqueue"};
+    static const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
     char path[32];
-    int dev = open_directory(root, "/dev");
+    int dev = check(open("dev", flags), "open /dev");
+    go_to(dev);
     for (size_t i = 0; i < COUNT(nodes); i++) {
-        int node = check(openat(dev, nodes[i], O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0644),
-                         nodes[i]);
+        check(open(nodes[i], O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0644), nodes[i]);
         snprintf(path, sizeof path, "/dev/%s", nodes[i]);
-        int tree = clone_tree(path);
-        move_onto(tree, node);
-        close(tree);
-        close(node);
+        check(mount(path, nodes[i], "", MS_BIND, ""), path);
     }
-    close(dev);
-    dev = open_directory(root, "/dev");
+    go_to(root);
+    dev = check(open("dev", flags), "open /dev");
     for (size_t i = 0; i < COUNT(links); i++)
         check(symlinkat(links[i][1], dev, links[i][0]), links[i][0]);
     for (size_t i = 0; i < COUNT(directories); i++)
         check(mkdirat(dev, directories[i], 0755), directories[i]);
-    close(dev);
 }
 
 static void write_sysctl(int root, const char *path, const char *text) {
-    int fd = check(open_in_root(root, path, O_WRONLY), path);
-    check(write(fd, text, strlen(text)), path);
-    close(fd);
+    uint64_t how[3] = {O_WRONLY | O_CLOEXEC, 0, resolve_in_root | resolve_no_magiclinks};
+    write_open(check(syscall(SYS_openat2, root, path, how, sizeof how), path), text, path);
 }
 
 static void set_up_network(int root) {
@@ -412,7 +479,6 @@ static void set_up_network(int root) {
     int control = check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket");
     request.ifr_flags = IFF_UP;
     check(ioctl(control, SIOCSIFFLAGS, &request), "bring lo up");
-    close(control);
     write_sysctl(root, "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     snprintf(range, sizeof range, "0 %u", last_gid);
     write_sysctl(root, "/proc/sys/net/ipv4/ping_group_range", range);
@@ -420,7 +486,7 @@ static void set_up_network(int root) {
 
 static void pivot(int root) {
     struct statx above = {0}, here = {0};
-    check(fchdir(root), "go to the new root");
+    go_to(root);
     check(syscall(SYS_pivot_root, ".", "."), "pivot");
     check(umount2(".", MNT_DETACH), "let go of the old root");
     check(chdir("/"), "go to /");
@@ -435,23 +501,33 @@ static void build(void) {
     check(sethostname("containerhostname", strlen("containerhostname")), "set the host name");
     root = mount_root();
     make_directories(root);
-    bind_busybox(root);
+    if (copies_busybox)
+        copy_busybox(root);
+    else
+        bind_busybox(root);
+    link_applets(root);
     write_files(root);
-    mount_new(root, "/proc", "proc", CLOSED, "");
-    mount_new(root, "/sys", "sysfs", CLOSED | MS_RDONLY, "");
-    mount_new(root, "/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k");
+    mount_fresh("proc", "proc", CLOSED, "");
+    mount_fresh("sys", "sysfs", CLOSED | MS_RDONLY, "");
+    mount_fresh("dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k");
     make_devices(root);
-    mount_new(root, "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
-              last_gid >= 5 ? "newinstance,ptmxmode=0666,mode=0620,gid=5"
-                            : "newinstance,ptmxmode=0666,mode=0620");
-    mount_new(root, "/dev/shm", "tmpfs", CLOSED, "mode=1777,size=67108864");
-    mount_new(root, "/dev/mqueue", "mqueue", CLOSED, "");
+    mount_fresh("dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+                last_gid >= 5 ? "newinstance,ptmxmode=0666,mode=0620,gid=5"
+                              : "newinstance,ptmxmode=0666,mode=0620");
+    mount_fresh("dev/shm", "tmpfs", CLOSED, "mode=1777,size=67108864");
+    mount_fresh("dev/mqueue", "mqueue", CLOSED, "");
     set_up_network(root);
     pivot(root);
 }
 
+static void take_default_action(int number) {
+    static const struct sigaction action = {.sa_handler = SIG_DFL};
+    check(sigaction(number, &action, NULL), "take a default action");
+}
+
 static void become_root(void) {
-    if (setgroups(0, NULL) < 0 && errno != EPERM)
+    static const gid_t none[1];
+    if (setgroups(0, none) < 0 && errno != EPERM)
         die("give up the caller's groups");
     check(setresgid(0, 0, 0), "become group 0");
     check(setresuid(0, 0, 0), "become user 0");
@@ -467,14 +543,14 @@ static void be_command(char *const argv[], int gate) {
     check(setpgid(0, 0), "make a process group");
     for (int fd = 0; fd < 3; fd++)
         moved[fd] = check(fcntl(fd, F_DUPFD_CLOEXEC, 3), "move a descriptor out of the way");
+    check(syscall(SYS_close_range, 3, ~0U, close_range_cloexec), "close the rest on exec");
     for (int fd = 0; fd < 3; fd++)
         check(dup2(moved[fd], fd), "place a descriptor");
-    check(syscall(SYS_close_range, 3, ~0U, close_range_cloexec), "close the rest on exec");
     become_root();
     check(syscall(SYS_keyctl, keyctl_join_session_keyring, NULL), "join a keyring");
     check(chdir("/"), "go to /");
     for (size_t i = 0; i < COUNT(changed); i++)
-        signal(changed[i], SIG_DFL);
+        take_default_action(changed[i]);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     environ = container_env;
@@ -484,7 +560,7 @@ static void be_command(char *const argv[], int gate) {
 
 static void be_init(char *const argv[], const int control_pair[2], const int report[2]) {
     static const uint64_t one = 1;
-    char message[16384];
+    char message[max_message];
     siginfo_t info;
     int control = control_pair[1], gate, status = setup_failed;
     pid_t command;
@@ -493,7 +569,7 @@ static void be_init(char *const argv[], const int control_pair[2], const int rep
     if (check(recv(control, message, sizeof message, 0), "wait for the parent") != 2 ||
         memcmp(message, "go", 2) != 0)
         _exit(setup_failed);
-    signal(SIGCHLD, SIG_DFL);
+    take_default_action(SIGCHLD);
     become_root();
     check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "die with the parent");
     umask(0);
@@ -508,9 +584,13 @@ static void be_init(char *const argv[], const int control_pair[2], const int rep
         be_command(argv, gate);
     check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "become undumpable");
     if (deny_setgroups)
-        write_map(command, "setgroups", "deny");
-    write_map(command, "uid_map", inner_uid_map);
-    write_map(command, "gid_map", inner_gid_map);
+        write_inner_map(command, "setgroups", "deny");
+    write_inner_map(command, "uid_map", inner_uid_map);
+    write_inner_map(command, "gid_map", inner_gid_map);
+    check(fcntl(control, F_SETOWN, getpid()), "own the control socket");
+    check(fcntl(control, F_SETFL, O_ASYNC | O_RDWR), "be told of requests");
+    if (recv(control, message, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
+        _exit(setup_failed); /* the parent asks for nothing, so it is gone */
     check(send(control, "ready", 5, MSG_NOSIGNAL | MSG_DONTWAIT), "tell the parent");
     check(write(gate, &one, sizeof one), "let the command go on");
     check(syscall(SYS_close_range, 0, control - 1, 0), "close descriptors");
@@ -528,9 +608,9 @@ static void be_init(char *const argv[], const int control_pair[2], const int rep
 /* Returns when the command is executed, as isolation.spawn does. */
 static struct container start(char *const argv[]) {
     struct container container;
-    sigset_t old;
+    sigset_t old, blocked;
     int control[2], report[2];
-    char path[64], buffer[64];
+    char path[64], buffer[max_message];
     look_around();
     check(pipe2(report, O_CLOEXEC), "make a pipe");
     check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), "make a socket pair");
@@ -540,12 +620,13 @@ static struct container start(char *const argv[]) {
         be_init(argv, control, report);
     close(control[1]);
     close(report[1]);
-    sigprocmask(SIG_SETMASK, &old, NULL);
+    sigprocmask(SIG_SETMASK, &old, &blocked);
     container.control = control[0];
     map_users(container.pid);
+    /* A pipe would be given to the container's root. The other side of the comparison has none. */
     for (int fd = geteuid() == 0 ? 0 : 3; fd < 3; fd++) {
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        check(readlink(path, buffer, sizeof buffer), path);
+        check(readlink(path, buffer, max_path), path);
     }
     check(send(container.control, "go", 2, 0), "let the init go on");
     while (read(report[0], buffer, sizeof buffer) > 0)
@@ -558,7 +639,7 @@ static struct container start(char *const argv[]) {
 
 static int wait_gone(struct container *container) {
     struct pollfd gone = {.fd = container->pidfd, .events = POLLIN};
-    char message[64];
+    char message[max_message];
     siginfo_t info = {0};
     check(poll(&gone, 1, -1), "wait for the init");
     while (recv(container->control, message, sizeof message, MSG_DONTWAIT) > 0)
@@ -590,7 +671,9 @@ static void keep_alive(int count) {
     char *argv[] = {"sleep", "3600", NULL};
     struct container *containers = calloc(count, sizeof *containers);
     struct pollfd gone = {.events = POLLIN};
-    double begin = now_ms();
+    double begin;
+    look_around(); /* once more than needed: who is compared with this has made containers before */
+    begin = now_ms();
     for (int i = 0; i < count; i++) {
         containers[i] = start(argv);
         gone.fd = containers[i].pidfd;
@@ -629,7 +712,6 @@ int main(int argc, char **argv) {
     render_inner_map(uid_map, inner_uid_map, &last_uid);
     render_inner_map(gid_map, inner_gid_map, &last_gid);
     sigfillset(&all_signals);
-    list_applets();
     if (strcmp(argv[1], "alive") == 0)
         keep_alive(atoi(argv[argc - 1]));
     else if (strcmp(argv[1], "warm") == 0)
