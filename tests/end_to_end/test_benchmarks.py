@@ -111,8 +111,9 @@ def test_supervise_scale_measures_jobs_from_their_start_to_their_end(tmp_path: P
 
     report = read_report(result, tmp_path / "report")
     (use,) = report["uses"]["mocker-supervise"]
-    # The supervisor, two planners and a cloner, and for each job an init and a command.
-    assert (use["processes"], report["more"]["4"]["processes"]) == (4 + 2 * 3, 4 + 2 * 4)
+    # The supervisor, a cloner and one or two planners, and for each job an init and a command.
+    assert use["processes"] - 2 * 3 in {3, 4}
+    assert report["more"]["4"]["processes"] - 2 * 4 in {3, 4}
     assert min(use["start_s"], use["stop_s"], use["private_bytes"]) > 0
     assert 0 <= use["idle_share"] < 1
 
