@@ -141,6 +141,7 @@ def _mount(fstype: str, path: str, flags: int, data: str) -> Step:
         calls.open_in_root(ROOT, path, os.O_PATH | os.O_DIRECTORY, to=target),
         calls.fchdir(target),
         calls.mount("none", ".", fstype, flags, data),
+        calls.close(target),
     ]
     return Step(f"mount {fstype}", path, calls=made)
 
@@ -164,13 +165,14 @@ def _bind_nodes(fresh: bool) -> list[Call]:
     for name in _NODES:
         bind += [
             calls.open_file(name, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644, to=node),
+            calls.close(node),
             calls.mount(f"/dev/{name}", name, "", MS_BIND),
         ]
-    return [*bind, calls.fchdir(ROOT)]
+    return [*bind, calls.fchdir(ROOT), calls.close(dev)]
 
 
 def _make_links(fresh: bool) -> list[Call]:
     dev, made = _open_dev(fresh)
     made += (calls.symlinkat(target, dev, name) for name, target in _LINKS.items())
     made += (calls.mkdirat(dev, name, 0o755) for name in _DIRECTORIES)
-    return made
+    return [*made, calls.close(dev)]

@@ -243,7 +243,10 @@ def _wait_for(pid: int) -> None:
 
 def _open_pair(kind: int) -> tuple[socket.socket, socket.socket]:
     """Open a socket pair out of the way of 0, 1 and 2, should the program have closed those."""
-    ends = [above_stdio(end.detach()) for end in socket.socketpair(socket.AF_UNIX, kind)]
+    try:
+        ends = [above_stdio(end.detach()) for end in socket.socketpair(socket.AF_UNIX, kind)]
+    except OSError as error:
+        raise SetupError("open a socket to the fork server", error.errno or 0) from error
     ours, theirs = (socket.socket(fileno=end) for end in ends)
     return ours, theirs
 

@@ -85,6 +85,7 @@ def _prepare_network(last_gid: int) -> list[Call]:
     made = [
         calls.socket(socket.AF_INET, socket.SOCK_DGRAM, to=control),
         calls.ioctl(control, _SIOCSIFFLAGS, _IFREQ.pack(b"lo", _IFF_UP)),
+        calls.close(control),
     ]
     for name, value in (
         ("ip_unprivileged_port_start", "0"),
@@ -93,6 +94,7 @@ def _prepare_network(last_gid: int) -> list[Call]:
         made += [
             calls.open_in_root(ROOT, f"/proc/sys/net/ipv4/{name}", os.O_WRONLY, to=sysctl),
             calls.write(sysctl, value.encode()),
+            calls.close(sysctl),
         ]
     return made
 

@@ -17,7 +17,7 @@ import os
 import resource
 from _collections_abc import Iterable
 
-from .calls import default_action, open_file, unblock_signals, write
+from .calls import close, default_action, open_file, unblock_signals, write
 from .errors import SetupError
 from .memory import Cell
 from .spec import Rlimit
@@ -74,6 +74,7 @@ def map_inner_namespace(mapping: UserMapping) -> list[Call]:
         made += [
             open_file(f"/proc/{COMMAND_PID}/{name}", os.O_WRONLY, to=file),
             write(file, text.encode()),
+            close(file),
         ]
     return made
 

@@ -199,6 +199,8 @@ def _bind_busybox(path: str) -> list[Call]:
         calls.open_tree(path, to=tree),
         calls.mount_setattr(tree, source_attributes(read_only=True)),
         calls.move_mount(tree, target),
+        calls.close(tree),
+        calls.close(target),
     ]
 
 
@@ -220,6 +222,7 @@ def _link_applets(names: tuple[str, ...]) -> list[Call]:
         calls.symlinkat("busybox", directory, names[0]),
         # More names of the one link: a fifth less time, and a quarter of the kernel's memory.
         calls.link(names[0], names[1:]),
+        calls.close(directory),
         calls.fchdir(ROOT),
     ]
 
@@ -342,6 +345,7 @@ def _stack_tmpfs(root: Cell) -> list[Call]:
         *calls.new_mount("tmpfs", [("mode", "0755")], to=root),
         calls.open_file("/", os.O_PATH, to=old),
         calls.move_mount(root, old),
+        calls.close(old),
     ]
 
 

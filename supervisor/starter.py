@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import structlog
 import trio
 
-from mocker.isolation import Container, ContainerSpec, ForkServer, ForkServerError
+from mocker.isolation import Container, ContainerSpec, ForkServer, ForkServerError, SetupError
 from mocker.isolation.forkserver import Planner
 
 log = structlog.get_logger("mocker.supervisor")
@@ -39,9 +39,9 @@ class Starter:
         self.server = server
         self._watch = watch
         self._idle: list[Planner] = [server]
-        self._count = 1
+        self._busy = 0
+        self._last_answer = 0.0
         self._waiting = trio.lowlevel.ParkingLot()  # first come, first served
-        self._answered = 0.0  # when the last answer was taken
 
     async def start(
         self, spec: ContainerSpec, stdio: Sequence[int], namespaces: Sequence[int] = ()
@@ -52,6 +52,7 @@ class Starter:
             IsolationError: It could not be made, or the server is gone.
         """
         planner, gone = await self._take(), False
+        self._busy += 1
         try:
             planner.request(spec, stdio, namespaces)
             with trio.CancelScope(shield=True):
@@ -61,35 +62,36 @@ class Starter:
             gone = True
             raise
         finally:
-            self._answered = trio.current_time()
-            if gone:
-                self._count -= 1
-            else:
+            self._busy -= 1
+            self._last_answer = trio.current_time()
+            if not gone:
                 self._idle.append(planner)
             self._waiting.unpark()
 
     async def _take(self) -> Planner:
         """Return a planner that nobody else asks, once there is one."""
-        if not self._idle or self._waiting:
-            if self._count < _USUALLY:
-                return self._open()
-            await self._wait()
-        return self._idle.pop() if self._idle else self._open()
-
-    async def _wait(self) -> None:
-        """Wait until a planner is idle, or another one is needed."""
-        while True:
-            with trio.move_on_after(_HELD_UP_S) as wait:
+        is_next = not self._waiting
+        while not (is_next and self._idle):
+            if not self._idle and (self._busy < _USUALLY or self._is_held_up()):
+                try:
+                    return self._open()
+                except SetupError:
+                    if not self._busy:
+                        raise
+                    # Nothing is left for one more, and an answer may set something free.
+            with trio.move_on_after(_HELD_UP_S):
                 await self._waiting.park()
-            if self._idle or self._count < _USUALLY:
-                return
-            held_up = trio.current_time() - self._answered >= _HELD_UP_S
-            if wait.cancelled_caught and held_up and self._count < _AT_MOST:
-                log.warning("planner.held_up", planners=self._count)
-                return
+            is_next = True
+        return self._idle.pop()
+
+    def _is_held_up(self) -> bool:
+        silence = trio.current_time() - self._last_answer
+        return silence >= _HELD_UP_S and self._busy < _AT_MOST
 
     def _open(self) -> Planner:
+        if self._busy >= _USUALLY:
+            self._last_answer = trio.current_time()  # one more gets its chance first
+            log.warning("planner.held_up", planners=self._busy)
         planner = self.server.open_planner()
         self._watch(planner.pid)
-        self._count += 1
         return planner
