@@ -17,7 +17,7 @@ from errno import EAGAIN
 from io import FileIO
 
 _GZIP = 16 + zlib.MAX_WBITS  # the container that zlib(3) writes: gzip's
-_LEVEL = 6  # as gzip and docker have it
+_LEVEL = 3  # twice as fast as gzip's own 6, for a tenth more bytes
 _CHUNK = 2**18  # bytes, between two looks at whether it is still wanted
 _ENDINGS = ("", ".gz")
 _PATIENCE_S = 1.0  # for a chunk to be compressed, and its file to reach the disk

@@ -4,7 +4,7 @@ A file that has no room for the next line becomes a backup, and a new one begins
 between two, unless somebody else moves the file in the middle of one. Where the path leads and how
 big that file is, is asked again and again, because people, logrotate (with `create` as with
 `copytruncate`) and other writers change both: before each write, or often enough where one follows
-another at once, as the question takes a tenth of what a write does. What is no regular file, such
+another at once, as the question takes a tenth of the time of a write. What is no regular file, such
 as a FIFO, a terminal or /dev/null, is never rotated.
 
 Nothing here waits for a reader, except at stdout and stderr: whether these wait is a property of
@@ -101,7 +101,6 @@ class LogFile:
         To write nothing opens the path, or opens it anew if that is due.
         """
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        view = memoryview(data)
         start = 0
         try:
             opened = self._open_current()
@@ -111,7 +110,8 @@ class LogFile:
                 if end == start:
                     opened = self._rotate(opened)
                     continue
-                written = os.write(opened.fd, view[start:end])
+                is_all = end - start == len(data)
+                written = os.write(opened.fd, data if is_all else memoryview(data)[start:end])
                 start += written
                 opened.size += written
                 self._is_inside_line = data[start - 1] != _NEWLINE
@@ -170,9 +170,12 @@ class LogFile:
         return self._opened
 
     def _close_file(self) -> None:
-        if self._opened is not None:
-            os.close(self._opened.fd)
-            self._opened = None
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            try:
+                os.close(opened.fd)
+            except OSError:
+                pass  # a network's file system that has lost what it took: nobody has it any more
 
     def _find_end(self, opened: _Opened, data: bytes, start: int) -> int:
         """Return up to where the file takes the data; `start` if it has to be rotated first."""
