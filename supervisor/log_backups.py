@@ -13,7 +13,7 @@ import os
 import stat
 import threading
 import zlib
-from errno import EAGAIN
+from errno import EAGAIN, ENOMEM
 from io import FileIO
 
 _GZIP = 16 + zlib.MAX_WBITS  # the container that zlib(3) writes: gzip's
@@ -75,6 +75,8 @@ class Backups:
             self.error = None
         except OSError as error:
             self.error = error
+        except MemoryError:
+            self.error = OSError(ENOMEM, os.strerror(ENOMEM))
 
     def _compress_later(self) -> None:
         if not self._compress or self.count == 0:
