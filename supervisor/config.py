@@ -198,6 +198,7 @@ class SupervisorConfig:
         stop_timeout: Seconds in which all jobs together must stop.
         log_format: "auto", "console", "journald", "json" or "prefix".
         log_level: "debug", "info", "warning" or "error".
+        journald_socket: Absolute path of the one that takes entries of the journal.
         jobs: By name, in the order of the file.
     """
 
@@ -206,4 +207,5 @@ class SupervisorConfig:
     stop_timeout: float = 60.0
     log_format: str = "auto"
     log_level: str = "info"
+    journald_socket: str = "/run/systemd/journal/socket"
     jobs: Mapping[str, JobConfig]

@@ -14,12 +14,14 @@ from mocker.isolation import ForkServer
 from .config import SupervisorConfig
 from .config_file import load_config
 from .errors import ConfigError
+from .event_journal import EventJournal
 from .log import configure_logging
 from .name_lock import NameNotHeldError, find_runtime_directory, hold_name
 from .output import Output
 from .reaper import Reaper, become_subreaper
 from .runs import Means
 from .signals import open_signals
+from .sink_journald import Journal
 from .starter import Starter
 from .supervise import Supervisor
 
@@ -64,32 +66,35 @@ async def _supervise(
     for pid in server.pids:
         reaper.watch(pid)
     stdout, stderr = Output(1), Output(2)
-    configure_logging(config.log_format, config.log_level, stderr)
+    journal = EventJournal(config.name, Journal(config.journald_socket), stderr)
+    configure_logging(config.log_format, config.log_level, stderr, journal)
     async with open_signals() as signals, trio.open_nursery() as nursery:
         nursery.start_soon(stdout.run)
         nursery.start_soon(stderr.run)
+        nursery.start_soon(journal.run)
         await nursery.start(reaper.run)
         log.info("config.loaded", path=config.path, jobs=len(config.jobs))
         means = Means(Starter(server, reaper.watch), reaper, stdout)
-        supervisor = Supervisor(config, means, load, partial(_abandon, stdout, stderr))
+        supervisor = Supervisor(config, means, load, partial(_abandon, stdout, stderr, journal))
         for pid in server.pids:
             nursery.start_soon(_watch_server, pid, reaper, supervisor)
         status = await supervisor.run(signals)
-        await _say_last(status, stdout, stderr)
+        await _say_last(status, stdout, stderr, journal)
         nursery.cancel_scope.cancel()
     return status
 
 
-async def _say_last(status: int, stdout: Output, stderr: Output) -> None:
+async def _say_last(status: int, stdout: Output, stderr: Output, journal: EventJournal) -> None:
     log.info("supervisor.stopped", exit_code=status)
+    await journal.drain(_DRAIN_S)  # what it does not take goes to stderr
     async with trio.open_nursery() as drains:
         drains.start_soon(stdout.drain, _DRAIN_S)
         drains.start_soon(stderr.drain, _DRAIN_S)
 
 
-async def _abandon(stdout: Output, stderr: Output, status: int) -> None:
+async def _abandon(stdout: Output, stderr: Output, journal: EventJournal, status: int) -> None:
     """End the process at once; what is left of its containers the kernel kills, if it can."""
-    await _say_last(status, stdout, stderr)
+    await _say_last(status, stdout, stderr, journal)
     os._exit(status)
 
 

@@ -1,0 +1,187 @@
+"""Entries of the journal, as the datagrams that journald takes: each line of a job's is one.
+
+An entry is lines of NAME=value, and an empty line begins the next one, so many of them fit into a
+datagram. That halves what an entry costs journald, and costs the sender next to nothing: a chunk
+becomes a datagram by one replacement, of each newline by the end of one entry and the beginning of
+the next. A value may hold any byte but a newline; one that has newlines comes with its length.
+
+What journald does not like it drops in silence: fields whose names are over 64 characters long,
+have other characters than A-Z, 0-9 and "_" or begin with one that is no letter; entries of more
+than 1,024 fields; and one that does not end in a newline.
+
+Source: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/; that a datagram may hold several entries is
+written in systemd's journald-native.c alone.
+"""
+
+import os
+import re
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+
+from .lines import Lines, Source
+
+_ERROR, _INFORMATIONAL = 3, 6  # syslog(3)
+_PREFIX = re.compile(rb"<([0-7])>")  # of a line; see sd-daemon(3)
+
+# Bytes of a datagram with several entries. A socket has room for 208 KiB unless it asks for more.
+_MOST = 2**16
+_LONGEST_NAME = 64
+_IDENTIFIER = "mocker-supervise"
+_PARTIAL = b"CONTAINER_PARTIAL_MESSAGE=true\n"
+_NO_NAME = re.compile(r"[^A-Z0-9_]")
+
+# In the ID of each container, so that no other life of a supervisor has the same.
+_OWN = os.urandom(16)
+
+Fact = str | bytes | int | float
+
+
+class JournalEntries:
+    """Makes entries of what jobs print, in the name of one supervisor.
+
+    All that is kept of a channel is what its entries have in common.
+    """
+
+    def __init__(self, supervisor: str) -> None:
+        """Make none yet.
+
+        Args:
+            supervisor: Its name.
+        """
+        self._supervisor = supervisor
+        self._channels: dict[tuple[str, str], _Channel] = {}
+
+    def render(self, lines: Lines) -> list[bytes]:
+        """Return datagrams, each of one or more whole entries.
+
+        They are 3 to 5 times as big as the text; of empty lines, 250 times.
+        """
+        key = (lines.source.job, lines.source.channel)
+        channel = self._channels.get(key)
+        if channel is None or channel.source != lines.source:
+            channel = self._channels[key] = _Channel(lines.source, self._supervisor)
+        return channel.render(lines)
+
+
+class _Channel:
+    """What the entries of one channel of one run have in common."""
+
+    def __init__(self, source: Source, supervisor: str) -> None:
+        self.source = source
+        fields: dict[str, Fact] = {
+            "SYSLOG_IDENTIFIER": source.job,
+            "SYSLOG_PID": source.pid,
+            "CONTAINER_NAME": source.job,
+            "CONTAINER_ID": _make_container_id(source),
+            "MOCKER_JOB": source.job,
+            "MOCKER_SUPERVISOR": supervisor,
+            "MOCKER_ATTEMPT": source.attempt,
+            "MOCKER_CHANNEL": source.channel,
+        }
+        self._heads = [f"PRIORITY={priority}\nMESSAGE=".encode() for priority in range(8)]
+        self._tail = b"\n" + _render_fields(fields)
+        self._around = len(self._heads[0]) + len(self._tail) + 1  # bytes
+        self._priority = _ERROR if source.channel == "stderr" else _INFORMATIONAL
+        self._latest = self._priority  # of the piece that came last
+
+    def render(self, lines: Lines) -> list[bytes]:
+        if lines.partial or lines.continues:
+            return list(_pack(self._render_each(lines)))
+        return [self._render_all(text) for text in _split(lines.text, self._around)]
+
+    def _render_all(self, text: bytes) -> bytes:
+        """Return one datagram of whole lines."""
+        head = self._heads[self._priority]
+        entries = text[:-1].replace(b"\n", self._tail + b"\n" + head)
+        datagram = b"".join([head, entries, self._tail])
+        if text.startswith(b"<") or b"\n<" in text:
+            # Nothing that a job prints looks like a head, for that has a newline inside. The usual
+            # priority is the last: what is behind such a prefix could pass for one as well.
+            for priority in sorted(range(8), key=self._priority.__eq__):
+                prefixed = head + f"<{priority}>".encode()
+                datagram = datagram.replace(prefixed, self._heads[priority])
+        return datagram
+
+    def _render_each(self, lines: Lines) -> Iterator[bytes]:
+        """Return entries one by one; all pieces of a line have the priority of its first one."""
+        partial = set(lines.partial)
+        is_rest = lines.continues
+        for index, piece in enumerate(lines.split()):
+            message = piece
+            if not is_rest:
+                prefix = _PREFIX.match(piece)
+                self._latest = int(prefix[1]) if prefix else self._priority
+                message = piece[prefix.end() :] if prefix else piece
+            is_rest = index in partial
+            mark = _PARTIAL if is_rest else b""
+            yield b"".join([self._heads[self._latest], message, self._tail, mark])
+
+
+def render_event(message: str, priority: int, facts: Mapping[str, Fact]) -> bytes:
+    """Return the entry of something that the supervisor itself has to say.
+
+    Args:
+        message: What people read.
+        priority: As in syslog(3).
+        facts: Become fields; "exit_code" is MOCKER_EXIT_CODE.
+    """
+    fields: dict[str, Fact] = {
+        "MESSAGE": message,
+        "PRIORITY": priority,
+        "SYSLOG_IDENTIFIER": _IDENTIFIER,
+        "SYSLOG_PID": os.getpid(),
+        **{_make_name(key): fact for key, fact in facts.items()},
+    }
+    return _render_fields(fields)
+
+
+def _render_fields(fields: Mapping[str, Fact]) -> bytes:
+    return b"".join(_render_field(name.encode(), fact) for name, fact in fields.items())
+
+
+def _render_field(name: bytes, fact: Fact) -> bytes:
+    value = fact if isinstance(fact, bytes) else str(fact).encode(errors="backslashreplace")
+    if b"\n" in value:
+        return b"%b\n%b%b\n" % (name, struct.pack("<Q", len(value)), value)
+    return b"%b=%b\n" % (name, value)
+
+
+def _make_name(key: str) -> str:
+    return ("MOCKER_" + _NO_NAME.sub("_", key.upper()))[:_LONGEST_NAME]
+
+
+def _make_container_id(source: Source) -> str:
+    """Return an ID for a run's container, as short as docker shows its own."""
+    run = f"{source.job} {source.attempt} {source.pid}".encode()
+    return sha256(_OWN + run).hexdigest()[:12]
+
+
+def _split(text: bytes, around: int) -> Iterator[bytes]:
+    """Cut lines into parts whose entries fit into a datagram, or that are one line.
+
+    Args:
+        text: Whole lines.
+        around: Bytes that an entry has besides its line.
+    """
+    count = text.count(b"\n")
+    if count == 1 or len(text) + count * around <= _MOST:
+        yield text
+        return
+    middle = len(text) // 2
+    end = text.rfind(b"\n", 0, middle) + 1 or text.index(b"\n", middle) + 1
+    yield from _split(text[:end], around)
+    yield from _split(text[end:], around)
+
+
+def _pack(entries: Iterable[bytes]) -> Iterator[bytes]:
+    """Put entries together as long as they fit into a datagram."""
+    gathered: list[bytes] = []
+    size = 0
+    for entry in entries:
+        if gathered and size + len(entry) > _MOST:
+            yield b"\n".join(gathered)
+            gathered, size = [], 0
+        gathered.append(entry)
+        size += len(entry) + 1
+    yield b"\n".join(gathered)
