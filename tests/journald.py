@@ -101,7 +101,7 @@ class Journald:
         self.start()
 
     def start(self) -> None:
-        """Start it again, after `kill`; it is ready then."""
+        """Start it again, after `kill` or `terminate`; it is ready then."""
         fds = [fcntl.fcntl(s, fcntl.F_DUPFD_CLOEXEC, FIRST_FD) for s in self._sockets]
         namespaces = ["--mount"] if IS_ROOT else ["--mount", "--user", "--map-root-user"]
         try:
@@ -137,6 +137,13 @@ class Journald:
             self._process.kill()
             self._process.wait(PATIENCE)
             self._process = None
+
+    def terminate(self) -> None:
+        """Let it end in its own way."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+        self._process = None
 
     def pause(self) -> None:
         """Let it stand still until `resume`."""

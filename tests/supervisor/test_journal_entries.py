@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocker.supervisor.journal_entries import JournalEntries, render_event
+from mocker.supervisor.journal_entries import Fact, JournalEntries, render_event
 from mocker.supervisor.lines import Lines, Source
 from tests.journald import Entry, open_journald, requires_journald
 
@@ -213,7 +213,12 @@ def test_channels_do_not_mix() -> None:
 
 
 def test_facts_of_an_event_are_fields() -> None:
-    facts = {"event": "job.exited", "exit_code": 3, "uptime_s": 0.5, "reason": "two\nlines"}
+    facts: dict[str, Fact] = {
+        "event": "job.exited",
+        "exit_code": 3,
+        "uptime_s": 0.5,
+        "reason": "two\nlines",
+    }
 
     (entry,) = parse([render_event("job.exited …", 4, facts)])
 
@@ -262,7 +267,7 @@ def test_journald_takes_any_bytes() -> None:
 
 @requires_journald
 def test_journald_takes_what_the_supervisor_has_to_say() -> None:
-    facts = {"exit-code": 3, "ärger": "a\nb", "x" * 100: b"\xff"}
+    facts: dict[str, Fact] = {"exit-code": 3, "ärger": "a\nb", "x" * 100: b"\xff"}
 
     (found,) = send(render_event("job.exited", 4, facts))
 
