@@ -12,6 +12,8 @@ from typing import NamedTuple
 import structlog
 import trio
 
+from mocker.isolation.errors import render_reason
+
 from .output import Output
 from .sink_journald import Journal
 
@@ -85,6 +87,7 @@ class EventJournal:
             patience: Seconds to wait at most.
         """
         with trio.move_on_after(patience):
+            await trio.lowlevel.checkpoint()
             while self._kept:
                 await self._progress.wait()
         self._give_up()
@@ -101,7 +104,8 @@ class EventJournal:
         self._is_broken = error is not None and error.errno != errno.EAGAIN
         if error is not None and self._is_broken:
             if not was_broken:
-                log.warning("sink.failed", **self._describe(), reason=error.strerror)
+                reason = f"cannot reach journald{render_reason(error.errno or 0)}"
+                log.error("sink.failed", **self._describe(), reason=reason)
             self._give_up()
         elif was_broken:
             log.info("sink.recovered", **self._describe())

@@ -38,37 +38,15 @@ Fact = str | bytes | int | float
 
 
 class JournalEntries:
-    """Makes entries of what jobs print, in the name of one supervisor.
+    """Makes entries of what comes by one channel of a run."""
 
-    All that is kept of a channel is what its entries have in common.
-    """
-
-    def __init__(self, supervisor: str) -> None:
+    def __init__(self, supervisor: str, source: Source) -> None:
         """Make none yet.
 
         Args:
             supervisor: Its name.
+            source: Which channel.
         """
-        self._supervisor = supervisor
-        self._channels: dict[tuple[str, str], _Channel] = {}
-
-    def render(self, lines: Lines) -> list[bytes]:
-        """Return datagrams, each of one or more whole entries.
-
-        They are 3 to 5 times as big as the text; of empty lines, 250 times.
-        """
-        key = (lines.source.job, lines.source.channel)
-        channel = self._channels.get(key)
-        if channel is None or channel.source != lines.source:
-            channel = self._channels[key] = _Channel(lines.source, self._supervisor)
-        return channel.render(lines)
-
-
-class _Channel:
-    """What the entries of one channel of one run have in common."""
-
-    def __init__(self, source: Source, supervisor: str) -> None:
-        self.source = source
         fields: dict[str, Fact] = {
             "SYSLOG_IDENTIFIER": source.job,
             "SYSLOG_PID": source.pid,
@@ -86,6 +64,10 @@ class _Channel:
         self._latest = self._priority  # of the piece that came last
 
     def render(self, lines: Lines) -> list[bytes]:
+        """Return datagrams, each of one or more whole entries.
+
+        They are 3 to 5 times as big as the text; of empty lines, 200 times.
+        """
         if lines.partial or lines.continues:
             return list(_pack(self._render_each(lines)))
         return [self._render_all(text) for text in _split(lines.text, self._around)]

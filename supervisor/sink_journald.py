@@ -1,9 +1,10 @@
 """The socket on which journald takes entries, see `journal_entries`.
 
-A connected socket: by one that is not, poll(2) cannot tell whether the queue of the other end has
-room. Nothing here waits, for journald may stand still. When it comes back, its socket is another
-one unless systemd holds it, so a connection that is broken is made anew. What journald has not read
-yet when it dies outlives it only where systemd holds the socket; otherwise nobody knows.
+A connected socket: of one that is not, poll(2) cannot tell whether the queue of the other end has
+room. Nothing here waits, for journald may stand still. When journald comes back its socket is
+another one, unless systemd holds it meanwhile; so a connection that is broken is made anew. What
+journald had read and not stored when it was killed is lost. So is what it had not read, but where
+systemd holds the socket. Nobody else knows how much that is.
 """
 
 import array
@@ -30,6 +31,7 @@ class Journal:
     def __init__(self, path: str) -> None:
         self.path = path
         self._socket: socket.socket | None = None
+        self._is_stale = False
 
     @property
     def fd(self) -> int | None:
@@ -43,6 +45,8 @@ class Journal:
             Those that are not sent, and why: EAGAIN if journald does not keep up. They can be
             written again at any time.
         """
+        if self._is_stale:
+            self.close()
         for index, piece in enumerate(pieces):
             try:
                 self._send(piece)
@@ -51,11 +55,12 @@ class Journal:
         return [], None
 
     def reopen(self) -> None:
-        """Connect anew at the next write."""
-        self.close()
+        """Connect anew at the next write; not now, when somebody may be using the socket."""
+        self._is_stale = True
 
     def close(self) -> None:
         """Let go of the socket; another write connects again."""
+        self._is_stale = False
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -133,10 +133,10 @@ async def test_journald_that_is_not_there_is_told_once(tmp_path: Path) -> None:
     assert told == [
         {
             "event": "sink.failed",
-            "log_level": "warning",
+            "log_level": "error",
             "sink": "journald",
             "path": str(path),
-            "reason": "No such file or directory",
+            "reason": "cannot reach journald: No such file or directory (ENOENT)",
         }
     ]
 

@@ -28,7 +28,8 @@ def make_lines(
 
 
 def render(*chunks: Lines) -> list[bytes]:
-    entries = JournalEntries("mine")
+    """Return the datagrams of what comes by one channel."""
+    entries = JournalEntries("mine", chunks[0].source)
     return [datagram for chunk in chunks for datagram in entries.render(chunk)]
 
 
@@ -95,7 +96,9 @@ def test_entry_says_who_printed_the_line() -> None:
 def test_container_of_a_run_has_an_id_of_its_own() -> None:
     runs = [STDOUT, STDERR, Source("web", "stdout", 4243, 4), Source("db", "stdout", 4244, 3)]
 
-    ids = [e["CONTAINER_ID"] for e in parse(render(*(make_lines(b"x\n", source=r) for r in runs)))]
+    entries = [parse(render(make_lines(b"x\n", source=run)))[0] for run in runs]
+
+    ids = [entry["CONTAINER_ID"] for entry in entries]
 
     assert ids[0] == ids[1]
     assert len(set(ids)) == 3
@@ -188,25 +191,6 @@ def test_rest_of_a_line_has_its_priority() -> None:
     )
 
     assert found == [(4, b"on"), (4, b"<1>e"), (2, b"tw"), (2, b"<3>o"), (5, b"three")]
-
-
-def test_priority_of_a_line_does_not_pass_to_another_run() -> None:
-    entries = JournalEntries("mine")
-    entries.render(make_lines(b"<1>cut sho\n", 0))
-
-    (entry,) = parse(entries.render(make_lines(b"a\n", source=Source("web", "stdout", 9, 4))))
-
-    assert (entry["PRIORITY"], entry["MOCKER_ATTEMPT"]) == (b"6", b"4")
-
-
-def test_channels_do_not_mix() -> None:
-    found = parse_priorities(
-        make_lines(b"<4>on\n", 0),
-        make_lines(b"x\n", source=STDERR),
-        make_lines(b"e\n", continues=True),
-    )
-
-    assert found == [(4, b"on"), (3, b"x"), (4, b"e")]
 
 
 # Events.

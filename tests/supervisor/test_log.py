@@ -320,7 +320,7 @@ def test_stream_to_the_journal_has_what_journald_does_not_take(
         log_to(stream, "auto", log_exit)
 
         lines = os.pread(stream, 2**20, 0).decode().splitlines()
-    assert [line.split()[0] for line in lines] == ["<4>job.exited", "<4>sink.failed"]
+    assert [line.split()[0] for line in lines] == ["<4>job.exited", "<3>sink.failed"]
 
 
 def test_journal_that_is_not_there_leaves_lines() -> None:

@@ -76,7 +76,7 @@ def test_what_is_written_is_in_the_journal() -> None:
 def test_flood_arrives_once_and_in_order() -> None:
     source = Source("web", "stdout", 1, 1)
     lines = [b"%099d\n" % number for number in range(20_000)]
-    entries = JournalEntries("mine")
+    entries = JournalEntries("mine", source)
 
     with open_journald() as journald, open_journal(journald.socket) as journal:
         for begin in range(0, len(lines), 650):
@@ -146,6 +146,7 @@ def test_big_entry_does_not_wait_for_room_either() -> None:
 def test_nothing_is_lost_where_the_socket_outlives_journald() -> None:
     with open_journald(outlived=True) as journald, open_journal(journald.socket) as journal:
         write_patiently(journal, make_entries(0, 5))
+        journald.synchronize()  # what it holds in its hand would die with it
         journald.kill()
         outcome = journal.write(make_entries(5, 10))
         journald.start()
@@ -245,16 +246,28 @@ def test_what_is_not_the_socket_of_a_journald_is_an_error(
 
 
 @requires_journald
-def test_closed_journal_has_no_descriptor_until_the_next_write() -> None:
+def test_journal_has_a_descriptor_from_its_first_write_until_it_is_closed() -> None:
     with open_journald() as journald, open_journal(journald.socket) as journal:
-        fds = [journal.fd]
-        for act in (journal.close, journal.reopen):
+        fds = []
+        for _ in range(2):
+            fds.append(journal.fd)
             write_patiently(journal, make_entries(0, 1))
             fds.append(journal.fd)
-            act()
-            fds.append(journal.fd)
+            journal.close()
 
-    assert [fd is None for fd in fds] == [True, False, True, False, True]
+    assert [fd is None for fd in fds] == [True, False, True, False]
+
+
+@requires_journald
+def test_somebody_may_wait_for_room_while_a_journal_is_to_be_reopened() -> None:
+    with open_journald() as journald, open_journal(journald.socket) as journal:
+        write_patiently(journal, make_entries(0, 1))
+        fd = journal.fd
+
+        journal.reopen()
+
+        assert journal.fd == fd
+        assert is_writable(journal, PATIENCE)
 
 
 @requires_journald
