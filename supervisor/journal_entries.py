@@ -1,22 +1,21 @@
 """Entries of the journal, as the datagrams that journald takes: each line of a job's is one.
 
-An entry is lines of NAME=value, and an empty line begins the next one, so many of them fit into a
-datagram. That halves what an entry costs journald, and costs the sender next to nothing: a chunk
-becomes a datagram by one replacement, of each newline by the end of one entry and the beginning of
-the next. A value may hold any byte but a newline; one that has newlines comes with its length.
+An entry is lines of NAME=value. A value may hold any byte but a newline; one that has newlines
+comes with its length. What journald does not like it drops in silence: fields whose names are over
+64 characters long, have other characters than A-Z, 0-9 and "_" or begin with one that is no letter;
+entries of more than 1,024 fields; and one that does not end in a newline.
 
-What journald does not like it drops in silence: fields whose names are over 64 characters long,
-have other characters than A-Z, 0-9 and "_" or begin with one that is no letter; entries of more
-than 1,024 fields; and one that does not end in a newline.
+Several entries in one datagram, with an empty line between them, would cost journald half as much.
+But the protocol does not know them, and journald from systemd 253 on keeps the first and drops the
+others (tried with 257).
 
-Source: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/; that a datagram may hold several entries is
-written in systemd's journald-native.c alone.
+Source: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/
 """
 
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 from .lines import Lines, Source
@@ -24,8 +23,6 @@ from .lines import Lines, Source
 _ERROR, _INFORMATIONAL = 3, 6  # syslog(3)
 _PREFIX = re.compile(rb"<([0-7])>")  # of a line; see sd-daemon(3)
 
-# Bytes of a datagram with several entries. A socket has room for 208 KiB unless it asks for more.
-_MOST = 2**16
 _LONGEST_NAME = 64
 _IDENTIFIER = "mocker-supervise"
 _PARTIAL = b"CONTAINER_PARTIAL_MESSAGE=true\n"
@@ -59,34 +56,19 @@ class JournalEntries:
         }
         self._heads = [f"PRIORITY={priority}\nMESSAGE=".encode() for priority in range(8)]
         self._tail = b"\n" + _render_fields(fields)
-        self._around = len(self._heads[0]) + len(self._tail) + 1  # bytes
         self._priority = _ERROR if source.channel == "stderr" else _INFORMATIONAL
         self._latest = self._priority  # of the piece that came last
 
     def render(self, lines: Lines) -> list[bytes]:
-        """Return datagrams, each of one or more whole entries.
-
-        They are 3 to 5 times as big as the text; of empty lines, 200 times.
-        """
-        if lines.partial or lines.continues:
-            return list(_pack(self._render_each(lines)))
-        return [self._render_all(text) for text in _split(lines.text, self._around)]
-
-    def _render_all(self, text: bytes) -> bytes:
-        """Return one datagram of whole lines."""
-        head = self._heads[self._priority]
-        entries = text[:-1].replace(b"\n", self._tail + b"\n" + head)
-        datagram = b"".join([head, entries, self._tail])
-        if text.startswith(b"<") or b"\n<" in text:
-            # Nothing that a job prints looks like a head, for that has a newline inside. The usual
-            # priority is the last: what is behind such a prefix could pass for one as well.
-            for priority in sorted(range(8), key=self._priority.__eq__):
-                prefixed = head + f"<{priority}>".encode()
-                datagram = datagram.replace(prefixed, self._heads[priority])
-        return datagram
+        """Return a datagram for each piece of a line."""
+        has_prefix = lines.text.startswith(b"<") or b"\n<" in lines.text
+        if has_prefix or lines.partial or lines.continues:
+            return list(self._render_each(lines))
+        head, tail = self._heads[self._priority], self._tail
+        return [head + line + tail for line in lines.split()]
 
     def _render_each(self, lines: Lines) -> Iterator[bytes]:
-        """Return entries one by one; all pieces of a line have the priority of its first one."""
+        """Look at each piece; all those of one line have the priority of its first one."""
         partial = set(lines.partial)
         is_rest = lines.continues
         for index, piece in enumerate(lines.split()):
@@ -137,33 +119,3 @@ def _make_container_id(source: Source) -> str:
     """Return an ID for a run's container, as short as docker shows its own."""
     run = f"{source.job} {source.attempt} {source.pid}".encode()
     return sha256(_OWN + run).hexdigest()[:12]
-
-
-def _split(text: bytes, around: int) -> Iterator[bytes]:
-    """Cut lines into parts whose entries fit into a datagram, or that are one line.
-
-    Args:
-        text: Whole lines.
-        around: Bytes that an entry has besides its line.
-    """
-    count = text.count(b"\n")
-    if count == 1 or len(text) + count * around <= _MOST:
-        yield text
-        return
-    middle = len(text) // 2
-    end = text.rfind(b"\n", 0, middle) + 1 or text.index(b"\n", middle) + 1
-    yield from _split(text[:end], around)
-    yield from _split(text[end:], around)
-
-
-def _pack(entries: Iterable[bytes]) -> Iterator[bytes]:
-    """Put entries together as long as they fit into a datagram."""
-    gathered: list[bytes] = []
-    size = 0
-    for entry in entries:
-        if gathered and size + len(entry) > _MOST:
-            yield b"\n".join(gathered)
-            gathered, size = [], 0
-        gathered.append(entry)
-        size += len(entry) + 1
-    yield b"\n".join(gathered)

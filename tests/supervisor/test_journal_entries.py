@@ -18,7 +18,6 @@ STDERR = Source("web", "stderr", 4242, 3)
 OUTPUT = Source("web", "output", 4242, 3)
 
 ANY_LINE = st.binary(max_size=40).map(lambda line: line.replace(b"\n", b""))
-MOST = 2**16  # bytes of a datagram
 
 
 def make_lines(
@@ -34,25 +33,21 @@ def render(*chunks: Lines) -> list[bytes]:
 
 
 def parse(datagrams: Iterable[bytes]) -> list[Fields]:
-    """Return the entries in datagrams, as the protocol has them."""
-    entries = []
-    for datagram in datagrams:
-        assert datagram.endswith(b"\n")
-        rest, entry = datagram, Fields()
-        while rest:
-            line, _, rest = rest.partition(b"\n")
-            name, is_plain, value = line.partition(b"=")
-            if not line:
-                entries.append(entry)
-                entry = {}
-                continue
-            if not is_plain:
-                (size,) = struct.unpack_from("<Q", rest)
-                value, rest = rest[8 : 8 + size], rest[8 + size + 1 :]
-            assert name.decode() not in entry
-            entry[name.decode()] = value
-        entries.append(entry)
-    return entries
+    """Return the entries that datagrams are, as the protocol has them."""
+    return [parse_entry(datagram) for datagram in datagrams]
+
+
+def parse_entry(rest: bytes) -> Fields:
+    entry = Fields()
+    while rest:
+        line, newline, rest = rest.partition(b"\n")
+        name, is_plain, value = line.partition(b"=")
+        if not is_plain:
+            (size,) = struct.unpack_from("<Q", rest)
+            value, newline, rest = rest[8 : 8 + size], rest[8 + size :][:1], rest[8 + size + 1 :]
+        assert (newline, name.decode() in entry) == (b"\n", False)
+        entry[name.decode()] = value
+    return entry
 
 
 def parse_priorities(*chunks: Lines) -> list[tuple[int, bytes]]:
@@ -111,32 +106,8 @@ def test_each_line_is_an_entry(lines: list[bytes]) -> None:
     assert [e["MESSAGE"] for e in parse(render(make_lines(text)))] == text[:-1].split(b"\n")
 
 
-def test_chunk_is_few_datagrams_of_a_size_that_sockets_take() -> None:
-    lines = [b"%099d" % number for number in range(655)]
-
-    datagrams = render(make_lines(b"\n".join(lines) + b"\n"))
-
-    assert [entry["MESSAGE"] for entry in parse(datagrams)] == lines
-    assert max(map(len, datagrams)) <= MOST
-    assert len(datagrams) == 4
-
-
-@pytest.mark.parametrize("partial", [(), (0,)])
-def test_line_that_is_too_long_for_that_is_a_datagram_alone(partial: tuple[int, ...]) -> None:
-    lines = [b"a", b"b" * 2**20, b"c", b"d", b"e"]
-
-    datagrams = render(make_lines(b"\n".join(lines) + b"\n", *partial))
-
-    assert [entry["MESSAGE"] for entry in parse(datagrams)] == lines
-    assert [len(datagram) > MOST for datagram in datagrams].count(True) == 1
-    assert len(datagrams) <= 4
-
-
-def test_chunk_of_empty_lines_is_one_entry_for_each() -> None:
-    datagrams = render(make_lines(b"\n" * 2**14))
-
-    assert [entry["MESSAGE"] for entry in parse(datagrams)] == [b""] * 2**14
-    assert max(map(len, datagrams)) <= MOST
+def test_empty_line_is_an_entry() -> None:
+    assert [e["MESSAGE"] for e in parse(render(make_lines(b"\n\na\n\n")))] == [b"", b"", b"a", b""]
 
 
 # Priorities.
