@@ -1,8 +1,9 @@
 """A systemd-journald of a test's own, as root and as an ordinary user, and what is in its journal.
 
 It is an instance for a journal namespace, see systemd-journald.service(8), which needs no systemd
-as PID 1, in a mount namespace with a /run of its own. It ends by itself 30 seconds after the test
-process, should that be killed.
+as PID 1. It has a mount namespace, with a /run of its own, and a network namespace, as it is one of
+the properties of that how many datagrams a socket holds. It ends by itself 30 seconds after the
+test process, should that be killed.
 """
 
 import fcntl
@@ -47,6 +48,7 @@ mount -t tmpfs tmpfs /run
 mkdir -p /run/log/journal /run/systemd/journal /run/systemd/journald@{NAMESPACE}.conf.d
 mount --bind "$directory/log" /run/log/journal
 cp "$directory/journald.conf" /run/systemd/journald@{NAMESPACE}.conf.d
+echo 512 >/proc/sys/net/unix/max_dgram_qlen || true # as systemd sets it; else 10
 number=3
 for fd; do
     eval "exec $number<&$fd $fd<&-"
@@ -103,7 +105,7 @@ class Journald:
     def start(self) -> None:
         """Start it again, after `kill` or `terminate`; it is ready then."""
         fds = [fcntl.fcntl(s, fcntl.F_DUPFD_CLOEXEC, FIRST_FD) for s in self._sockets]
-        namespaces = ["--mount"] if IS_ROOT else ["--mount", "--user", "--map-root-user"]
+        namespaces = ["--mount", "--net", *([] if IS_ROOT else ["--user", "--map-root-user"])]
         try:
             with self._errors.open("ab") as errors:
                 self._process = subprocess.Popen(
