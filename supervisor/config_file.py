@@ -16,6 +16,7 @@ from .interpolation import expand_all
 from .job_entries import Entry, read_entry
 from .job_references import resolve_references
 from .mistakes import LOST, UNREAD_KEY, MistakeError, Mistakes, Place, ToldError
+from .sink_keys import check_files
 from .stderr import make_printable
 from .text_file import read_text_file
 from .toml_text import TOO_DEEP, read_toml
@@ -149,6 +150,7 @@ def _read_jobs(
             continue
         entries[name], complete[name] = read_entry(entry)
     jobs = resolve_references(entries, frozenset(found["jobs"]), mistakes)
+    check_files(jobs.values(), mistakes)
     return {name: job for name, job in jobs.items() if complete[job.group]}
 
 

@@ -105,13 +105,30 @@ def resolve_format(log_format: str, fd: int) -> str:
     return "json"
 
 
+def choose_line_format(log_format: str, fd: int) -> str:
+    """Return what lines of jobs look like on a descriptor, see `line_formats`."""
+    if log_format in {"auto", "journald"}:
+        log_format = resolve_format("auto", fd)
+    match log_format:
+        case "console":
+            return "coloured" if _has_colours(fd) else "console"
+        case "json":
+            return "json"
+        case _:
+            return "prefix"
+
+
 def _choose_renderer(log_format: str, fd: int) -> Render:
     if log_format == "json":
         return _render_json
     if log_format != "console":
         return _render_prefixed
-    has_colours = os.isatty(fd) and os.environ.get("TERM") != "dumb"
-    return _render_coloured if has_colours and not os.environ.get("NO_COLOR") else _render_plain
+    return _render_coloured if _has_colours(fd) else _render_plain
+
+
+def _has_colours(fd: int) -> bool:
+    is_plain = os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR")
+    return os.isatty(fd) and not is_plain
 
 
 def _render_json(event: EventDict) -> str:

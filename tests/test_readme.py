@@ -100,7 +100,9 @@ def sort_by_source(text: str, checkout: str) -> dict[str, list[str]]:
     """
     found = defaultdict(list)
     for line in text.replace("\r\n", "\n").replace(checkout, "CHECKOUT").splitlines():
-        source = re.match(r"[\w-]+ \| ", line) or re.search(r"\bjob=\S+| config\.loaded", line)
+        source = re.search(r" std(out|err) +[\w-]+ \| ", line) or re.search(
+            r"\bjob=\S+| config\.loaded", line
+        )
         if source:
             for pattern, blank in _VOLATILE:
                 line = re.sub(pattern, blank, line)  # noqa: PLW2901

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.supervisor.event_journal import EventJournal
-from mocker.supervisor.log import configure_logging, resolve_format
+from mocker.supervisor.log import choose_line_format, configure_logging, resolve_format
 from mocker.supervisor.output import Output
 from mocker.supervisor.sink_journald import Journal
 from tests.journald import Entry, open_journald, requires_journald
@@ -372,3 +372,51 @@ def test_what_is_no_stream_of_the_journal_gets_json(monkeypatch: pytest.MonkeyPa
 
     os.close(null)
     assert resolved == "json"
+
+
+@pytest.mark.parametrize(
+    ("log_format", "expected"),
+    [
+        ("auto", "json"),
+        ("journald", "json"),
+        ("json", "json"),
+        ("console", "console"),
+        ("prefix", "prefix"),
+    ],
+)
+def test_lines_of_jobs_look_as_events_do(log_format: str, expected: str) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+
+    found = choose_line_format(log_format, null)
+
+    os.close(null)
+    assert found == expected
+
+
+@pytest.mark.parametrize(("no_colour", "expected"), [("", "coloured"), ("1", "console")])
+def test_lines_of_jobs_have_colours_on_a_terminal(
+    no_colour: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", no_colour)
+    ours, theirs = os.openpty()
+
+    found = choose_line_format("auto", theirs)
+
+    os.close(ours)
+    os.close(theirs)
+    assert found == expected
+
+
+def test_lines_of_jobs_have_their_priority_where_the_journal_reads_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_end, write_end = os.pipe()
+    status = os.fstat(write_end)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+
+    found = choose_line_format("auto", write_end)
+
+    os.close(read_end)
+    os.close(write_end)
+    assert found == "prefix"

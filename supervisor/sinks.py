@@ -1,0 +1,288 @@
+"""What is on its way to one place where lines end up, and how it gets there however slow that is.
+
+A target is written to by worker threads, one call for all that has gathered meanwhile. Nobody waits
+for it but those whose lines it does not take. What it refuses is kept and tried again, more rarely
+each time; that it does not work is said once, and so is that it works again.
+
+Memory is bounded twice: one sink takes no more when it has as much as makes it fast, and when all
+of them together have too much, each takes one chunk at a time.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+import structlog
+import trio
+
+from mocker.isolation.errors import render_reason
+
+from .threads import Places
+
+log = structlog.get_logger("mocker.sinks")
+
+_MOST = 2**20  # bytes on their way to one target: two chunks of a pipe that is full, as JSON
+_MOST_TOGETHER = 24 * 2**20  # bytes; then each job has what it reads next, and no more
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.02, 2.0
+_BREATH_S = 0.005  # for a target that seems to have room and takes nothing
+_NO_THREAD_S = 0.1  # before the next try to get one
+_STALL_S = 5.0  # for which a target may be busy without a word about it
+_PLACES = 32  # threads for targets that do not hang
+
+
+class Target(Protocol):
+    """A file or a socket: it never waits, but for the disk, and is used by one thread at a time."""
+
+    @property
+    def fd(self) -> int | None:
+        """What becomes writable when there is room again, after an EAGAIN; None if nothing."""
+
+    def write(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
+        """Write pieces in order, opening what it takes; return what is not written, and why."""
+
+    def reopen(self) -> None:
+        """Open everything anew at the next write."""
+
+    def close(self) -> None:
+        """Let go of everything, until another write."""
+
+
+class Traffic:
+    """What all sinks share.
+
+    Attributes:
+        waiting: Bytes that are on their way.
+        places: Threads to write in.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.places = Places(_PLACES)
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether so much is on its way that no more should come than must."""
+        return self.waiting >= _MOST_TOGETHER
+
+
+class Sink:
+    """What is on its way to one target.
+
+    Attributes:
+        name: As events have it.
+        users: How many may still put something.
+        lost: Lines that will never be written.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: Target,
+        traffic: Traffic,
+        *,
+        final: Collection[int] = (),
+        end: bytes = b"\n",
+        find_trouble: Callable[[], OSError | None] = lambda: None,
+    ) -> None:
+        """Make a sink to which nothing is on its way.
+
+        Args:
+            name: As events have it.
+            target: Where to.
+            traffic: What all sinks share.
+            final: Kernel's reasons after which the target will never take anything: what comes then
+                is lost, so that nobody waits for ever.
+            end: What each line has once, and nothing else has.
+            find_trouble: Tells what is wrong with a target that takes everything nevertheless.
+        """
+        self.name = name
+        self.users = 0
+        self.lost = 0
+        self._target = target
+        self._traffic = traffic
+        self._final = final
+        self._end = end
+        self._find_trouble = find_trouble
+        self._pieces: list[bytes] = []
+        self._in_thread: list[bytes] = []
+        self._taken = 0  # bytes, of all times
+        self._gone = 0  # of these, written or lost
+        self._arrival = trio.Event()
+        self._progress = trio.Event()
+        self._retry = trio.Event()
+        self._is_last_try = False
+        self._turn = trio.Lock()  # first come, first served
+        self._failing_since: float | None = None
+        self._told: float | None = None  # since when it has failed, if that was said
+        self._trouble = ""  # that was said last
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that are on their way."""
+        return self._taken - self._gone
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it should be given nothing for now."""
+        return self.waiting >= _MOST or (self._traffic.is_heavy and self.waiting > 0)
+
+    async def wait_room(self) -> None:
+        """Wait until it is not full; whoever waits has its turn before those who came later.
+
+        What follows without waiting for anything else may be put.
+        """
+        async with self._turn:
+            while self.is_full:
+                with trio.move_on_after(_STALL_S) as wait:
+                    await self._progress.wait()
+                if wait.cancelled_caught:
+                    self._tell_failure(f"it has taken nothing for {_STALL_S:g} s")
+
+    def put(self, pieces: list[bytes]) -> None:
+        """Have pieces written, each of them whole lines; never waits."""
+        size = sum(map(len, pieces))
+        self._pieces += pieces
+        self._taken += size
+        self._traffic.waiting += size
+        self._arrival.set()
+
+    async def flush(self, patience: float) -> bool:
+        """Wait until all that was put by now is written, and return whether it is.
+
+        Args:
+            patience: Seconds to wait at most, for a target that works.
+        """
+        upto = self._taken
+        with trio.move_on_after(patience):
+            while self._gone < upto and self._told is None:
+                await self._progress.wait()
+        return self._gone >= upto
+
+    async def drain(self, patience: float) -> None:
+        """Try a last time to write everything; what is left then is lost, and that is told.
+
+        Args:
+            patience: Seconds to wait at most.
+        """
+        self._is_last_try = True
+        self._retry.set()
+        with trio.move_on_after(patience):
+            while self.waiting:
+                await self._progress.wait()
+        self._lose([*self._in_thread, *self._pieces])
+        if self.lost:
+            log.error("sink.lost", sink=self.name, lines=self.lost)
+
+    def reopen(self) -> None:
+        """Have the target opened anew; one that failed is tried at once."""
+        self._target.reopen()
+        self._retry.set()
+
+    def release(self) -> None:
+        """Have one user less."""
+        self.users -= 1
+        self._arrival.set()
+
+    async def run(self) -> None:
+        """Write what comes, until there are no users and all is written.
+
+        If this is cancelled, a write that hangs is left behind.
+        """
+        retry = _FIRST_RETRY_S
+        try:
+            while self.users or self._pieces:
+                if not self._pieces:
+                    await self._arrival.wait()
+                    self._arrival = trio.Event()
+                    continue
+                error, has_moved = await self._write()
+                if has_moved or error is None:
+                    retry = _FIRST_RETRY_S
+                if error is None:
+                    self._note_success()
+                    continue
+                if error.errno in self._final:
+                    self._tell_failure(_render(error))
+                    self._lose(self._pieces)
+                    self._pieces = []
+                elif isinstance(error, BlockingIOError) and self._target.fd is not None:
+                    await self._wait_for_room(error, self._target.fd, has_moved=has_moved)
+                else:
+                    self._tell_failure(_render(error))
+                    await self._wait_for_retry(retry)
+                    retry = min(2 * retry, _LAST_RETRY_S)
+        finally:
+            if not self._in_thread:
+                self._target.close()
+
+    async def _write(self) -> tuple[OSError | None, bool]:
+        """Write what has gathered, put back what is not written; return why, and whether any is."""
+        pieces, self._pieces = self._pieces, []
+        self._in_thread = pieces
+        rest, error = await self._write_in_thread(pieces)
+        self._in_thread = []
+        self._pieces[:0] = rest
+        size = sum(map(len, pieces)) - sum(map(len, rest))
+        self._settle(size)
+        return error, size > 0
+
+    async def _write_in_thread(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
+        while True:
+            try:
+                return await self._traffic.places.run(self._target.write, pieces)
+            except BlockingIOError:  # no thread is to be had: too many processes
+                await trio.sleep(_NO_THREAD_S)
+
+    async def _wait_for_room(self, error: OSError, fd: int, *, has_moved: bool) -> None:
+        """Wait for a slow reader, which is none that fails before it has read nothing for long."""
+        now = trio.current_time()
+        if has_moved or self._failing_since is None:
+            self._failing_since = now
+        elif now - self._failing_since >= _STALL_S:
+            self._tell_failure(_render(error))
+        with trio.move_on_after(_STALL_S):
+            await trio.lowlevel.wait_writable(fd)
+        if not has_moved:
+            await trio.sleep(_BREATH_S)
+
+    async def _wait_for_retry(self, seconds: float) -> None:
+        """Wait until it may be worth another try."""
+        await trio.sleep(_FIRST_RETRY_S)
+        with trio.move_on_after(seconds):
+            await self._retry.wait()
+        if not self._is_last_try:
+            self._retry = trio.Event()
+
+    def _settle(self, size: int) -> None:
+        """Have so many bytes no longer on their way."""
+        self._gone += size
+        self._traffic.waiting -= size
+        if size:
+            self._progress.set()
+            self._progress = trio.Event()
+
+    def _lose(self, pieces: list[bytes]) -> None:
+        self.lost += sum(piece.count(self._end) for piece in pieces)
+        self._settle(sum(map(len, pieces)))
+
+    def _tell_failure(self, reason: str) -> None:
+        if self._told is None:
+            self._told = trio.current_time()
+            log.error("sink.failed", sink=self.name, reason=reason)
+            self._progress.set()  # who waits for what works need not wait any longer
+            self._progress = trio.Event()
+
+    def _note_success(self) -> None:
+        self._failing_since = None
+        if self._told is not None:
+            seconds = trio.current_time() - self._told
+            self._told = None
+            log.info("sink.recovered", sink=self.name, after_s=round(seconds, 3))
+        error = self._find_trouble()
+        trouble = "" if error is None else _render(error)
+        if trouble and trouble != self._trouble:
+            log.warning("sink.degraded", sink=self.name, reason=trouble)
+        self._trouble = trouble
+
+
+def _render(error: OSError) -> str:
+    return f"it cannot be written{render_reason(error.errno or 0)}"
