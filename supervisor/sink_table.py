@@ -97,7 +97,7 @@ class SinkTable:
     def _choose_format(self, config: SinkConfig, source: Source) -> Format:
         match config.kind:
             case "journald":
-                return JournalEntries(self._supervisor).render
+                return JournalEntries(self._supervisor, source).render
             case "file":
                 return make_format(config.format, source)
             case _:
