@@ -20,11 +20,11 @@ from .lifecycle import After, Life, State
 from .lines import Source
 from .notices import Notice, make_notice
 from .probes import wait_dead, wait_ready
-from .relay import Ways, relay_lines
+from .relay import Relay, Ways
 from .runs import Means, Pipes, kill, start, wait_executed
 
 # Seconds for output that nobody takes, of a job that is not to run again: it must not keep the
-# supervisor from ending. The same for what escaped from a job without a container of its own.
+# supervisor from ending.
 _DRAIN_S = 1.0
 
 _TAIL_LINES = 20  # that are shown of a run that failed
@@ -74,6 +74,7 @@ class Job:
         self._follow = follow
         self._changed = trio.Event()
         self._last_pid: int | None = None  # of its last run
+        self._relays: list[Relay] = []
         self._kill_asked = False
         self._patience = trio.CancelScope()
         self._probing = trio.CancelScope()
@@ -205,12 +206,15 @@ class Job:
 
     def _relay(self, pipes: Pipes, pid: int, relays: trio.Nursery) -> None:
         """Relay what the run prints in the background, until nobody can print any more."""
+        self._relays = []
         sinks = self._means.sinks
         for channel, fd in pipes.take_read_ends().items():
             source = Source(self.config.name, channel, pid, self.life.attempt)
             outlets = sinks.open_outlets(self.config, source)
             ways = Ways(outlets, self.ring, sinks.traffic, self.notice.see)
-            relays.start_soon(relay_lines, fd, source, ways, self.config.max_line)
+            relay = Relay(fd, source, ways, self.config.max_line)
+            self._relays.append(relay)
+            relays.start_soon(relay.run)
 
     async def _attend(self, container: Container) -> ExitStatus:
         """Accompany a container until it is gone."""
@@ -294,7 +298,10 @@ class Job:
 
     async def _limit_drain(self, relays: trio.CancelScope) -> None:
         """Cut short the relay of what is left once the container is gone, where that must end."""
-        while self.config.container.isolate and not self.life.final:
+        if not self.config.container.isolate:
+            for relay in self._relays:
+                relay.end_when_silent()  # what escaped may have the pipe open for ever
+        while not self.life.final:
             await self._changed.wait()
         relays.deadline = trio.current_time() + _DRAIN_S
 

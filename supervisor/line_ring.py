@@ -5,16 +5,15 @@ together take no more than a fixed number of bytes; the more jobs there are, the
 """
 
 from collections import deque
-from itertools import islice
 from weakref import WeakSet
 
 import attrs
 
-from .lines import Lines
+from .lines import Lines, Source
 
 _MOST_LINES = 1000  # of a job
 _MOST_EACH = 2**18  # bytes: 1,000 lines of 250
-_MOST_TOGETHER = 28 * 2**20  # bytes; with what Python needs for each, 32 MB
+_MOST_TOGETHER = 16 * 2**20  # bytes: 16 kB for each of a thousand jobs
 _OVERHEAD = 300  # bytes of a piece, its text apart
 _SMALL = 2**12  # bytes of a piece that others are added to
 _SOON = 10**9  # nanoseconds in which they must come, as they get its time
@@ -43,30 +42,54 @@ class RingSpace:
         return ring
 
 
+@attrs.frozen
+class _Batch:
+    """Where a part of the text came from."""
+
+    size: int
+    source: Source
+    time_ns: int
+
+
 class LineRing:
     """The last lines of one job."""
 
     def __init__(self, space: RingSpace) -> None:
         self._space = space
-        self._kept: deque[Lines] = deque()
-        self._size = 0
+        # In one place that stays where it is: to keep a piece of each big chunk would leave holes
+        # in the heap that are too small for the next one.
+        self._text = bytearray()
+        self._batches: deque[_Batch] = deque()
 
     def add(self, lines: Lines) -> None:
         """Add what came last."""
-        last = self._kept[-1] if self._kept else None
-        if len(lines.text) > self._space.share:
-            lines = _keep_end(lines, self._space.share)
-        elif last is not None and _go_together(last, lines):
-            self._size -= _measure(self._kept.pop())
-            lines = attrs.evolve(last, text=last.text + lines.text)
-        self._kept.append(lines)
-        self._size += _measure(lines)
+        text, share = lines.text, self._space.share
+        if len(text) >= share:
+            begin = _find_line(text, share)
+            self._batches.clear()
+            self._text[:] = memoryview(text)[begin : begin + share]
+            self._batches.append(_Batch(len(self._text), lines.source, lines.time_ns))
+            return
+        self._text += text
+        last = self._batches[-1] if self._batches else None
+        size = len(text)
+        if last is not None and _go_together(last, lines):
+            size, time_ns = size + last.size, self._batches.pop().time_ns
+        else:
+            time_ns = lines.time_ns
+        self._batches.append(_Batch(size, lines.source, time_ns))
         self.trim()
 
     def trim(self) -> None:
         """Let go of the oldest lines, until the others fit into the share."""
-        while self._size > self._space.share and len(self._kept) > 1:
-            self._size -= _measure(self._kept.popleft())
+        excess = len(self._text) + _OVERHEAD * len(self._batches) - self._space.share
+        gone = 0
+        while excess > 0 and len(self._batches) > 1:
+            size = self._batches.popleft().size
+            gone += size
+            excess -= size + _OVERHEAD
+        if gone:
+            del self._text[:gone]
 
     def list_last(self, count: int = _MOST_LINES, pid: int | None = None) -> list[bytes]:
         """Return the last lines, the latest last, without their ends; of a long one the beginning.
@@ -75,42 +98,28 @@ class LineRing:
             count: How many.
             pid: Of the run they must be from; None for any.
         """
-        found: list[bytes] = []
-        for lines in reversed(self._kept):
-            if len(found) >= count or pid not in {None, lines.source.pid}:
+        begin = end = len(self._text)
+        for batch in reversed(self._batches):
+            if pid not in {None, batch.source.pid}:
                 break
-            pieces = lines.text[:-1].rsplit(b"\n", count)[-count:]
-            found += reversed(pieces)
-        return [_shorten(piece) for piece in reversed([*islice(found, count)])]
+            begin -= batch.size
+        text = bytes(self._text[begin:end])
+        pieces = text.removesuffix(b"\n").rsplit(b"\n", count)[-count:] if text else []
+        return [_shorten(piece) for piece in pieces]
 
 
-def _measure(lines: Lines) -> int:
-    return len(lines.text) + _OVERHEAD
-
-
-def _go_together(last: Lines, lines: Lines) -> bool:
+def _go_together(last: _Batch, lines: Lines) -> bool:
     """Tell whether lines may be kept as if they had come with the last ones."""
     return (
-        last.source is lines.source
-        and len(last.text) < _SMALL
-        and not (last.partial or lines.partial or lines.continues)
-        and lines.time_ns - last.time_ns < _SOON
+        last.source is lines.source and last.size < _SMALL and lines.time_ns - last.time_ns < _SOON
     )
 
 
-def _keep_end(lines: Lines, size: int) -> Lines:
-    """Return the last of many lines, of so many bytes; of one that is longer the beginning."""
-    text, end = lines.text, len(lines.text) - 1
-    begin = text.find(b"\n", end - size, end) + 1
-    if not begin:
-        begin = text.rfind(b"\n", 0, end) + 1
-        return attrs.evolve(lines, text=text[begin:][:_MOST_SHOWN] + _MARK + b"\n", partial=())
-    partial: tuple[int, ...] = ()
-    if lines.partial:
-        gone = text.count(b"\n", 0, begin)
-        partial = tuple(index - gone for index in lines.partial if index >= gone)
-    return attrs.evolve(lines, text=text[begin:], partial=partial, continues=False)
+def _find_line(text: bytes, size: int) -> int:
+    """Return where the last lines begin that have so many bytes together; the last one if none."""
+    last = len(text) - 1
+    return text.find(b"\n", last - size, last) + 1 or text.rfind(b"\n", 0, last) + 1
 
 
 def _shorten(piece: bytes) -> bytes:
-    return piece if len(piece) <= _MOST_SHOWN + len(_MARK) else piece[:_MOST_SHOWN] + _MARK
+    return piece if len(piece) <= _MOST_SHOWN else piece[:_MOST_SHOWN] + _MARK

@@ -29,7 +29,7 @@ log = structlog.get_logger("mocker.jobs")
 _CHUNK = 2**16  # bytes; what a pipe holds
 _BIG_PIPE = 2**18  # bytes; a quarter of what an ordinary user may ask for, and as fast
 _FULL_READS = 4  # in a row, after which a pipe is made bigger
-_SMALL_CHUNK = 2**14  # bytes; for each of a thousand jobs that wait for a sink
+_SMALL_CHUNK = 2**14  # bytes; for each of a thousand jobs whose sinks stand still
 _PROMPT_S = 1.0  # after which the beginning of a line is shown: it may be a question
 _FLUSH_S = 1.0  # for what is on its way when a run has ended, which is told after that
 
@@ -51,51 +51,112 @@ class Ways:
     seen: Callable[[bytes], None] | None = None
 
 
-async def relay_lines(fd: int, source: Source, ways: Ways, max_line: int) -> None:
-    """Write what comes from a pipe to all sinks.
+class Relay:
+    """What carries the lines of one channel of a run.
 
     A line that is too long comes in pieces, and so does one that has no end after a second.
-
-    Args:
-        fd: The read end of a pipe, which is closed at the end.
-        source: Which channel this is.
-        ways: Where to.
-        max_line: Bytes of a line.
     """
-    os.set_blocking(fd, False)
-    relay = _Relay(source, ways, max_line)
-    pipe = _Pipe(fd)
-    try:
+
+    def __init__(self, fd: int, source: Source, ways: Ways, max_line: int) -> None:
+        """Take a channel over.
+
+        Args:
+            fd: The read end of its pipe, which `run` closes.
+            source: Which channel it is.
+            ways: Where to.
+            max_line: Bytes of a line.
+        """
+        self._pipe = _Pipe(fd)
+        self._source = source
+        self._ways = ways
+        self._splitter = LineSplitter(max_line)
+        self._is_over = False
+
+    async def run(self) -> None:
+        """Write what comes to all sinks, until the end of the pipe; then until it is written."""
+        try:
+            while not self._pipe.at_end:
+                await trio.lowlevel.checkpoint()
+                await self._wait_room()
+                if not self._take() and not await self._wait_readable():
+                    self._hand_out(self._splitter.cut())
+            self._hand_out(self._splitter.cut())
+            for outlet in self._ways.outlets:
+                await outlet.sink.flush(_FLUSH_S)
+        except trio.Cancelled:
+            self._tell_lost()
+            raise
+        finally:
+            self._pipe.close()
+            for outlet in self._ways.outlets:
+                outlet.close()
+
+    def end_when_silent(self) -> None:
+        """Take the pipe to be at its end after a second in which nothing came."""
+        self._is_over = True
+        self._pipe.wake()
+
+    async def _wait_room(self) -> None:
+        """Wait until more may be read, if nothing else happens before that."""
+        await wait_room(self._ways.outlets)
+        while self._ways.traffic.is_heavy and self._ways.outlets:
+            await self._ways.traffic.wait_turn()
+            await wait_room(self._ways.outlets)
+
+    def _take(self) -> bool:
+        """Hand out what is there; return whether anything was, or it is the end."""
+        chunk = self._pipe.read(_SMALL_CHUNK if self._ways.traffic.is_clogged else _BIG_PIPE)
+        if chunk:
+            self._hand_out(self._splitter.feed(chunk))
+        return chunk is not None
+
+    def _hand_out(self, pieces: Pieces) -> None:
+        if not pieces.text:
+            return
+        text, partial, continues = pieces
+        lines = Lines(self._source, text, partial, time.time_ns(), continues)
+        self._ways.ring.add(lines)
+        if self._ways.seen is not None:
+            self._ways.seen(text[:-1])
+        for outlet in self._ways.outlets:
+            outlet.put(lines)
+
+    async def _wait_readable(self) -> bool:
+        """Wait until there is something to read, not for ever if a line has begun; tell whether."""
         while True:
-            await trio.lowlevel.checkpoint()
-            await wait_room(ways.outlets)
-            chunk = pipe.read(_SMALL_CHUNK if ways.traffic.is_heavy else _BIG_PIPE)
-            if chunk:
-                relay.hand_out(relay.splitter.feed(chunk))
-            elif chunk is not None:
-                break
-            elif not await _wait_readable(fd, relay.splitter):
-                relay.hand_out(relay.splitter.cut())
-        relay.hand_out(relay.splitter.cut())
-        for outlet in ways.outlets:
-            await outlet.sink.flush(_FLUSH_S)
-    except trio.Cancelled:
-        relay.tell_lost(pipe.read(_BIG_PIPE) or b"")
-        raise
-    finally:
-        pipe.close()
-        for outlet in ways.outlets:
-            outlet.close()
+            is_hurried = self._splitter.is_inside_line or self._is_over
+            with trio.move_on_after(_PROMPT_S if is_hurried else float("inf")):
+                if await self._pipe.wait_readable():
+                    return True
+                continue
+            self._pipe.at_end = self._is_over
+            return False
+
+    def _tell_lost(self) -> None:
+        """Tell how many lines nobody will get, if there are any."""
+        rest = self._pipe.read(_BIG_PIPE) or b""
+        has_begun = self._splitter.is_inside_line or rest[-1:] not in {b"", b"\n"}
+        lines = rest.count(b"\n") + has_begun
+        if lines:
+            facts = {"job": self._source.job, "channel": self._source.channel, "lines": lines}
+            log.warning("job.output_lost", **facts)
 
 
 class _Pipe:
-    """The pipe of a job, which grows when that is of use."""
+    """The read end of a job's pipe, which grows when that is of use.
+
+    Attributes:
+        at_end: Whether nothing will come any more.
+    """
 
     def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self.at_end = False
         self._fd = fd
         self._size = _CHUNK
         self._next = _CHUNK
         self._full_reads = 0
+        self._is_waiting = False
 
     def read(self, most: int) -> bytes | None:
         """Return what is there, at most so many bytes; b"" at the end, None if nothing is."""
@@ -104,6 +165,7 @@ class _Pipe:
         except BlockingIOError:
             return None
         if len(chunk) < _CHUNK:
+            self.at_end = not chunk
             self._full_reads = 0
             self._next = _CHUNK
             return chunk
@@ -115,40 +177,22 @@ class _Pipe:
         self._next = self._size
         return chunk
 
-    def close(self) -> None:
-        os.close(self._fd)
-
-
-class _Relay:
-    """What is done with each batch of lines."""
-
-    def __init__(self, source: Source, ways: Ways, max_line: int) -> None:
-        self.splitter = LineSplitter(max_line)
-        self._source = source
-        self._ways = ways
-
-    def hand_out(self, pieces: Pieces) -> None:
-        if not pieces.text:
-            return
-        text, partial, continues = pieces
-        lines = Lines(self._source, text, partial, time.time_ns(), continues)
-        self._ways.ring.add(lines)
-        if self._ways.seen is not None:
-            self._ways.seen(text[:-1])
-        for outlet in self._ways.outlets:
-            outlet.put(lines)
-
-    def tell_lost(self, rest: bytes) -> None:
-        """Tell how many lines nobody will get, if there are any."""
-        lines = rest.count(b"\n") + (self.splitter.is_inside_line or rest[-1:] not in {b"", b"\n"})
-        if lines:
-            facts = {"job": self._source.job, "channel": self._source.channel, "lines": lines}
-            log.warning("job.output_lost", **facts)
-
-
-async def _wait_readable(fd: int, splitter: LineSplitter) -> bool:
-    """Wait until there is something to read; if a line has begun, not for ever: tell whether."""
-    with trio.move_on_after(_PROMPT_S if splitter.is_inside_line else float("inf")):
-        await trio.lowlevel.wait_readable(fd)
+    async def wait_readable(self) -> bool:
+        """Wait until there is something to read, and return whether there is, or `wake` came."""
+        self._is_waiting = True
+        try:
+            await trio.lowlevel.wait_readable(self._fd)
+        except trio.ClosedResourceError:
+            return False
+        finally:
+            self._is_waiting = False
         return True
-    return False
+
+    def wake(self) -> None:
+        """Let nobody wait."""
+        if self._is_waiting:
+            trio.lowlevel.notify_closing(self._fd)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._fd)

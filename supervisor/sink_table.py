@@ -87,7 +87,7 @@ class SinkTable:
 
     def _make_sink(self, name: str, config: SinkConfig) -> Sink:
         if config.kind == "journald":
-            return Sink(name, Journal(self._journald_socket), self.traffic, end=_ENTRY)
+            return Sink(name, Journal(self._journald_socket), self.traffic, entry=_ENTRY)
         file = LogFile(
             config.path, config.max_size or None, config.backups, compress=config.compress
         )

@@ -4,8 +4,10 @@ A target is written to by worker threads, one call for all that has gathered mea
 for it but those whose lines it does not take. What it refuses is kept and tried again, more rarely
 each time; that it does not work is said once, and so is that it works again.
 
-Memory is bounded twice: one sink takes no more when it has as much as makes it fast, and when all
-of them together have too much, each takes one chunk at a time.
+Memory is bounded three times: one sink takes no more when it has as much as makes it fast; when all
+of them together have much, whoever has more for one waits for its turn, until some is written; and
+what does not move for a second is left out of that, as it must hold up nobody else, until that is
+too much as well: then each sink takes a little, and no more before that is written.
 """
 
 from collections.abc import Callable, Collection
@@ -21,12 +23,13 @@ from .threads import Places
 log = structlog.get_logger("mocker.sinks")
 
 _MOST = 2**20  # bytes on their way to one target: two chunks of a pipe that is full, as JSON
-_MOST_TOGETHER = 24 * 2**20  # bytes; then each job has what it reads next, and no more
+_MOST_TOGETHER = 12 * 2**20  # bytes that move, and as many that do not
+_STUCK_S = 1.0  # after which bytes are taken for those that do not move
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.02, 2.0
 _BREATH_S = 0.005  # for a target that seems to have room and takes nothing
 _NO_THREAD_S = 0.1  # before the next try to get one
 _STALL_S = 5.0  # for which a target may be busy without a word about it
-_PLACES = 32  # threads for targets that do not hang
+_PLACES = 16  # threads for targets that do not hang
 
 
 class Target(Protocol):
@@ -50,18 +53,50 @@ class Traffic:
     """What all sinks share.
 
     Attributes:
-        waiting: Bytes that are on their way.
+        moving: Bytes that are on their way.
+        stuck: Bytes that are on their way to targets that have taken nothing for a while.
         places: Threads to write in.
+        sinks: Those that something may be on its way to.
     """
 
     def __init__(self) -> None:
-        self.waiting = 0
+        self.moving = self.stuck = 0
         self.places = Places(_PLACES)
+        self.sinks: set[Sink] = set()
+        self._turn = trio.Lock()  # first come, first served
+        self._relief = trio.Event()
 
     @property
     def is_heavy(self) -> bool:
-        """Whether so much is on its way that no more should come than must."""
-        return self.waiting >= _MOST_TOGETHER
+        """Whether nothing more should come for now."""
+        return self.moving >= _MOST_TOGETHER
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether only little should come at a time."""
+        return self.stuck >= _MOST_TOGETHER
+
+    async def wait_turn(self) -> None:
+        """Wait until more may come; whoever waits has its turn before those who came later.
+
+        What follows without waiting for anything else may come.
+        """
+        async with self._turn:
+            while self.is_heavy:
+                with trio.move_on_after(_STUCK_S) as wait:
+                    await self._relief.wait()
+                if wait.cancelled_caught:
+                    for sink in self.sinks:
+                        sink.leave_out_if_stuck()
+
+    def add(self, moving: int, stuck: int) -> None:
+        """Have so many bytes more, or less, on their way."""
+        was_heavy = self.is_heavy
+        self.moving += moving
+        self.stuck += stuck
+        if was_heavy and not self.is_heavy:
+            self._relief.set()
+            self._relief = trio.Event()
 
 
 class Sink:
@@ -80,7 +115,7 @@ class Sink:
         traffic: Traffic,
         *,
         final: Collection[int] = (),
-        end: bytes = b"\n",
+        entry: bytes | None = None,
         find_trouble: Callable[[], OSError | None] = lambda: None,
     ) -> None:
         """Make a sink to which nothing is on its way.
@@ -91,7 +126,8 @@ class Sink:
             traffic: What all sinks share.
             final: Kernel's reasons after which the target will never take anything: what comes then
                 is lost, so that nobody waits for ever.
-            end: What each line has once, and nothing else has.
+            entry: If each piece is to be written by itself: what each line has once in it, and
+                nothing else has. Others are bytes that can be put together.
             find_trouble: Tells what is wrong with a target that takes everything nevertheless.
         """
         self.name = name
@@ -100,10 +136,12 @@ class Sink:
         self._target = target
         self._traffic = traffic
         self._final = final
-        self._end = end
+        self._entry = entry
         self._find_trouble = find_trouble
         self._pieces: list[bytes] = []
         self._in_thread: list[bytes] = []
+        self._is_stuck = False  # and left out of the traffic that moves
+        self._moved_at = 0.0
         self._taken = 0  # bytes, of all times
         self._gone = 0  # of these, written or lost
         self._arrival = trio.Event()
@@ -123,7 +161,8 @@ class Sink:
     @property
     def is_full(self) -> bool:
         """Whether it should be given nothing for now."""
-        return self.waiting >= _MOST or (self._traffic.is_heavy and self.waiting > 0)
+        is_slow = self._is_stuck or self._traffic.is_clogged
+        return self.waiting >= (1 if is_slow else _MOST)
 
     async def wait_room(self) -> None:
         """Wait until it is not full; whoever waits has its turn before those who came later.
@@ -140,9 +179,11 @@ class Sink:
     def put(self, pieces: list[bytes]) -> None:
         """Have pieces written, each of them whole lines; never waits."""
         size = sum(map(len, pieces))
+        if not self.waiting:
+            self._moved_at = trio.current_time()
         self._pieces += pieces
         self._taken += size
-        self._traffic.waiting += size
+        self._count(size)
         self._arrival.set()
 
     async def flush(self, patience: float) -> bool:
@@ -172,6 +213,11 @@ class Sink:
         if self.lost:
             log.error("sink.lost", sink=self.name, lines=self.lost)
 
+    def leave_out_if_stuck(self) -> None:
+        """Leave what is on its way out of the traffic that moves, if it does not."""
+        if self.waiting and trio.current_time() - self._moved_at >= _STUCK_S:
+            self._leave_out(is_stuck=True)
+
     def reopen(self) -> None:
         """Have the target opened anew; one that failed is tried at once."""
         self._target.reopen()
@@ -188,6 +234,7 @@ class Sink:
         If this is cancelled, a write that hangs is left behind.
         """
         retry = _FIRST_RETRY_S
+        self._traffic.sinks.add(self)
         try:
             while self.users or self._pieces:
                 if not self._pieces:
@@ -211,12 +258,15 @@ class Sink:
                     await self._wait_for_retry(retry)
                     retry = min(2 * retry, _LAST_RETRY_S)
         finally:
+            self._traffic.sinks.remove(self)
             if not self._in_thread:
                 self._target.close()
 
     async def _write(self) -> tuple[OSError | None, bool]:
         """Write what has gathered, put back what is not written; return why, and whether any is."""
-        pieces, self._pieces = self._pieces, []
+        # Put together here and not there: each thread has a heap of its own, and keeps it.
+        pieces = [b"".join(self._pieces)] if self._entry is None else self._pieces
+        self._pieces = []
         self._in_thread = pieces
         rest, error = await self._write_in_thread(pieces)
         self._in_thread = []
@@ -254,14 +304,25 @@ class Sink:
 
     def _settle(self, size: int) -> None:
         """Have so many bytes no longer on their way."""
-        self._gone += size
-        self._traffic.waiting -= size
         if size:
+            self._leave_out(is_stuck=False)
+            self._moved_at = trio.current_time()
+            self._gone += size
+            self._count(-size)
             self._progress.set()
             self._progress = trio.Event()
 
+    def _count(self, size: int) -> None:
+        self._traffic.add(0, size) if self._is_stuck else self._traffic.add(size, 0)
+
+    def _leave_out(self, *, is_stuck: bool) -> None:
+        if is_stuck != self._is_stuck:
+            self._count(-self.waiting)
+            self._is_stuck = is_stuck
+            self._count(self.waiting)
+
     def _lose(self, pieces: list[bytes]) -> None:
-        self.lost += sum(piece.count(self._end) for piece in pieces)
+        self.lost += sum(piece.count(self._entry or b"\n") for piece in pieces)
         self._settle(sum(map(len, pieces)))
 
     def _tell_failure(self, reason: str) -> None:

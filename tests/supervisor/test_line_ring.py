@@ -60,11 +60,10 @@ def test_of_a_line_that_is_longer_than_the_ring_the_beginning_is_kept() -> None:
 def test_end_of_a_big_chunk_begins_with_a_whole_line() -> None:
     ring = RingSpace(5000).make_ring()
 
-    ring.add(Lines(WEB, b"0123456\n" * 1000 + b"end\n", (3, 999, 1000), 0))
+    add(ring, b"0123456\n" * 1000 + b"end\n")
 
     lines = ring.list_last()
     assert lines == [b"0123456"] * (len(lines) - 1) + [b"end"]
-    assert ring._kept[-1].partial == (len(lines) - 2, len(lines) - 1)
     assert 500 < len(lines) < 700
 
 
@@ -85,7 +84,7 @@ def test_lines_that_come_one_by_one_are_kept_together() -> None:
         add(ring, b"%d\n" % number, time_ns=number)
 
     assert ring.list_last() == [b"%d" % number for number in range(2000, 3000)]
-    assert len(ring._kept) < 10
+    assert len(ring._batches) < 10
 
 
 def test_lines_of_another_time_keep_it() -> None:
@@ -94,7 +93,7 @@ def test_lines_of_another_time_keep_it() -> None:
     add(ring, b"1\n", time_ns=0)
     add(ring, b"2\n", time_ns=10**9)
 
-    assert [lines.time_ns for lines in ring._kept] == [0, 10**9]
+    assert [batch.time_ns for batch in ring._batches] == [0, 10**9]
 
 
 def test_thousand_jobs_together_take_no_more_than_32_megabytes() -> None:
@@ -105,10 +104,9 @@ def test_thousand_jobs_together_take_no_more_than_32_megabytes() -> None:
         for number in range(40):
             add(rings[-1], b"x" * 9999 + b"\n", time_ns=number * 10**9)
 
-    kept = [lines for ring in rings for lines in ring._kept]
-
-    size = sum(sys.getsizeof(lines) + sys.getsizeof(lines.text) for lines in kept)
-    assert 15 * 2**20 < size < 32 * 2**20
+    size = sum(sys.getsizeof(ring._text) for ring in rings)
+    size += sum(sys.getsizeof(batch) for ring in rings for batch in ring._batches)
+    assert 10 * 2**20 < size < 32 * 2**20
     assert all(ring.list_last(1) for ring in rings)
 
 

@@ -1,7 +1,6 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from mocker.supervisor.line_formats import make_format
 from mocker.supervisor.line_ring import LineRing, RingSpace
 from mocker.supervisor.lines import Source
 from mocker.supervisor.outlets import Outlet
-from mocker.supervisor.relay import Ways, relay_lines
+from mocker.supervisor.relay import Relay, Ways
 from mocker.supervisor.sink_console import Console
 from mocker.supervisor.sinks import Sink, Traffic
 from tests.containers import in_container, script
@@ -55,7 +54,7 @@ class Relayed:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sink.run)
             ways = Ways([outlet], self.ring, traffic, self.seen.append)
-            await relay_lines(self._read_end, WEB, ways, MOST)
+            await Relay(self._read_end, WEB, ways, MOST).run()
 
     async def show(self) -> bytes:
         """Return what is written by now."""
@@ -163,13 +162,34 @@ async def test_pipe_is_closed_if_the_relay_is_cancelled() -> None:
     read_end, write_end = os.pipe()
     ways = Ways([], RingSpace().make_ring(), Traffic())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(relay_lines, read_end, WEB, ways, MOST)
+        nursery.start_soon(Relay(read_end, WEB, ways, MOST).run)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
 
     with pytest.raises(BrokenPipeError):
         os.write(write_end, b"x")
     os.close(write_end)
+
+
+async def test_pipe_that_somebody_else_has_open_is_at_its_end_when_nothing_comes(
+    autojump_clock: MockClock,
+) -> None:
+    read_end, write_end = os.pipe()
+    ring = RingSpace().make_ring()
+    relay = Relay(read_end, WEB, Ways([], ring, Traffic()), MOST)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relay.run)
+        await trio.sleep(100)
+        relay.end_when_silent()
+        await trio.sleep(0.9)
+        os.write(write_end, b"late\n")
+        await trio.sleep(0.9)
+        os.write(write_end, b"later")
+
+    ended = trio.current_time()
+    os.close(write_end)
+    assert ring.list_last() == [b"late", b"later"]
+    assert 102.7 < ended < 103
 
 
 async def test_lines_that_a_relay_leaves_behind_are_told() -> None:
@@ -182,7 +202,7 @@ async def test_lines_that_a_relay_leaves_behind_are_told() -> None:
 
     with capture_logs() as events:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(relay_lines, read_end, WEB, ways, MOST)
+            nursery.start_soon(Relay(read_end, WEB, ways, MOST).run)
             os.write(write_end, b"one\ntwo\nthr")
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
@@ -203,7 +223,8 @@ async def test_every_sink_of_a_channel_gets_everything() -> None:
         os.write(write_end, b"one\ntwo\n")
         os.close(write_end)
 
-        await relay_lines(read_end, WEB, Ways(outlets, RingSpace().make_ring(), traffic), MOST)
+        ways = Ways(outlets, RingSpace().make_ring(), traffic)
+        await Relay(read_end, WEB, ways, MOST).run()
 
         texts = [os.pread(memory, 100, 0) for memory in memories]
         for memory in memories:
@@ -231,7 +252,7 @@ async def test_pipe_of_a_job_that_fills_it_grows() -> None:
             traffic,
             lambda lines: seen.append(len(lines)),
         )
-        await relay_lines(read_end, WEB, ways, MOST)
+        await Relay(read_end, WEB, ways, MOST).run()
 
     written = os.pread(memory, 2**23, 0)
     os.close(memory)
@@ -254,7 +275,7 @@ async def test_memory_stays_bounded_whatever_a_job_prints() -> None:
     async with open_sink(null, traffic) as sink, trio.open_nursery() as nursery:
         nursery.start_soon(trio.to_thread.run_sync, print_much)
         outlets = [make_outlet(sink, "json")]
-        await relay_lines(read_end, WEB, Ways(outlets, ring, traffic), MOST)
+        await Relay(read_end, WEB, Ways(outlets, ring, traffic), MOST).run()
     os.close(null)
 
     assert read_memory() - before < 16_000  # kilobytes
@@ -309,7 +330,7 @@ async def test_job_that_floods_a_sink_does_not_silence_others() -> None:
             source = Source(name, "stdout", 1, 1)
             outlets = [make_outlet(sink, "prefix", source)]
             ways = Ways(outlets, RingSpace().make_ring(), traffic)
-            jobs.start_soon(partial(relay_lines, fd, source, ways, MOST))
+            jobs.start_soon(Relay(fd, source, ways, MOST).run)
         jobs.start_soon(trio.to_thread.run_sync, flood)
         jobs.start_soon(talk)
     lines = os.pread(memory, 2**26, 0).splitlines()

@@ -126,14 +126,14 @@ async def test_sink_that_has_much_is_full_until_some_is_written() -> None:
     async with open_sink(target, traffic) as sink:
         for _ in range(16):
             sink.put([PIECE])
-        was_full, was_waiting = sink.is_full, traffic.waiting
+        was_full, was_waiting = sink.is_full, traffic.moving
         target.gate.set()
 
         await sink.wait_room()
 
         assert not sink.is_full
         await sink.flush(5)
-    assert (was_full, was_waiting, traffic.waiting) == (True, 2**20, 0)
+    assert (was_full, was_waiting, traffic.moving) == (True, 2**20, 0)
 
 
 async def test_those_who_wait_have_their_turn_in_order() -> None:
@@ -156,17 +156,45 @@ async def test_those_who_wait_have_their_turn_in_order() -> None:
     assert target.written.endswith(b"x\n0\n1\n2\n3\n4\n")
 
 
-async def test_when_all_sinks_together_have_much_each_takes_one_thing_at_a_time() -> None:
+async def test_when_much_is_on_its_way_whoever_has_more_waits_for_a_turn() -> None:
     traffic = Traffic()
-    sinks = [Sink("logs/web.log", Memory(), traffic) for _ in range(100)]
+    target = Memory()
+    target.gate.clear()
+    passed = []
 
-    for sink in sinks:
-        while not sink.is_full:
-            sink.put([PIECE])
+    async def wait(number: int) -> None:
+        await traffic.wait_turn()
+        passed.append(number)
 
-    assert traffic.waiting < 32 * 2**20
-    assert sinks[0].waiting == 2**20
-    assert sinks[-1].waiting == len(PIECE)
+    async with open_sink(target, traffic) as sink, trio.open_nursery() as nursery:
+        sink.put([PIECE] * 200)
+        for number in range(3):
+            nursery.start_soon(wait, number)
+            await wait_all_tasks_blocked()
+        passed_at_first = list(passed)
+        target.gate.set()
+
+    assert (passed_at_first, passed) == ([], [0, 1, 2])
+
+
+async def test_what_is_stuck_keeps_nobody_else_from_its_turn(patient_clock: MockClock) -> None:
+    traffic = Traffic()
+    target = Memory()
+    target.gate.clear()
+    async with open_sink(target, traffic) as stuck, open_sink(Memory(), traffic) as sink:
+        stuck.put([PIECE] * 200)
+
+        await traffic.wait_turn()
+
+        waited = trio.current_time()
+        assert (traffic.moving, traffic.stuck) == (0, stuck.waiting)
+        sink.put([PIECE])
+        assert sink.is_full  # as much is stuck, it takes little at a time
+        target.gate.set()
+        await stuck.flush(5)
+        assert not sink.is_full
+    assert (traffic.moving, traffic.stuck) == (0, 0)
+    assert waited < 3
 
 
 async def test_broken_target_is_told_once_and_so_is_that_it_works_again(
