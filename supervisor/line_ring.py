@@ -4,7 +4,9 @@ They are kept as they came, many in one piece, and are looked at only when someb
 together take no more than a fixed number of bytes; the more jobs there are, the less has each.
 """
 
+import mmap
 from collections import deque
+from itertools import islice
 from weakref import WeakSet
 
 import attrs
@@ -14,8 +16,8 @@ from .lines import Lines, Source
 _MOST_LINES = 1000  # of a job
 _MOST_EACH = 2**18  # bytes: 1,000 lines of 250
 _MOST_TOGETHER = 16 * 2**20  # bytes: 16 kB for each of a thousand jobs
-_OVERHEAD = 300  # bytes of a piece, its text apart
-_SMALL = 2**12  # bytes of a piece that others are added to
+_OVERHEAD = 600  # bytes; twice what a batch takes, its text apart
+_SMALL = 2**12  # bytes of a batch that others are added to
 _SOON = 10**9  # nanoseconds in which they must come, as they get its time
 _MOST_SHOWN = 1024  # bytes of a line
 _MARK = "…".encode()
@@ -56,40 +58,35 @@ class LineRing:
 
     def __init__(self, space: RingSpace) -> None:
         self._space = space
-        # In one place that stays where it is: to keep a piece of each big chunk would leave holes
-        # in the heap that are too small for the next one.
-        self._text = bytearray()
         self._batches: deque[_Batch] = deque()
+        self._size = 0  # bytes of all of them
+        # Not from the heap: there, what is kept of each big chunk would stay here and there, and
+        # what is between that would be too small for the next chunk.
+        self._memory: mmap.mmap | None = None
 
     def add(self, lines: Lines) -> None:
-        """Add what came last."""
-        text, share = lines.text, self._space.share
-        if len(text) >= share:
-            begin = _find_line(text, share)
-            self._batches.clear()
-            self._text[:] = memoryview(text)[begin : begin + share]
-            self._batches.append(_Batch(len(self._text), lines.source, lines.time_ns))
+        """Add what came last; nothing happens where there is no memory to be had."""
+        text, time_ns, share = memoryview(lines.text), lines.time_ns, self._space.share
+        if len(text) > share:
+            text = text[_find_line(lines.text, share) :][:share]
+        self._let_go(share - len(text))
+        try:
+            memory = self._provide(share)
+        except OSError:
             return
-        self._text += text
-        last = self._batches[-1] if self._batches else None
         size = len(text)
-        if last is not None and _go_together(last, lines):
-            size, time_ns = size + last.size, self._batches.pop().time_ns
-        else:
-            time_ns = lines.time_ns
+        memory[self._size : self._size + size] = bytes(text)
+        self._size += size
+        if self._batches and _go_together(self._batches[-1], lines):
+            last = self._batches.pop()
+            size, time_ns = size + last.size, last.time_ns
         self._batches.append(_Batch(size, lines.source, time_ns))
-        self.trim()
 
     def trim(self) -> None:
         """Let go of the oldest lines, until the others fit into the share."""
-        excess = len(self._text) + _OVERHEAD * len(self._batches) - self._space.share
-        gone = 0
-        while excess > 0 and len(self._batches) > 1:
-            size = self._batches.popleft().size
-            gone += size
-            excess -= size + _OVERHEAD
-        if gone:
-            del self._text[:gone]
+        self._let_go(self._space.share)
+        if self._memory is not None:
+            self._provide(self._space.share)
 
     def list_last(self, count: int = _MOST_LINES, pid: int | None = None) -> list[bytes]:
         """Return the last lines, the latest last, without their ends; of a long one the beginning.
@@ -98,14 +95,46 @@ class LineRing:
             count: How many.
             pid: Of the run they must be from; None for any.
         """
-        begin = end = len(self._text)
+        begin = self._size
         for batch in reversed(self._batches):
             if pid not in {None, batch.source.pid}:
                 break
             begin -= batch.size
-        text = bytes(self._text[begin:end])
-        pieces = text.removesuffix(b"\n").rsplit(b"\n", count)[-count:] if text else []
-        return [_shorten(piece) for piece in pieces]
+        if self._memory is None or begin == self._size:
+            return []
+        text = self._memory[begin : self._size].removesuffix(b"\n")
+        return [_shorten(piece) for piece in text.rsplit(b"\n", count)[-count:]]
+
+    def _let_go(self, most: int) -> None:
+        """Let go of the oldest lines, if there are more bytes than that, or too many batches."""
+        gone = 0
+        if self._memory is not None and self._size > most:
+            # Some more, not to do this for each line.
+            enough = self._size - most + most // 4
+            gone = self._memory.find(b"\n", max(enough - 1, 0), self._size) + 1 or self._size
+        elif len(self._batches) > self._space.share // _OVERHEAD:
+            gone = sum(batch.size for batch in islice(self._batches, len(self._batches) // 4))
+        if self._memory is None or not gone:
+            return
+        self._size -= gone
+        self._memory.move(0, gone, self._size)
+        while gone:
+            batch = self._batches.popleft()
+            if batch.size > gone:
+                self._batches.appendleft(attrs.evolve(batch, size=batch.size - gone))
+            gone -= min(batch.size, gone)
+
+    def _provide(self, size: int) -> mmap.mmap:
+        """Return memory of this size, with what is kept."""
+        old = self._memory
+        if old is not None and len(old) == size:
+            return old
+        new = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if old is not None:
+            new[: self._size] = old[: self._size]
+            old.close()
+        self._memory = new
+        return new
 
 
 def _go_together(last: _Batch, lines: Lines) -> bool:

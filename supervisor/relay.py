@@ -29,7 +29,7 @@ log = structlog.get_logger("mocker.jobs")
 _CHUNK = 2**16  # bytes; what a pipe holds
 _BIG_PIPE = 2**18  # bytes; a quarter of what an ordinary user may ask for, and as fast
 _FULL_READS = 4  # in a row, after which a pipe is made bigger
-_SMALL_CHUNK = 2**14  # bytes; for each of a thousand jobs whose sinks stand still
+_FLOOD = 2**14  # bytes that are there at once, when a job has much to say
 _PROMPT_S = 1.0  # after which the beginning of a line is shown: it may be a question
 _FLUSH_S = 1.0  # for what is on its way when a run has ended, which is told after that
 
@@ -71,6 +71,7 @@ class Relay:
         self._ways = ways
         self._splitter = LineSplitter(max_line)
         self._is_over = False
+        self._is_flood = False
 
     async def run(self) -> None:
         """Write what comes to all sinks, until the end of the pipe; then until it is written."""
@@ -87,6 +88,7 @@ class Relay:
             self._tell_lost()
             raise
         finally:
+            self._note_flood(False)
             self._pipe.close()
             for outlet in self._ways.outlets:
                 outlet.close()
@@ -105,10 +107,15 @@ class Relay:
 
     def _take(self) -> bool:
         """Hand out what is there; return whether anything was, or it is the end."""
-        chunk = self._pipe.read(_SMALL_CHUNK if self._ways.traffic.is_clogged else _BIG_PIPE)
+        chunk = self._pipe.read(self._ways.traffic.most_read)
+        self._note_flood(chunk is not None and len(chunk) >= _FLOOD)
         if chunk:
             self._hand_out(self._splitter.feed(chunk))
         return chunk is not None
+
+    def _note_flood(self, is_flood: bool) -> None:
+        self._ways.traffic.floods += is_flood - self._is_flood
+        self._is_flood = is_flood
 
     def _hand_out(self, pieces: Pieces) -> None:
         if not pieces.text:

@@ -24,6 +24,10 @@ log = structlog.get_logger("mocker.sinks")
 
 _MOST = 2**20  # bytes on their way to one target: two chunks of a pipe that is full, as JSON
 _MOST_TOGETHER = 12 * 2**20  # bytes that move, and as many that do not
+# Bytes that all jobs which have much to say read at a time. What is read comes from the heap, and a
+# thousand things that stay there meanwhile leave a thousand holes of that size.
+_MOST_READ = 8 * 2**20
+_SMALL_READ, _BIG_READ = 2**14, 2**18
 _STUCK_S = 1.0  # after which bytes are taken for those that do not move
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.02, 2.0
 _BREATH_S = 0.005  # for a target that seems to have room and takes nothing
@@ -57,12 +61,14 @@ class Traffic:
         stuck: Bytes that are on their way to targets that have taken nothing for a while.
         places: Threads to write in.
         sinks: Those that something may be on its way to.
+        floods: How many channels have much to say.
     """
 
     def __init__(self) -> None:
         self.moving = self.stuck = 0
         self.places = Places(_PLACES)
         self.sinks: set[Sink] = set()
+        self.floods = 0
         self._turn = trio.Lock()  # first come, first served
         self._relief = trio.Event()
 
@@ -70,6 +76,13 @@ class Traffic:
     def is_heavy(self) -> bool:
         """Whether nothing more should come for now."""
         return self.moving >= _MOST_TOGETHER
+
+    @property
+    def most_read(self) -> int:
+        """Bytes that should be read at a time."""
+        if self.is_clogged:
+            return _SMALL_READ
+        return max(_SMALL_READ, min(_BIG_READ, _MOST_READ // max(self.floods, 1)))
 
     @property
     def is_clogged(self) -> bool:

@@ -67,6 +67,30 @@ def test_end_of_a_big_chunk_begins_with_a_whole_line() -> None:
     assert 500 < len(lines) < 700
 
 
+def test_line_after_a_big_chunk_leaves_most_of_that() -> None:
+    ring = RingSpace(5000).make_ring()
+    add(ring, b"0123456\n" * 1000)
+
+    for _ in range(100):
+        add(ring, b"more\n", AGAIN)
+
+    lines = ring.list_last()
+    assert lines == [b"0123456"] * (len(lines) - 100) + [b"more"] * 100
+    assert 400 < len(lines) < 700
+
+
+def test_channels_that_take_turns_leave_many_lines() -> None:
+    ring = RingSpace(50_000).make_ring()
+    other = Source("web", "stderr", 12, 1)
+
+    for number in range(1000):
+        add(ring, b"%d\n" % number, (WEB, other)[number % 2])
+
+    lines = ring.list_last()
+    assert lines == [b"%d" % number for number in range(1000 - len(lines), 1000)]
+    assert len(lines) > 50
+
+
 def test_lines_of_one_run_can_be_had_alone() -> None:
     ring = make_ring()
 
@@ -104,7 +128,7 @@ def test_thousand_jobs_together_take_no_more_than_32_megabytes() -> None:
         for number in range(40):
             add(rings[-1], b"x" * 9999 + b"\n", time_ns=number * 10**9)
 
-    size = sum(sys.getsizeof(ring._text) for ring in rings)
+    size = sum(len(ring._memory or b"") for ring in rings)
     size += sum(sys.getsizeof(batch) for ring in rings for batch in ring._batches)
     assert 10 * 2**20 < size < 32 * 2**20
     assert all(ring.list_last(1) for ring in rings)
