@@ -192,6 +192,7 @@ async def test_what_is_stuck_keeps_nobody_else_from_its_turn(patient_clock: Mock
         assert sink.is_full  # as much is stuck, it takes little at a time
         target.gate.set()
         await stuck.flush(5)
+        await sink.flush(5)
         assert not sink.is_full
     assert (traffic.moving, traffic.stuck) == (0, 0)
     assert waited < 3
