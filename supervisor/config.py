@@ -65,6 +65,35 @@ class Probe:
 
 
 @attrs.frozen(kw_only=True)
+class SinkConfig:
+    """A place where lines end up.
+
+    Attributes:
+        kind: "console", "journald", "file", or "inherit": the job has the supervisor's own stdout
+            or stderr, and nothing passes through mocker.
+        path: Of a file, absolute.
+        format: Of a file: "raw", "text" or "json".
+        max_size: Bytes at which a file becomes a backup; 0 for never.
+        backups: How many of them are kept.
+        compress: Whether they are compressed.
+    """
+
+    kind: str
+    path: str = ""
+    format: str = "raw"
+    max_size: int = 50 * 2**20
+    backups: int = 10
+    compress: bool = False
+
+
+CONSOLE, INHERIT = SinkConfig(kind="console"), SinkConfig(kind="inherit")
+
+
+def _use_console() -> dict[str, tuple[SinkConfig, ...]]:
+    return {"stdout": (CONSOLE,), "stderr": (CONSOLE,)}
+
+
+@attrs.frozen(kw_only=True)
 class ContainerConfig:
     """The container of a job, as `mocker run` has it: see `isolation.ContainerSpec`.
 
@@ -151,6 +180,10 @@ class JobConfig:
         schedule: A cron expression for a oneshot; None if it runs at the start.
         overlap: "skip" or "queue": what becomes of a time at which the former run goes on.
         stdin: Absolute path of a file of the host; None for /dev/null.
+        channels: The sinks of "stdout" and "stderr", or those of "output", which is both in one
+            pipe. One that is inherited has that as its only sink; one that leads nowhere has none.
+        on_full: "block" or "drop": what becomes of lines that a sink has no room for.
+        max_line: Bytes of a line; one that is longer comes in pieces.
     """
 
     name: str
@@ -172,6 +205,9 @@ class JobConfig:
     schedule: str | None = None
     overlap: str = "skip"
     stdin: str | None = None
+    channels: Mapping[str, tuple[SinkConfig, ...]] = attrs.field(factory=_use_console)
+    on_full: str = "block"
+    max_line: int = 2**14
 
     def make_spec(self) -> ContainerSpec:
         """Return the spec of its container; see `ContainerConfig.make_spec`."""
@@ -198,6 +234,7 @@ class SupervisorConfig:
         stop_timeout: Seconds in which all jobs together must stop.
         log_format: "auto", "console", "journald", "json" or "prefix".
         log_level: "debug", "info", "warning" or "error".
+        journald_socket: Absolute path of the one that takes entries of the journal.
         jobs: By name, in the order of the file.
     """
 
@@ -206,4 +243,5 @@ class SupervisorConfig:
     stop_timeout: float = 60.0
     log_format: str = "auto"
     log_level: str = "info"
+    journald_socket: str = "/run/systemd/journal/socket"
     jobs: Mapping[str, JobConfig]

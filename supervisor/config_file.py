@@ -15,7 +15,8 @@ from .errors import ConfigError
 from .interpolation import expand_all
 from .job_entries import Entry, read_entry
 from .job_references import resolve_references
-from .mistakes import LOST, UNREAD_KEY, Mistakes, Place, ToldError
+from .mistakes import LOST, UNREAD_KEY, MistakeError, Mistakes, Place, ToldError
+from .sink_keys import check_files
 from .stderr import make_printable
 from .text_file import read_text_file
 from .toml_text import TOO_DEEP, read_toml
@@ -25,14 +26,26 @@ from .values import (
     one_of,
     parse_duration_value,
     parse_name,
+    parse_path,
     table_of,
 )
+
+_LONGEST_SOCKET = 107  # bytes; unix(7)
+
+
+def _parse_socket(value: object, place: Place) -> str:
+    path = parse_path(value, place)
+    if len(os.fsencode(path)) > _LONGEST_SOCKET:
+        raise MistakeError(f"must be a path of at most {_LONGEST_SOCKET} bytes, not {path!r}")
+    return path
+
 
 _SUPERVISOR: dict[str, Parse] = {
     "name": parse_name,
     "stop_timeout": parse_duration_value,
     "log_format": one_of("auto", "console", "journald", "json", "prefix"),
     "log_level": one_of("debug", "info", "warning", "error"),
+    "journald_socket": _parse_socket,
 }
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -137,6 +150,7 @@ def _read_jobs(
             continue
         entries[name], complete[name] = read_entry(entry)
     jobs = resolve_references(entries, frozenset(found["jobs"]), mistakes)
+    check_files(jobs.values(), mistakes)
     return {name: job for name, job in jobs.items() if complete[job.group]}
 
 

@@ -18,6 +18,7 @@ from .env_file import parse_env_file
 from .interpolation import expand_all
 from .job_keys import FIELD_KEYS, JOB_KEYS
 from .mistakes import UNREAD_KEY, Mistakes, Place, ToldError, find_job_place
+from .sink_keys import find_sink_conflicts, make_sinks
 from .text_file import read_text_file
 from .values import table_of
 
@@ -161,6 +162,7 @@ def _find_conflicts(entry: Entry, values: Mapping[str, Any]) -> Iterator[tuple[s
         for key in NEED_ISOLATION:
             if key in entry.own and values.get(key, "host") != "host":
                 yield key, "is not to be had with isolate = false"
+    yield from find_sink_conflicts(entry.own, entry.defaults, values)
 
 
 def _make_replicas(entry: Entry, values: Mapping[str, Any]) -> tuple[JobConfig, ...]:
@@ -169,6 +171,7 @@ def _make_replicas(entry: Entry, values: Mapping[str, Any]) -> tuple[JobConfig, 
     names = [entry.name] if count is None else [f"{entry.name}-{n}" for n in range(1, count + 1)]
     kind = _find_kind(values)
     fields = {key: values[key] for key in FIELD_KEYS if key in values}
+    fields |= make_sinks(values, entry.own)
     if kind == "oneshot" and "restart" not in entry.own:
         fields["restart"] = "never"
     return tuple(

@@ -8,6 +8,7 @@ from .container_words import parse_signal
 from .mistakes import MistakeError, Place
 from .probe_keys import parse_alive, parse_ready
 from .schedule import check_schedule
+from .sink_keys import SINK_KEYS
 from .values import (
     Parse,
     check_spec,
@@ -101,5 +102,6 @@ JOB_KEYS: dict[str, Parse] = {
     "type": one_of("service", "oneshot"),
     "replicas": whole(1, _MAX_REPLICAS),
     **FIELD_KEYS,
+    **SINK_KEYS,
     **CONTAINER_KEYS,
 }

@@ -17,13 +17,14 @@ from mocker.isolation import Container, ExitStatus, IsolationError
 from . import lifecycle
 from .config import JobConfig
 from .lifecycle import After, Life, State
+from .lines import Source
 from .notices import Notice, make_notice
 from .probes import wait_dead, wait_ready
-from .relay import LineTail
+from .relay import Relay, Ways
 from .runs import Means, Pipes, kill, start, wait_executed
 
 # Seconds for output that nobody takes, of a job that is not to run again: it must not keep the
-# supervisor from ending. The same for what escaped from a job without a container of its own.
+# supervisor from ending.
 _DRAIN_S = 1.0
 
 _TAIL_LINES = 20  # that are shown of a run that failed
@@ -42,6 +43,7 @@ class Job:
         status: How its last run ended; None before that.
         pid: Of the init of its present run; None between runs.
         notice: What its present run, or the last one, says of itself.
+        ring: The last lines of all its runs.
         kill_at: When it will be killed, in trio's time; None unless it is stopping.
     """
 
@@ -65,11 +67,14 @@ class Job:
         self.status: ExitStatus | None = None
         self.pid: int | None = None
         self.kill_at: float | None = None
+        self.ring = means.rings.make_ring()
         self.notice = Notice()
         self._means = means
         self._gate = gate
         self._follow = follow
         self._changed = trio.Event()
+        self._last_pid: int | None = None  # of its last run
+        self._relays: list[Relay] = []
         self._kill_asked = False
         self._patience = trio.CancelScope()
         self._probing = trio.CancelScope()
@@ -156,40 +161,40 @@ class Job:
     async def _run_once(self) -> None:
         """Be one run, from its pipes to their end."""
         self._kill_asked = False
-        tail = LineTail(_TAIL_LINES)
+        self._last_pid = None
         try:
-            with closing(make_notice(self.config)) as self.notice:
-                pipes = Pipes()
+            with (
+                closing(make_notice(self.config)) as self.notice,
+                closing(Pipes(self.config)) as pipes,
+            ):
                 pipes.write_ends += self.notice.hand_out()
-                ending, ended_at = await self._relay_run(pipes, tail)
+                ending, ended_at = await self._relay_run(pipes)
         except IsolationError as error:
-            self._fail(error, tail)
+            self._fail(error)
             return
         if isinstance(ending, ExitStatus):
             if self.notice.good:
                 self._become_ready()  # it said so, and ended
-            self._end(ending, ended_at, tail)
+            self._end(ending, ended_at)
         else:
-            self._fail(ending, tail)
+            self._fail(ending)
 
-    async def _relay_run(
-        self, pipes: Pipes, tail: LineTail
-    ) -> tuple[ExitStatus | IsolationError, float]:
+    async def _relay_run(self, pipes: Pipes) -> tuple[ExitStatus | IsolationError, float]:
         """Relay what a run prints to its end; return how it ended, or why it was not, and when."""
         async with trio.open_nursery() as limit:
             async with trio.open_nursery() as relays:
-                pipes.relay(relays, self.config, self._means.output, tail, self.notice.see)
-                ending = await self._contain(pipes)
+                ending = await self._contain(pipes, relays)
                 ended_at = trio.current_time()
                 limit.start_soon(self._limit_drain, relays.cancel_scope)
             limit.cancel_scope.cancel()
         return ending, ended_at
 
-    async def _contain(self, pipes: Pipes) -> ExitStatus | IsolationError:
+    async def _contain(self, pipes: Pipes, relays: trio.Nursery) -> ExitStatus | IsolationError:
         """Make a container and accompany it until it is gone; return why there was none."""
         try:
             with await start(self.config, self._means, pipes) as container:
-                self.pid = container.pid
+                self.pid = self._last_pid = container.pid
+                self._relay(pipes, container.pid, relays)
                 try:
                     return await self._attend(container)
                 finally:
@@ -198,6 +203,18 @@ class Job:
                     self.pid = self.kill_at = None
         except IsolationError as error:
             return error
+
+    def _relay(self, pipes: Pipes, pid: int, relays: trio.Nursery) -> None:
+        """Relay what the run prints in the background, until nobody can print any more."""
+        self._relays = []
+        sinks = self._means.sinks
+        for channel, fd in pipes.take_read_ends().items():
+            source = Source(self.config.name, channel, pid, self.life.attempt)
+            outlets = sinks.open_outlets(self.config, source)
+            ways = Ways(outlets, self.ring, sinks.traffic, self.notice.see)
+            relay = Relay(fd, source, ways, self.config.max_line)
+            self._relays.append(relay)
+            relays.start_soon(relay.run)
 
     async def _attend(self, container: Container) -> ExitStatus:
         """Accompany a container until it is gone."""
@@ -281,11 +298,14 @@ class Job:
 
     async def _limit_drain(self, relays: trio.CancelScope) -> None:
         """Cut short the relay of what is left once the container is gone, where that must end."""
-        while self.config.container.isolate and not self.life.final:
+        if not self.config.container.isolate:
+            for relay in self._relays:
+                relay.end_when_silent()  # what escaped may have the pipe open for ever
+        while not self.life.final:
             await self._changed.wait()
         relays.deadline = trio.current_time() + _DRAIN_S
 
-    def _end(self, status: ExitStatus, now: float, tail: LineTail) -> None:
+    def _end(self, status: ExitStatus, now: float) -> None:
         """Let the state follow a run that ended just now, and say so."""
         before, self.status = self.life, status
         self._become(lifecycle.end_run(before, self.config, status, now, _CHANCE.random()))
@@ -297,14 +317,14 @@ class Job:
         if before.reason:
             facts["reason"] = before.reason
         if before.ready_at is None:
-            facts |= _decode(tail)  # it failed to start
+            facts |= self._list_last_lines()  # it failed to start
         if status.code in self.config.success_codes and not before.reason:
             self._log.info("job.exited", **facts)
         else:
             self._log.warning("job.exited", **facts)
-        self._tell_if_given_up(tail)
+        self._tell_if_given_up()
 
-    def _fail(self, error: IsolationError, tail: LineTail) -> None:
+    def _fail(self, error: IsolationError) -> None:
         """Let the state follow a start that was refused, and say so."""
         before, now = self.life, trio.current_time()
         self.status = ExitStatus(code=error.exit_code)
@@ -312,13 +332,19 @@ class Job:
         if before.state is State.STOPPING:
             self._log.info("job.stopped", **self._next(now))
             return
-        self._log.warning("job.start_failed", reason=str(error), **self._next(now), **_decode(tail))
-        self._tell_if_given_up(tail)
+        facts = {**self._next(now), **self._list_last_lines()}
+        self._log.warning("job.start_failed", reason=str(error), **facts)
+        self._tell_if_given_up()
 
-    def _tell_if_given_up(self, tail: LineTail) -> None:
+    def _tell_if_given_up(self) -> None:
         if self.life.state is State.FATAL:
             facts = {"reason": self.life.reason, "attempt": self.life.attempt}
-            self._log.error("job.given_up", **facts, **_decode(tail))
+            self._log.error("job.given_up", **facts, **self._list_last_lines())
+
+    def _list_last_lines(self) -> dict[str, list[str]]:
+        """Return what the last run said at its end, as a fact of an event; none if nothing."""
+        lines = self.ring.list_last(_TAIL_LINES, self._last_pid) if self._last_pid else []
+        return {"last_lines": [line.decode(errors="replace") for line in lines]} if lines else {}
 
     def _next(self, now: float) -> Mapping[str, object]:
         """Return what follows on something that happened just now, as facts of an event."""
@@ -336,9 +362,3 @@ def _describe(status: ExitStatus) -> dict[str, object]:
     if status.signal is None:
         return {"exit_code": status.code}
     return {"signal": str(status)}
-
-
-def _decode(tail: LineTail) -> dict[str, list[str]]:
-    """Return the last lines, as a fact of an event; none if there were none."""
-    lines = [line.decode(errors="replace") for line in tail.lines()]
-    return {"last_lines": lines} if lines else {}

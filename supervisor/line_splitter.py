@@ -2,67 +2,87 @@
 
 What comes out is text of whole lines, each ended by a newline, still in one piece: nothing is done
 for a line alone, because there may be a million in a second. A line that is too long is cut, so
-that no more of it is ever kept; each piece that is not the last ends in a mark.
+that no more of it is ever kept; which pieces are only a part of a line is told beside the text,
+because each sink has its own way to say so.
 """
 
-MARK = "…".encode()
+from typing import NamedTuple
 
-_MOST = 2**14  # bytes of a line; a quarter of a chunk, and more than a screen
 _CONTINUATION, _KIND = 0b1000_0000, 0b1100_0000  # of a byte in UTF-8
 _LONGEST_CHARACTER = 4  # bytes
+
+
+class Pieces(NamedTuple):
+    """What came out of a stream; `Lines` has the meaning of each."""
+
+    text: bytes
+    partial: tuple[int, ...] = ()
+    continues: bool = False
 
 
 class LineSplitter:
     """The lines of one stream, and what has come of the next one."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """Begin a stream.
+
+        Args:
+            most: Bytes of a piece, its end apart; a line that is longer is cut.
+        """
+        self._most = most
         self._rest = b""
-        self._is_cut = False  # whether what came last has gone out already, without its end
+        self._is_cut = False  # whether what came out last is a part of a line that goes on
 
     @property
     def is_inside_line(self) -> bool:
         """Whether something has come that is not out yet."""
         return bool(self._rest)
 
-    def feed(self, chunk: bytes) -> bytes:
+    def feed(self, chunk: bytes) -> Pieces:
         """Take what comes next, not empty, and return the lines that are complete; maybe none."""
-        if self._is_cut:
-            chunk = chunk.removeprefix(b"\n")  # which ends what is out already
-            self._is_cut = False
         text = self._rest + chunk
-        if len(text) > _MOST:
-            text = _cut(text)
+        partial: tuple[int, ...] = ()
+        if len(text) > self._most:
+            text, partial = _cut(text, self._most)
         end = text.rfind(b"\n") + 1
         self._rest = text[end:]
-        return text[:end]
+        if not end:
+            return Pieces(b"")
+        continues = self._is_cut
+        self._is_cut = bool(partial) and partial[-1] == text.count(b"\n") - 1
+        return Pieces(text[:end], partial, continues)
 
-    def cut(self) -> bytes:
-        """Return what has come of a line as a piece of it, without waiting for the rest."""
+    def cut(self) -> Pieces:
+        """Return what has come of a line as a piece of it: the rest is late, or will not come."""
+        if not self._rest:
+            return Pieces(b"")
         text, self._rest = self._rest, b""
-        self._is_cut = bool(text)
-        return text and text + MARK + b"\n"
-
-    def finish(self) -> bytes:
-        """Return what is left at the end of the stream as a line; nothing if it ends with one."""
-        text, self._rest = self._rest, b""
-        return text and text + b"\n"
+        continues, self._is_cut = self._is_cut, True
+        return Pieces(text + b"\n", (0,), continues)
 
 
-def _cut(text: bytes) -> bytes:
-    """Cut lines that are too long, also one that has no end yet."""
-    pieces = []
+def _cut(text: bytes, most: int) -> tuple[bytes, tuple[int, ...]]:
+    """Cut lines that are too long, also one without an end yet; return which pieces are partial."""
+    pieces: list[bytes] = []
+    partial: list[int] = []
     begin = start = 0  # of what is not in a piece yet; of the line that is looked at
-    while len(text) - start > _MOST:
+    newlines = 0  # before `begin`, those of the cuts as well
+    while len(text) - start > most:
         # The last line end within reach: lines before it are short enough.
-        newline = text.rfind(b"\n", start, start + _MOST + 1)
+        newline = text.rfind(b"\n", start, start + most + 1)
         if newline >= 0:
             start = newline + 1
             continue
-        start = _between_characters(text, start + _MOST)
-        pieces += [text[begin:start], MARK, b"\n"]
+        start = _between_characters(text, start + most)
+        pieces += [text[begin:start], b"\n"]
+        newlines += text.count(b"\n", begin, start)
+        partial.append(newlines)
+        newlines += 1
         begin = start
+    if not partial:
+        return text, ()
     pieces.append(text[begin:])
-    return b"".join(pieces)
+    return b"".join(pieces), tuple(partial)
 
 
 def _between_characters(text: bytes, at: int) -> int:

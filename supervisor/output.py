@@ -1,24 +1,19 @@
-"""Write to a descriptor whose other end may be slow, without waiting for it in the event loop.
+"""Write what the supervisor itself says to its stderr, without ever waiting for that.
 
-stdout and stderr can be a full pipe, a stopped terminal or a slow disk, and must not be made
-non-blocking: that is a property of the open file, which others have as well. So os.write runs in a
-worker thread, one call for all that has gathered meanwhile. There are two ways in: jobs wait while
-too much has gathered, and the supervisor itself, which never waits, loses what does not fit.
+The write is a worker thread's, one call for all that has gathered meanwhile; see `sink_console` for
+why. What does not fit, because nobody takes it, is dropped and counted.
 """
-
-import os
-import select
 
 import structlog
 import trio
 
+from .sink_console import Console
 from .threads import run_in_thread
 
 log = structlog.get_logger("mocker.output")
 
 _NO_THREAD_S = 0.1  # before the next try to get one
-_MOST_BEFORE_WAITING = 2**18  # bytes; twice this is on its way at most, and a chunk for each job
-_MOST_BEFORE_DROPPING = 2**23  # bytes; more than jobs bring in at once, or they would push it out
+_MOST = 2**23  # bytes; the events of 10,000 jobs that start at once
 
 
 class Output:
@@ -38,24 +33,18 @@ class Output:
         self._dropped = 0  # lines that nobody has been told about
         self._arrival = trio.Event()
         self._progress = trio.Event()
-        self._turn = trio.Lock()  # first come, first served
 
     def put(self, data: bytes) -> None:
         """Write whole lines as soon as possible, or drop them: if the other end does not keep up.
 
         The number of dropped lines is logged once there is room again.
         """
-        if self._gathered and self._size + len(data) > _MOST_BEFORE_DROPPING:
+        if self._gathered and self._size + len(data) > _MOST:
             self._dropped += data.count(b"\n")
         else:
-            self._gather(data)
-
-    async def write(self, data: bytes) -> None:
-        """Write bytes, after waiting until the other end keeps up."""
-        async with self._turn:
-            while self._size > _MOST_BEFORE_WAITING:
-                await self._progress.wait()
-            self._gather(data)
+            self._gathered.append(data)
+            self._size += len(data)
+            self._arrival.set()
 
     async def drain(self, patience: float) -> bool:
         """Wait until everything is written, and return whether it is.
@@ -75,6 +64,7 @@ class Output:
         What the descriptor refuses, because nobody reads it any more or the disk is full, is lost;
         what comes later is tried anew.
         """
+        console = Console(self.fd)
         limiter = trio.CapacityLimiter(1)  # not the common one, which others may have exhausted
         while True:
             await self._arrival.wait()
@@ -84,7 +74,7 @@ class Output:
             self._size = 0
             self._writing = True
             try:
-                left, self.error = await run_in_thread(_write_all, self.fd, data, limiter=limiter)
+                left, self.error = await run_in_thread(console.write, [data], limiter=limiter)
             except BlockingIOError:
                 # There is no thread to be had: too many processes. This is no time to lose lines.
                 self._gathered.insert(0, data)
@@ -93,33 +83,9 @@ class Output:
                 self._arrival.set()
                 continue
             self._writing = False
-            self._dropped += left.count(b"\n")
+            self._dropped += b"".join(left).count(b"\n")
             if self._dropped and self.error is None:
                 dropped, self._dropped = self._dropped, 0
                 log.warning("output.dropped", lines=dropped)
             self._progress.set()
             self._progress = trio.Event()
-
-    def _gather(self, data: bytes) -> None:
-        self._gathered.append(data)
-        self._size += len(data)
-        self._arrival.set()
-
-
-def _write_all(fd: int, data: bytes) -> tuple[bytes, OSError | None]:
-    """Write until all is written or refused; return what is not written, and why."""
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[os.write(fd, rest) :]
-        except BlockingIOError:  # somebody made it non-blocking
-            _wait_writable(fd)
-        except OSError as error:
-            return bytes(rest), error
-    return b"", None
-
-
-def _wait_writable(fd: int) -> None:
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    poll.poll()

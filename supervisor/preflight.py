@@ -16,6 +16,8 @@ from .container_view import ContainerView, NotThereError
 from .executables import check_command
 from .mistakes import MistakeError, Mistakes, Place, find_job_place, suggest
 
+_OWN_DESCRIPTORS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")  # of who writes
+
 
 def check_jobs(config: SupervisorConfig, mistakes: Mistakes) -> None:
     """Note all that would keep a job from starting."""
@@ -34,6 +36,7 @@ class _Preflight:
     def check(self) -> None:
         self._check_volumes()
         self._check_stdin()
+        self._check_log_files()
         container = self._job.container
         try:
             busybox = _find_root(container)
@@ -82,6 +85,14 @@ class _Preflight:
             reason = ": it is a directory" if is_directory else render_reason(EACCES)
             self._refuse("stdin", f"cannot read {path!r}{reason}")
 
+    def _check_log_files(self) -> None:
+        for channel, sinks in self._job.channels.items():
+            for path in {sink.path for sink in sinks if sink.kind == "file"}:
+                try:
+                    _check_log_file(path)
+                except MistakeError as error:
+                    self._refuse(channel, str(error))
+
     def _check_commands(self, view: ContainerView) -> None:
         commands: dict[tuple[str, ...], tuple[str, ...]] = {("command",): self._job.container.argv}
         for key, probe in (("ready", self._job.ready), ("alive", self._job.alive)):
@@ -127,6 +138,25 @@ def _find_root(container: ContainerConfig) -> Busybox | None:
     if container.rootfs != "host" and not S_ISDIR(_look(container.rootfs)):
         raise MistakeError(f"cannot use {container.rootfs!r} as rootfs: it is not a directory")
     return None
+
+
+def _check_log_file(path: str) -> None:
+    """Raise MistakeError if a log file could not be written; its directory may be missing."""
+    if path.startswith(_OWN_DESCRIPTORS):
+        return
+    if os.path.lexists(path):
+        if S_ISDIR(_look(path)):
+            raise MistakeError(f"cannot write to {path!r}: it is a directory")
+        place = path
+    else:
+        place = os.path.dirname(path)
+        if not os.path.lexists(place):
+            place = os.path.dirname(place)
+        if not S_ISDIR(_look(place)):
+            raise MistakeError(f"cannot write to {path!r}: {place!r} is not a directory")
+    if not os.access(place, os.W_OK):
+        what = "it" if place == path else repr(place)
+        raise MistakeError(f"cannot write to {path!r}: {what} is not writable")
 
 
 def _look(path: str) -> int:

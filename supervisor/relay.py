@@ -1,87 +1,205 @@
-"""Carry what a job prints from its pipe to the output, line by line, until nobody has it open.
+"""Carry what a job prints from its pipe to its sinks, until nobody has the pipe open any more.
 
-A chunk is handled as a whole: one read, one search for the ends of lines, one prefix for all of
-them, one write. Nothing is kept but the beginning of a line and the last few lines, however much a
-job prints.
+A chunk is handled as a whole: one read, one look at the clock, one search for the ends of lines,
+and one replacement for each sink. It is read only when all sinks have room for it, so that a job
+whose sinks are slow waits on its pipe, and holds nothing here but the beginning of a line.
+
+A job that fills its pipe gets a bigger one: as each way from it to a sink costs the same for a big
+chunk as for a small one, and so does each change from the job to the supervisor and back.
 """
 
+import fcntl
 import os
-from collections import deque
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
+import attrs
+import structlog
 import trio
 
-from .line_splitter import MARK, LineSplitter
-from .output import Output
+from .line_ring import LineRing
+from .line_splitter import LineSplitter, Pieces
+from .lines import Lines, Source
+from .outlets import Outlet, wait_room
+from .sinks import Traffic
+
+log = structlog.get_logger("mocker.jobs")
 
 _CHUNK = 2**16  # bytes; what a pipe holds
+_BIG_PIPE = 2**18  # bytes; a quarter of what an ordinary user may ask for, and as fast
+_FULL_READS = 4  # in a row, after which a pipe is made bigger
+_FLOOD = 2**14  # bytes that are there at once, when a job has much to say
 _PROMPT_S = 1.0  # after which the beginning of a line is shown: it may be a question
-_MOST_KEPT = 1024  # bytes of a line in a tail
+_FLUSH_S = 1.0  # for what is on its way when a run has ended, which is told after that
 
 
-class LineTail:
-    """The last lines of a run, for whoever wants to know why it failed."""
+@attrs.frozen
+class Ways:
+    """Where the lines of a channel go.
 
-    def __init__(self, count: int) -> None:
-        self._lines: deque[bytes] = deque(maxlen=count)
-        self._count = count
-
-    def add(self, text: bytes) -> None:
-        """Add whole lines, each ended by a newline."""
-        for line in text[:-1].rsplit(b"\n", self._count)[-self._count :]:
-            self._lines.append(line if len(line) <= _MOST_KEPT else line[:_MOST_KEPT] + MARK)
-
-    def lines(self) -> list[bytes]:
-        """Return them, the latest last, without their ends; the rest of a long one is left out."""
-        return list(self._lines)
-
-
-async def relay_lines(
-    fd: int,
-    *,
-    prefix: bytes,
-    output: Output,
-    tail: LineTail,
-    seen: Callable[[bytes], None] | None = None,
-) -> None:
-    """Write what comes from a pipe to the output, with a prefix before each line.
-
-    Bytes stay as they are. A line over 16 KiB comes in pieces, and so does one that stays without
-    its end for a second; each piece but the last ends in "…". A last line without an end gets one.
-
-    Args:
-        fd: The read end of a pipe, which is closed at the end.
-        prefix: Such as b"web | ".
-        output: Where to.
-        tail: Gets the lines as well.
+    Attributes:
+        outlets: To its sinks; closed at the end.
+        ring: Keeps the last ones.
+        traffic: What all sinks share.
         seen: Is called with lines as they come, one or more with newlines between them.
     """
-    os.set_blocking(fd, False)
-    splitter = LineSplitter()
-    with open(fd, "rb", buffering=0) as pipe:  # noqa: ASYNC230 - it does not block
-        at_end = False
-        while not at_end:
-            chunk = pipe.read(_CHUNK)
-            if chunk:
-                text = splitter.feed(chunk)
-            elif chunk is not None:
-                text, at_end = splitter.finish(), True
-            elif await _wait_readable(fd, _PROMPT_S if splitter.is_inside_line else None):
-                continue
-            else:
-                text = splitter.cut()
-            if not text:
-                continue
-            tail.add(text)
-            lines = text[:-1]
-            if seen is not None:
-                seen(lines)
-            await output.write(prefix + lines.replace(b"\n", b"\n" + prefix) + b"\n")
+
+    outlets: Sequence[Outlet]
+    ring: LineRing
+    traffic: Traffic
+    seen: Callable[[bytes], None] | None = None
 
 
-async def _wait_readable(fd: int, patience: float | None) -> bool:
-    """Wait until there is something to read, and return whether there is."""
-    with trio.move_on_after(float("inf") if patience is None else patience):
-        await trio.lowlevel.wait_readable(fd)
+class Relay:
+    """What carries the lines of one channel of a run.
+
+    A line that is too long comes in pieces, and so does one that has no end after a second.
+    """
+
+    def __init__(self, fd: int, source: Source, ways: Ways, max_line: int) -> None:
+        """Take a channel over.
+
+        Args:
+            fd: The read end of its pipe, which `run` closes.
+            source: Which channel it is.
+            ways: Where to.
+            max_line: Bytes of a line.
+        """
+        self._pipe = _Pipe(fd)
+        self._source = source
+        self._ways = ways
+        self._splitter = LineSplitter(max_line)
+        self._is_over = False
+        self._is_flood = False
+
+    async def run(self) -> None:
+        """Write what comes to all sinks, until the end of the pipe; then until it is written."""
+        try:
+            while not self._pipe.at_end:
+                await trio.lowlevel.checkpoint()
+                await self._wait_room()
+                if not self._take() and not await self._wait_readable():
+                    self._hand_out(self._splitter.cut())
+            self._hand_out(self._splitter.cut())
+            for outlet in self._ways.outlets:
+                await outlet.sink.flush(_FLUSH_S)
+        except trio.Cancelled:
+            self._tell_lost()
+            raise
+        finally:
+            self._note_flood(False)
+            self._pipe.close()
+            for outlet in self._ways.outlets:
+                outlet.close()
+
+    def end_when_silent(self) -> None:
+        """Take the pipe to be at its end after a second in which nothing came."""
+        self._is_over = True
+        self._pipe.wake()
+
+    async def _wait_room(self) -> None:
+        """Wait until more may be read, if nothing else happens before that."""
+        await wait_room(self._ways.outlets)
+        while self._ways.traffic.is_heavy and self._ways.outlets:
+            await self._ways.traffic.wait_turn()
+            await wait_room(self._ways.outlets)
+
+    def _take(self) -> bool:
+        """Hand out what is there; return whether anything was, or it is the end."""
+        chunk = self._pipe.read(self._ways.traffic.most_read)
+        self._note_flood(chunk is not None and len(chunk) >= _FLOOD)
+        if chunk:
+            self._hand_out(self._splitter.feed(chunk))
+        return chunk is not None
+
+    def _note_flood(self, is_flood: bool) -> None:
+        self._ways.traffic.floods += is_flood - self._is_flood
+        self._is_flood = is_flood
+
+    def _hand_out(self, pieces: Pieces) -> None:
+        if not pieces.text:
+            return
+        text, partial, continues = pieces
+        lines = Lines(self._source, text, partial, time.time_ns(), continues)
+        self._ways.ring.add(lines)
+        if self._ways.seen is not None:
+            self._ways.seen(text[:-1])
+        for outlet in self._ways.outlets:
+            outlet.put(lines)
+
+    async def _wait_readable(self) -> bool:
+        """Wait until there is something to read, not for ever if a line has begun; tell whether."""
+        while True:
+            is_hurried = self._splitter.is_inside_line or self._is_over
+            with trio.move_on_after(_PROMPT_S if is_hurried else float("inf")):
+                if await self._pipe.wait_readable():
+                    return True
+                continue
+            self._pipe.at_end = self._is_over
+            return False
+
+    def _tell_lost(self) -> None:
+        """Tell how many lines nobody will get, if there are any."""
+        rest = self._pipe.read(_BIG_PIPE) or b""
+        has_begun = self._splitter.is_inside_line or rest[-1:] not in {b"", b"\n"}
+        lines = rest.count(b"\n") + has_begun
+        if lines:
+            facts = {"job": self._source.job, "channel": self._source.channel, "lines": lines}
+            log.warning("job.output_lost", **facts)
+
+
+class _Pipe:
+    """The read end of a job's pipe, which grows when that is of use.
+
+    Attributes:
+        at_end: Whether nothing will come any more.
+    """
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self.at_end = False
+        self._fd = fd
+        self._size = _CHUNK
+        self._next = _CHUNK
+        self._full_reads = 0
+        self._is_waiting = False
+
+    def read(self, most: int) -> bytes | None:
+        """Return what is there, at most so many bytes; b"" at the end, None if nothing is."""
+        try:
+            chunk = os.read(self._fd, min(most, self._next))
+        except BlockingIOError:
+            return None
+        if len(chunk) < _CHUNK:
+            self.at_end = not chunk
+            self._full_reads = 0
+            self._next = _CHUNK
+            return chunk
+        self._full_reads += 1
+        if self._full_reads == _FULL_READS and self._size == _CHUNK:
+            # It is refused where the user has too much in pipes already.
+            with suppress(OSError):
+                self._size = fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, _BIG_PIPE)
+        self._next = self._size
+        return chunk
+
+    async def wait_readable(self) -> bool:
+        """Wait until there is something to read, and return whether there is, or `wake` came."""
+        self._is_waiting = True
+        try:
+            await trio.lowlevel.wait_readable(self._fd)
+        except trio.ClosedResourceError:
+            return False
+        finally:
+            self._is_waiting = False
         return True
-    return False
+
+    def wake(self) -> None:
+        """Let nobody wait."""
+        if self._is_waiting:
+            trio.lowlevel.notify_closing(self._fd)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._fd)

@@ -34,7 +34,7 @@ def compare(old: SupervisorConfig, new: SupervisorConfig) -> Changes:
         unchanged=tuple(name for name in common if new.jobs[name] == old.jobs[name]),
         needs_restart=tuple(
             key
-            for key in ("name", "log_format", "log_level")
+            for key in ("name", "log_format", "log_level", "journald_socket")
             if getattr(old, key) != getattr(new, key)
         ),
     )

@@ -5,9 +5,7 @@ are when its PID namespace is gone, because then nobody is left who could write.
 """
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 import attrs
 import structlog
@@ -16,10 +14,10 @@ import trio
 from mocker.isolation import Container, SetupError, receive_descriptors
 from mocker.isolation.survivors import list_descendants, read_title
 
-from .config import JobConfig
-from .output import Output
+from .config import INHERIT, JobConfig
+from .line_ring import RingSpace
 from .reaper import Reaper
-from .relay import LineTail, relay_lines
+from .sink_table import SinkTable
 from .starter import Starter
 from .threads import run_in_thread
 
@@ -37,61 +35,59 @@ class Means:
     Attributes:
         starter: Makes the containers.
         reaper: Collects them.
-        output: Where their lines go.
+        sinks: Where their lines go.
+        rings: Where the last of them are kept.
         running: The containers whose commands are executed, by job.
     """
 
     starter: Starter
     reaper: Reaper
-    output: Output
+    sinks: SinkTable
+    rings: RingSpace = attrs.field(factory=RingSpace)
     running: dict[str, Container] = attrs.field(factory=dict)
 
 
 class Pipes:
-    """The two pipes of a run.
+    """The pipes of a run.
 
     Attributes:
-        read_ends: For the relays, which close them.
-        write_ends: For the command; closed here once it has them.
+        read_ends: For the relays, by channel; closed here unless one of them takes it.
+        write_ends: For the command, first its stdout and its stderr; closed here once it has them.
 
     Raises:
         SetupError: There are no descriptors left.
     """
 
-    def __init__(self) -> None:
-        self.read_ends: list[int] = []
+    def __init__(self, job: JobConfig) -> None:
+        self.read_ends: dict[str, int] = {}
         self.write_ends: list[int] = []
         try:
-            for _ in ("stdout", "stderr"):
-                read_end, write_end = os.pipe2(os.O_CLOEXEC)
-                self.read_ends.append(read_end)
-                self.write_ends.append(write_end)
+            for fd, name in ((1, "stdout"), (2, "stderr")):
+                self._add(fd, name if name in job.channels else "output", job)
         except OSError as error:
-            close_all(self.read_ends)
-            close_all(self.write_ends)
+            self.close()
             raise SetupError("make pipes for its output", error.errno or 0) from error
 
-    def relay(
-        self,
-        nursery: trio.Nursery,
-        job: JobConfig,
-        output: Output,
-        tail: LineTail,
-        seen: Callable[[bytes], None] | None,
-    ) -> None:
-        """Relay lines in the background, until nobody has the pipes open any more."""
-        prefix = f"{job.name} | ".encode()
+    def take_read_ends(self) -> dict[str, int]:
+        """Return the descriptors that are to be read, by channel; the caller closes them."""
+        taken, self.read_ends = self.read_ends, {}
+        return taken
+
+    def close(self) -> None:
+        """Close what nobody has taken."""
+        close_all(self.write_ends)
         while self.read_ends:
-            nursery.start_soon(
-                partial(
-                    relay_lines,
-                    self.read_ends.pop(0),
-                    prefix=prefix,
-                    output=output,
-                    tail=tail,
-                    seen=seen,
-                )
-            )
+            os.close(self.read_ends.popitem()[1])
+
+    def _add(self, fd: int, channel: str, job: JobConfig) -> None:
+        """Add what the command gets as this descriptor."""
+        if job.channels[channel] == (INHERIT,):
+            self.write_ends.append(os.dup(fd))
+        elif channel in self.read_ends:
+            self.write_ends.append(os.dup(self.write_ends[0]))
+        else:
+            self.read_ends[channel], write_end = os.pipe2(os.O_CLOEXEC)
+            self.write_ends.append(write_end)
 
 
 def close_all(fds: list[int]) -> None:

@@ -169,7 +169,7 @@ class Supervisor:
                 case signal.SIGHUP:
                     self._reload_asked.set()
                 case signal.SIGUSR1 | signal.SIGUSR2:
-                    log.info("logs.reopened", count=0)  # a job has no log file of its own yet
+                    log.info("logs.reopened", count=self._means.sinks.reopen())
                 case _:
                     self._tell_states()
 

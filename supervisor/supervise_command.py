@@ -22,7 +22,7 @@ Keep the jobs of a file running, each in a container of its own.
 signals:
   TERM, INT  stop all jobs in order; the second one kills them at once
   HUP        read the file again, and follow what has changed in it
-  USR1, USR2 open log files anew, of which there are none yet
+  USR1, USR2 open all log files anew
   QUIT       tell the state of each job
 
 exit status:

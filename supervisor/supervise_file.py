@@ -14,18 +14,24 @@ from mocker.isolation import ForkServer
 from .config import SupervisorConfig
 from .config_file import load_config
 from .errors import ConfigError
-from .log import configure_logging
+from .event_journal import EventJournal
+from .log import choose_line_format, configure_logging
 from .name_lock import NameNotHeldError, find_runtime_directory, hold_name
 from .output import Output
 from .reaper import Reaper, become_subreaper
 from .runs import Means
 from .signals import open_signals
+from .sink_journald import Journal
+from .sink_table import SinkTable
 from .starter import Starter
 from .supervise import Supervisor
 
 log = structlog.get_logger("mocker.supervisor")
 
-_DRAIN_S = 1.0  # for the last lines, if nobody takes them
+# For the last lines of jobs, and for the supervisor's own, if nobody takes them. With what the end
+# of a job's own run takes then, it is less than two seconds.
+_DRAIN_S = 0.5
+_LAST_WORD_S = 0.2
 _SERVER_GONE = 1
 
 
@@ -63,33 +69,41 @@ async def _supervise(
     reaper = Reaper()
     for pid in server.pids:
         reaper.watch(pid)
-    stdout, stderr = Output(1), Output(2)
-    configure_logging(config.log_format, config.log_level, stderr)
+    stderr = Output(2)
+    journal = EventJournal(config.name, Journal(config.journald_socket), stderr)
+    configure_logging(config.log_format, config.log_level, stderr, journal)
+    sinks = SinkTable(
+        stdout=1,
+        console_format=choose_line_format(config.log_format, 1),
+        supervisor=config.name,
+        journald_socket=config.journald_socket,
+    )
     async with open_signals() as signals, trio.open_nursery() as nursery:
-        nursery.start_soon(stdout.run)
         nursery.start_soon(stderr.run)
+        nursery.start_soon(journal.run)
         await nursery.start(reaper.run)
+        await nursery.start(sinks.run)
         log.info("config.loaded", path=config.path, jobs=len(config.jobs))
-        means = Means(Starter(server, reaper.watch), reaper, stdout)
-        supervisor = Supervisor(config, means, load, partial(_abandon, stdout, stderr))
+        means = Means(Starter(server, reaper.watch), reaper, sinks)
+        supervisor = Supervisor(config, means, load, partial(_abandon, sinks, stderr, journal))
         for pid in server.pids:
             nursery.start_soon(_watch_server, pid, reaper, supervisor)
         status = await supervisor.run(signals)
-        await _say_last(status, stdout, stderr)
+        await _say_last(status, sinks, stderr, journal)
         nursery.cancel_scope.cancel()
     return status
 
 
-async def _say_last(status: int, stdout: Output, stderr: Output) -> None:
+async def _say_last(status: int, sinks: SinkTable, stderr: Output, journal: EventJournal) -> None:
+    await sinks.drain(_DRAIN_S)
     log.info("supervisor.stopped", exit_code=status)
-    async with trio.open_nursery() as drains:
-        drains.start_soon(stdout.drain, _DRAIN_S)
-        drains.start_soon(stderr.drain, _DRAIN_S)
+    await journal.drain(_LAST_WORD_S)  # what it does not take goes to stderr
+    await stderr.drain(_LAST_WORD_S)
 
 
-async def _abandon(stdout: Output, stderr: Output, status: int) -> None:
+async def _abandon(sinks: SinkTable, stderr: Output, journal: EventJournal, status: int) -> None:
     """End the process at once; what is left of its containers the kernel kills, if it can."""
-    await _say_last(status, stdout, stderr)
+    await _say_last(status, sinks, stderr, journal)
     os._exit(status)
 
 

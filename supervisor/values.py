@@ -15,7 +15,7 @@ from mocker.isolation import ContainerSpec, SpecError
 
 from .interpolation import Expanded
 from .mistakes import LOST, MistakeError, Place, ToldError, render_value, suggest
-from .quantities import MAX_SECONDS, parse_duration
+from .quantities import MAX_SECONDS, parse_duration, parse_size
 
 Parse = Callable[[Any, Place], Any]
 
@@ -67,6 +67,17 @@ def parse_positive_duration(value: object, place: Place) -> float:
     if not seconds:
         raise MistakeError("must be longer than 0")
     return seconds
+
+
+def size(minimum: int, maximum: int) -> Parse:
+    """Return the parser of a number of bytes in a range, or of text with a unit."""
+
+    def parse(value: object, place: Place) -> int:
+        if isinstance(value, str):
+            value = parse_size(str(value))
+        return int(whole(minimum, maximum)(value, place))
+
+    return parse
 
 
 def parse_name(value: object, place: Place) -> str:

@@ -36,7 +36,7 @@ class Supervised:
         self.events: list[Event] = []
         self.remarks: list[str] = []
         self._news = threading.Condition()
-        streams = [(process.stdout, self.lines.append), (process.stderr, self._add_event)]
+        streams = [(process.stdout, self._add_line), (process.stderr, self._add_event)]
         self._readers = [
             threading.Thread(target=self._read, args=(stream, add))
             for stream, add in streams
@@ -85,6 +85,13 @@ class Supervised:
     def close(self) -> None:
         for reader in self._readers:
             reader.join(PATIENCE)
+
+    def _add_line(self, line: str) -> None:
+        if line.startswith("{"):
+            entry = json.loads(line)
+            mark = "…" if entry.get("partial") else ""
+            line = f"{entry['job']} | {entry['line']}{mark}"
+        self.lines.append(line)
 
     def _add_event(self, line: str) -> None:
         if line.startswith("{"):

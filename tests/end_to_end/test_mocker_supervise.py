@@ -789,7 +789,7 @@ def read_memory_kib(pid: int, key: str = "VmRSS") -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_gigabyte_without_a_newline_arrives_whole_in_little_memory(tmp_path: Path) -> None:
-    text = job("web", f"head -c {2**30} /dev/zero | tr '\\0' a", "type = 'oneshot'")
+    text = job("web", f"head -c {2**30} /dev/zero | tr '\\0' Q", "type = 'oneshot'")
     # Keeps the supervisor, and with it the measure of its memory, once the other has ended.
     text += job("other", SLEEP)
     count = 0
@@ -798,7 +798,7 @@ def test_gigabyte_without_a_newline_arrives_whole_in_little_memory(tmp_path: Pat
     with open_supervisor(tmp_path, text, stdout=write_end) as run:
         os.close(write_end)
         while count < 2**30:
-            count += os.read(read_end, 2**20).count(b"a")
+            count += os.read(read_end, 2**20).count(b"Q")
         most = read_memory_kib(run.process.pid, "VmHWM")
         status = run.terminate()
     os.close(read_end)

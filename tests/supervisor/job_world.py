@@ -11,34 +11,39 @@ from mocker.isolation import ForkServer
 from mocker.supervisor.config import ContainerConfig, JobConfig, Probe
 from mocker.supervisor.jobs import Job
 from mocker.supervisor.lifecycle import State
-from mocker.supervisor.output import Output
 from mocker.supervisor.reaper import Reaper
 from mocker.supervisor.runs import Means
+from mocker.supervisor.sink_table import SinkTable
 from mocker.supervisor.starter import Starter
+
+PRIORITY = "<6>"
 
 
 @contextmanager
 def make_means() -> Iterator[Means]:
-    """Make what jobs share; the output is a file in memory."""
-    output_fd = os.memfd_create("output")
+    """Make what jobs share; their console is a file in memory."""
+    fd = os.memfd_create("console")
+    sinks = SinkTable(
+        stdout=fd, console_format="prefix", supervisor="tests", journald_socket="/dev/null"
+    )
     try:
         with ForkServer() as server:
             reaper = Reaper()
-            yield Means(Starter(server, reaper.watch), reaper, Output(output_fd))
+            yield Means(Starter(server, reaper.watch), reaper, sinks)
     finally:
-        os.close(output_fd)
+        os.close(fd)
 
 
 @asynccontextmanager
 async def surroundings(means: Means) -> AsyncIterator[trio.Nursery]:
     """Run what is shared for the length of a block, and all that is started in the nursery."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(means.output.run)
+        await nursery.start(means.sinks.run)
         for pid in means.starter.server.pids:
             means.reaper.watch(pid)
         await nursery.start(means.reaper.run)
         yield nursery
-        await means.output.drain(math.inf)
+        await means.sinks.drain(math.inf)
         nursery.cancel_scope.cancel()
     for pid in means.starter.server.pids:
         means.reaper.forget(pid)
@@ -46,8 +51,10 @@ async def surroundings(means: Means) -> AsyncIterator[trio.Nursery]:
 
 def read_lines(means: Means) -> list[str]:
     """Return what the jobs have printed."""
-    size = os.fstat(means.output.fd).st_size
-    return os.pread(means.output.fd, size, 0).decode().splitlines()
+    fd = means.sinks._console._target.fd
+    assert fd is not None
+    text = os.pread(fd, os.fstat(fd).st_size, 0).decode()
+    return [line[len(PRIORITY) :] for line in text.splitlines()]
 
 
 def configure(script: str, **fields: object) -> JobConfig:

@@ -26,6 +26,7 @@ def test_file_says_what_the_supervisor_is_like(tmp_path: Path) -> None:
         stop_timeout = "30s"
         log_format = "json"
         log_level = "debug"
+        journald_socket = "journal/socket"
         {WEB.replace(chr(10), chr(10) + " " * 8)}
         """,
         {"NAME": "demo"},
@@ -33,6 +34,7 @@ def test_file_says_what_the_supervisor_is_like(tmp_path: Path) -> None:
 
     assert (config.name, config.stop_timeout) == ("demo", 30.0)
     assert (config.log_format, config.log_level) == ("json", "debug")
+    assert config.journald_socket == f"{tmp_path}/journal/socket"
     assert config.path == f"{tmp_path}/jobs.toml"
     assert list(config.jobs) == ["web"]
 
@@ -42,6 +44,17 @@ def test_file_that_says_nothing_of_it_has_defaults(tmp_path: Path) -> None:
 
     assert (config.name, config.stop_timeout) == ("jobs", 60.0)
     assert (config.log_format, config.log_level) == ("auto", "info")
+    assert config.journald_socket == "/run/systemd/journal/socket"
+
+
+def test_path_of_a_socket_is_short(tmp_path: Path) -> None:
+    path = "/" + "x" * 107
+
+    mistakes = find_mistakes(tmp_path, f"[supervisor]\njournald_socket = '{path}'\n{WEB}")
+
+    assert mistakes == [
+        f"2: supervisor.journald_socket: must be a path of at most 107 bytes, not {path!r}"
+    ]
 
 
 @pytest.mark.parametrize(

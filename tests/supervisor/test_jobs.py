@@ -75,10 +75,10 @@ async def test_job_goes_through_its_states(means: Means) -> None:
     assert job.states == [State.STARTING, State.STARTING, State.RUNNING, State.EXITED]
 
 
-async def test_output_of_both_kinds_has_the_name_before_each_line(means: Means) -> None:
+async def test_lines_of_both_channels_have_the_name_before_them(means: Means) -> None:
     await run_to_rest(configure("echo one; echo two >&2; printf three"), means)
 
-    assert sorted(read_lines(means)) == ["web | one", "web | three", "web | two"]
+    assert sorted(read_lines(means)) == ["web | one", "web | three…", "web | two"]
 
 
 async def test_output_of_a_run_is_complete_before_its_end_is_told(means: Means) -> None:

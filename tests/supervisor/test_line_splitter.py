@@ -2,12 +2,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocker.supervisor.line_splitter import MARK, LineSplitter
+from mocker.supervisor.line_splitter import LineSplitter, Pieces
+from mocker.supervisor.lines import Lines, Source
 
-MOST = 16_384
+MOST = 100
 LONG_LINE = b"x" * MOST
+NOTHING = Pieces(b"")
 
 chunks_of_lines = st.lists(st.text("a\né", min_size=1).map(str.encode))
+
+
+def restore(pieces: list[Pieces]) -> bytes:
+    """Return the bytes that came in."""
+    source = Source("web", "stdout", 12, 1)
+    return b"".join(Lines(source, p.text, p.partial, 0, p.continues).raw for p in pieces)
 
 
 @pytest.mark.parametrize(
@@ -23,106 +31,113 @@ chunks_of_lines = st.lists(st.text("a\né", min_size=1).map(str.encode))
     ],
 )
 def test_lines_come_out_once_they_are_complete(chunks: list[bytes], expected: list[bytes]) -> None:
-    splitter = LineSplitter()
+    splitter = LineSplitter(MOST)
 
-    assert [splitter.feed(chunk) for chunk in chunks] == expected
+    assert [splitter.feed(chunk) for chunk in chunks] == [Pieces(text) for text in expected]
 
 
 @given(chunks_of_lines)
 def test_nothing_is_lost_or_added(chunks: list[bytes]) -> None:
-    splitter = LineSplitter()
+    splitter = LineSplitter(MOST)
 
-    text = b"".join(splitter.feed(chunk) for chunk in chunks) + splitter.finish()
+    pieces = [*(splitter.feed(chunk) for chunk in chunks), splitter.cut()]
 
-    assert text.removesuffix(b"\n") == b"".join(chunks).removesuffix(b"\n")
+    assert restore(pieces) == b"".join(chunks)
 
 
 def test_longest_line_is_left_whole() -> None:
-    assert LineSplitter().feed(LONG_LINE + b"\n") == LONG_LINE + b"\n"
+    assert LineSplitter(MOST).feed(LONG_LINE + b"\n") == Pieces(LONG_LINE + b"\n")
 
 
-def test_line_that_is_longer_is_cut_into_marked_pieces() -> None:
-    text = LineSplitter().feed(LONG_LINE * 2 + b"end\n")
+def test_line_that_is_longer_is_cut_into_pieces() -> None:
+    pieces = LineSplitter(MOST).feed(LONG_LINE * 2 + b"end\n")
 
-    assert text == (LONG_LINE + MARK + b"\n") * 2 + b"end\n"
+    assert pieces == Pieces((LONG_LINE + b"\n") * 2 + b"end\n", (0, 1))
 
 
 def test_lines_around_a_long_one_are_left_whole() -> None:
-    text = LineSplitter().feed(b"one\n" * 10_000 + LONG_LINE + b"x\n" + b"two\n" * 10_000)
+    pieces = LineSplitter(MOST).feed(b"one\n" * 1000 + LONG_LINE + b"x\n" + b"two\n" * 1000)
 
-    assert text == b"one\n" * 10_000 + LONG_LINE + MARK + b"\nx\n" + b"two\n" * 10_000
+    assert pieces.text == b"one\n" * 1000 + LONG_LINE + b"\nx\n" + b"two\n" * 1000
+    assert pieces.partial == (1000,)
 
 
 def test_line_without_end_comes_out_in_pieces_meanwhile() -> None:
-    splitter = LineSplitter()
+    splitter = LineSplitter(MOST)
 
-    pieces = [splitter.feed(b"x" * 1000) for _ in range(20)]
+    pieces = [splitter.feed(b"x" * 30) for _ in range(7)]
 
-    assert [len(piece) for piece in pieces if piece] == [MOST + len(MARK) + 1]
-    assert splitter.finish() == b"x" * (20_000 - MOST) + b"\n"
+    assert [p for p in pieces if p.text] == [
+        Pieces(LONG_LINE + b"\n", (0,)),
+        Pieces(LONG_LINE + b"\n", (0,), continues=True),
+    ]
+    assert splitter.cut() == Pieces(b"x" * 10 + b"\n", (0,), continues=True)
 
 
 @pytest.mark.parametrize("character", ["é", "€", "😀"])
 @pytest.mark.parametrize("offset", range(4))
 def test_no_character_is_cut(character: str, offset: int) -> None:
-    text = LineSplitter().feed(b"x" * offset + character.encode() * MOST + b"\n")
+    text = LineSplitter(MOST).feed(b"x" * offset + character.encode() * MOST + b"\n").text
 
     pieces = [piece.decode() for piece in text.splitlines()]
-    assert "".join(piece.removesuffix("…") for piece in pieces) == "x" * offset + character * MOST
-    assert max(len(piece.encode()) for piece in pieces) <= MOST + len(MARK)
+    assert "".join(pieces) == "x" * offset + character * MOST
+    assert max(len(piece.encode()) for piece in pieces) <= MOST
 
 
 def test_bytes_that_are_no_text_are_cut_anywhere() -> None:
-    text = LineSplitter().feed(b"\x80" * (MOST + 1) + b"\n")
+    pieces = LineSplitter(MOST).feed(b"\x80" * (MOST + 1) + b"\n")
 
-    assert text == b"\x80" * MOST + MARK + b"\n\x80\n"
+    assert pieces == Pieces(b"\x80" * MOST + b"\n\x80\n", (0,))
 
 
-@given(st.lists(st.binary(min_size=1), min_size=1), st.integers(1, 40_000))
+@given(st.lists(st.binary(min_size=1), min_size=1), st.integers(1, 400))
 def test_all_bytes_come_out_in_pieces_that_are_short_enough(
     parts: list[bytes], repeats: int
 ) -> None:
-    splitter = LineSplitter()
-    chunks = [(part * repeats)[:100_000] for part in parts[:5]]
+    splitter = LineSplitter(MOST)
+    chunks = [(part * repeats)[:1000] for part in parts[:5]]
 
-    text = b"".join(splitter.feed(chunk) for chunk in chunks) + splitter.finish()
+    pieces = [*(splitter.feed(chunk) for chunk in chunks), splitter.cut()]
 
-    assert max(len(line) for line in text.split(b"\n")) <= MOST + len(MARK)
-    # Without ends and marks, so that what the cuts add is left aside.
-    added = MARK + b"\n"
-    assert text.translate(None, added) == b"".join(chunks).translate(None, added)
+    assert max(len(line) for p in pieces for line in p.text.split(b"\n")) <= MOST
+    assert restore(pieces) == b"".join(chunks)
+
+
+@given(st.lists(st.text("a\n", min_size=1, max_size=9).map(str.encode)), st.booleans())
+def test_what_continues_a_line_is_known(chunks: list[bytes], is_cut: bool) -> None:
+    splitter = LineSplitter(4)
+    pieces = []
+    for chunk in chunks:
+        pieces.append(splitter.feed(chunk))
+        if is_cut:
+            pieces.append(splitter.cut())
+
+    out = [p for p in pieces if p.text]
+    ends_open = [p.partial[-1:] == (p.text.count(b"\n") - 1,) for p in out]
+    assert [p.continues for p in out] == [False, *ends_open][: len(out)]
 
 
 def test_beginning_of_a_line_can_be_had_before_its_end() -> None:
-    splitter = LineSplitter()
+    splitter = LineSplitter(MOST)
     splitter.feed(b"one\nName: ")
 
     assert splitter.is_inside_line
-    assert splitter.cut() == b"Name: " + MARK + b"\n"
+    assert splitter.cut() == Pieces(b"Name: \n", (0,))
     assert not splitter.is_inside_line
 
 
-@pytest.mark.parametrize(
-    ("rest", "expected"),
-    [
-        (b"\n", b""),
-        (b"\n\n", b"\n"),
-        (b"\nnext\n", b"next\n"),
-        (b"rest\n", b"rest\n"),
-    ],
-)
-def test_end_of_a_line_that_is_out_already_adds_no_line(rest: bytes, expected: bytes) -> None:
-    splitter = LineSplitter()
+def test_rest_of_a_line_continues_it_even_if_that_is_only_its_end() -> None:
+    splitter = LineSplitter(MOST)
     splitter.feed(b"Name: ")
     splitter.cut()
 
-    assert splitter.feed(rest) == expected
-    assert splitter.feed(b"\n") == b"\n"
+    assert splitter.feed(b"\n") == Pieces(b"\n", (), continues=True)
+    assert splitter.feed(b"\n") == Pieces(b"\n")
 
 
-def test_between_two_lines_there_is_nothing_to_cut_and_nothing_to_finish() -> None:
-    splitter = LineSplitter()
+def test_between_two_lines_there_is_nothing_to_cut() -> None:
+    splitter = LineSplitter(MOST)
     splitter.feed(b"one\n")
 
-    assert (splitter.cut(), splitter.finish()) == (b"", b"")
-    assert splitter.feed(b"\n") == b"\n"
+    assert splitter.cut() == NOTHING
+    assert splitter.feed(b"\n") == Pieces(b"\n")

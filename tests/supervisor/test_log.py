@@ -2,6 +2,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -10,13 +11,16 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocker.supervisor.log import configure_logging, resolve_format
+from mocker.supervisor.event_journal import EventJournal
+from mocker.supervisor.log import choose_line_format, configure_logging, resolve_format
 from mocker.supervisor.output import Output
+from mocker.supervisor.sink_journald import Journal
+from tests.journald import Entry, open_journald, requires_journald
 
 Log = structlog.typing.FilteringBoundLogger
 
-TEXT_FORMATS = ["console", "journald", "prefix"]
-FORMATS = [*TEXT_FORMATS, "json"]
+PRIORITIES = [("debug", 7), ("info", 6), ("warning", 4), ("error", 3)]
+FORMATS = ["console", "json", "prefix"]  # of lines
 
 
 @pytest.fixture(autouse=True)
@@ -25,17 +29,25 @@ def _unconfigured() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def log_to(fd: int, log_format: str, act: Callable[[Log], object], level: str = "info") -> None:
-    """Let a function log to a descriptor."""
+def log_to(
+    fd: int,
+    log_format: str,
+    act: Callable[[Log], object],
+    level: str = "info",
+    socket: str = "/missing",
+) -> None:
+    """Let a function log to a descriptor, or to the journal."""
 
     async def run() -> None:
         output = Output(fd)
-        configure_logging(log_format, level, output)
+        journal = Journal(socket)
+        configure_logging(log_format, level, output, EventJournal("mine", journal, output))
         act(structlog.get_logger("mocker.test", job="web"))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(output.run)
             await output.drain(5)
             nursery.cancel_scope.cancel()
+        journal.close()
 
     trio.run(run)
 
@@ -58,6 +70,27 @@ def log_on_terminal(act: Callable[[Log], object]) -> str:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def log_to_journal(
+    log_format: str, act: Callable[[Log], object], fd: int = 2, level: str = "info"
+) -> list[Entry]:
+    """Return the entries that a function makes in the journal."""
+    with open_journald() as journald:
+        log_to(fd, log_format, act, level, str(journald.socket))
+        return journald.read()
+
+
+@contextmanager
+def open_stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Make a file that systemd would have opened as a stream to the journal."""
+    stream = os.memfd_create("stream")
+    try:
+        status = os.fstat(stream)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        yield stream
+    finally:
+        os.close(stream)
 
 
 def log_exit(log: Log) -> None:
@@ -86,12 +119,9 @@ def test_json_begins_with_when_and_what() -> None:
     assert list(json.loads(logged("json", log_exit)))[:3] == ["timestamp", "level", "event"]
 
 
-@pytest.mark.parametrize("log_format", ["journald", "prefix"])
-@pytest.mark.parametrize(
-    ("method", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3)]
-)
-def test_journald_gets_the_priority(log_format: str, method: str, priority: int) -> None:
-    line = logged(log_format, lambda log: getattr(log, method)("job.started", pid=7), "debug")
+@pytest.mark.parametrize(("method", "priority"), PRIORITIES)
+def test_line_begins_with_its_priority(method: str, priority: int) -> None:
+    line = logged("prefix", lambda log: getattr(log, method)("job.started", pid=7), "debug")
 
     assert line == f"<{priority}>job.started job=web pid=7\n"
 
@@ -150,7 +180,7 @@ def test_new_configuration_is_followed() -> None:
 
     def act(log: Log) -> None:
         log.debug("first")
-        configure_logging("json", "debug", output)
+        configure_logging("json", "debug", output, EventJournal("mine", Journal("/"), output))
         log.debug("second")
 
     assert logged("prefix", act) == ""
@@ -220,10 +250,89 @@ def test_traceback_is_one_line(log_format: str) -> None:
     assert "Bad file descriptor" in text
 
 
+# In the journal.
+
+
+@requires_journald
+def test_journal_has_the_event_as_a_line_and_each_fact_as_a_field() -> None:
+    (entry,) = log_to_journal("journald", log_exit)
+
+    assert {name: entry[name] for name in entry if not name.startswith("_")} == {
+        "MESSAGE": 'job.exited job=web exit_code=3 uptime_s=0.41 next=restart reason="no luck"',
+        "PRIORITY": "4",
+        "SYSLOG_IDENTIFIER": "mocker-supervise",
+        "SYSLOG_PID": str(os.getpid()),
+        "MOCKER_SUPERVISOR": "mine",
+        "MOCKER_EVENT": "job.exited",
+        "MOCKER_JOB": "web",
+        "MOCKER_EXIT_CODE": "3",
+        "MOCKER_UPTIME_S": "0.41",
+        "MOCKER_NEXT": "restart",
+        "MOCKER_REASON": "no luck",
+    }
+
+
+@requires_journald
+def test_journal_has_the_priority_of_each_event() -> None:
+    def act(log: Log) -> None:
+        for method, _ in PRIORITIES:
+            getattr(log, method)(method)
+
+    entries = log_to_journal("journald", act, level="debug")
+
+    found = [(entry["MOCKER_EVENT"], int(entry["PRIORITY"])) for entry in entries]
+    assert found == PRIORITIES
+
+
+@requires_journald
+@pytest.mark.parametrize(
+    ("fact", "expected"),
+    [
+        ("", ""),
+        ("two words", "two words"),
+        ("one\n<0>two", "one\n<0>two"),
+        ("\x1b[31mred", b"\x1b[31mred"),
+        ("name\udcff", r"name\udcff"),
+        (b"\xff\n", b"\xff\n"),
+        (True, "true"),
+        (None, "null"),
+        (["a", "b c"], '["a", "b c"]'),
+    ],
+)
+def test_field_is_the_fact_as_it_is_or_json(fact: object, expected: str | bytes) -> None:
+    (entry,) = log_to_journal("journald", lambda log: log.info("job.exited", reason=fact))
+
+    assert entry["MOCKER_REASON"] == expected
+
+
+@requires_journald
+def test_stream_to_the_journal_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_stream(monkeypatch) as stream:
+        (entry,) = log_to_journal("auto", log_exit, fd=stream)
+
+        assert (entry["MOCKER_EVENT"], os.pread(stream, 1, 0)) == ("job.exited", b"")
+
+
+def test_stream_to_the_journal_has_what_journald_does_not_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with open_stream(monkeypatch) as stream:
+        log_to(stream, "auto", log_exit)
+
+        lines = os.pread(stream, 2**20, 0).decode().splitlines()
+    assert [line.split()[0] for line in lines] == ["<4>job.exited", "<3>sink.failed"]
+
+
+def test_journal_that_is_not_there_leaves_lines() -> None:
+    lines = logged("journald", log_exit).splitlines()
+
+    assert [json.loads(line)["event"] for line in lines] == ["job.exited", "sink.failed"]
+
+
 # Which format.
 
 
-@pytest.mark.parametrize("log_format", FORMATS)
+@pytest.mark.parametrize("log_format", [*FORMATS, "journald"])
 def test_format_that_is_asked_for_is_used(log_format: str) -> None:
     assert resolve_format(log_format, 2) == log_format
 
@@ -263,3 +372,51 @@ def test_what_is_no_stream_of_the_journal_gets_json(monkeypatch: pytest.MonkeyPa
 
     os.close(null)
     assert resolved == "json"
+
+
+@pytest.mark.parametrize(
+    ("log_format", "expected"),
+    [
+        ("auto", "json"),
+        ("journald", "json"),
+        ("json", "json"),
+        ("console", "console"),
+        ("prefix", "prefix"),
+    ],
+)
+def test_lines_of_jobs_look_as_events_do(log_format: str, expected: str) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+
+    found = choose_line_format(log_format, null)
+
+    os.close(null)
+    assert found == expected
+
+
+@pytest.mark.parametrize(("no_colour", "expected"), [("", "coloured"), ("1", "console")])
+def test_lines_of_jobs_have_colours_on_a_terminal(
+    no_colour: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", no_colour)
+    ours, theirs = os.openpty()
+
+    found = choose_line_format("auto", theirs)
+
+    os.close(ours)
+    os.close(theirs)
+    assert found == expected
+
+
+def test_lines_of_jobs_have_their_priority_where_the_journal_reads_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_end, write_end = os.pipe()
+    status = os.fstat(write_end)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+
+    found = choose_line_format("auto", write_end)
+
+    os.close(read_end)
+    os.close(write_end)
+    assert found == "prefix"

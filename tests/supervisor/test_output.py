@@ -44,17 +44,11 @@ async def read(fd: int, size: int) -> bytes:
     return data
 
 
-async def write_pieces(output: Output, accepted: list[bytes], count: int) -> None:
-    for _ in range(count):
-        await output.write(PIECE)
-        accepted.append(PIECE)
-
-
 async def test_all_that_comes_is_written_in_order() -> None:
     with open_pipe() as (read_end, write_end):
         async with open_output(write_end) as output:
             output.put(b"one\n")
-            await output.write(b"two\n")
+            output.put(b"two\n")
             output.put(b"three\n")
 
             assert await read(read_end, 14) == b"one\ntwo\nthree\n"
@@ -69,33 +63,6 @@ async def test_what_came_before_the_start_is_written() -> None:
 
             assert await read(read_end, 6) == b"early\n"
             nursery.cancel_scope.cancel()
-
-
-async def test_job_waits_while_nobody_reads_and_loses_nothing() -> None:
-    accepted: list[bytes] = []
-    with open_pipe() as (read_end, write_end):
-        async with open_output(write_end) as output, trio.open_nursery() as nursery:
-            nursery.start_soon(write_pieces, output, accepted, 50)
-            await wait_all_tasks_blocked(0.02)
-            accepted_at_first = len(accepted)
-
-            text = await read(read_end, 50 * len(PIECE))
-
-    assert 4 <= accepted_at_first <= 12
-    assert text == PIECE * 50
-
-
-async def test_jobs_that_wait_have_their_turn_in_order() -> None:
-    with open_pipe() as (read_end, write_end):
-        async with open_output(write_end) as output, trio.open_nursery() as nursery:
-            await write_pieces(output, [], 6)
-            for number in range(5):
-                nursery.start_soon(output.write, b"%d\n" % number)
-                await wait_all_tasks_blocked()
-
-            text = await read(read_end, 6 * len(PIECE) + 10)
-
-    assert text.endswith(b"x\n0\n1\n2\n3\n4\n")
 
 
 async def test_supervisor_never_waits_and_what_it_lost_is_told_once_there_is_room() -> None:
@@ -123,7 +90,7 @@ async def test_reader_that_is_gone_harms_nobody() -> None:
     with os.fdopen(write_end, "wb"):
         async with open_output(write_end) as output:
             for _ in range(20):
-                await output.write(PIECE)
+                output.put(PIECE)
 
             assert await output.drain(5)
             assert output.error is not None
@@ -149,15 +116,6 @@ async def test_lines_lost_on_a_full_disk_are_told_once_it_takes_some_again() -> 
     assert told == []
     assert [(event["event"], event["lines"]) for event in events] == [("output.dropped", 2)]
     assert output.error is None
-
-
-async def test_descriptor_that_somebody_made_non_blocking_gets_everything() -> None:
-    with open_pipe() as (read_end, write_end):
-        os.set_blocking(write_end, False)
-        async with open_output(write_end) as output:
-            output.put(PIECE * 10)
-
-            assert await read(read_end, 10 * len(PIECE)) == PIECE * 10
 
 
 async def test_nothing_is_left_after_draining() -> None:

@@ -191,3 +191,38 @@ def test_missing_busybox_is_told_with_what_to_install(
     (mistake,) = check(tmp_path, "")
 
     assert mistake.startswith("rootfs: cannot find a static busybox; install busybox-static")
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("web.log", ""),
+        ("logs/web.log", ""),
+        ("/dev/stdout", ""),
+        ("/dev/null", ""),
+        (".", "cannot write to '{}': it is a directory"),
+        ("a/b/web.log", "cannot find '{}/a': No such file or directory (ENOENT)"),
+        (
+            "jobs.toml/web.log",
+            "cannot write to '{0}/jobs.toml/web.log': '{0}/jobs.toml' is not a directory",
+        ),
+    ],
+)
+@requires_busybox
+def test_log_file_must_have_a_place(tmp_path: Path, path: str, sentence: str) -> None:
+    found = check(tmp_path, f'stdout = ["console", {{ file = "{path}" }}]')
+
+    assert found == ([f"stdout: {sentence.format(tmp_path)}"] if sentence else [])
+
+
+@requires_user
+@requires_busybox
+def test_log_file_must_be_writable(tmp_path: Path) -> None:
+    (tmp_path / "web.log").touch(0o400)
+
+    assert check(tmp_path, 'output = { file = "web.log" }') == [
+        f"output: cannot write to '{tmp_path}/web.log': it is not writable"
+    ]
+    assert check(tmp_path, 'output = { file = "/etc/web.log" }') == [
+        "output: cannot write to '/etc/web.log': '/etc' is not writable"
+    ]

@@ -1,15 +1,25 @@
 import os
-import resource
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mocker.isolation import spawn
-from mocker.supervisor.output import Output
-from mocker.supervisor.relay import LineTail, relay_lines
+from mocker.supervisor.line_formats import make_format
+from mocker.supervisor.line_ring import LineRing, RingSpace
+from mocker.supervisor.lines import Source
+from mocker.supervisor.outlets import Outlet
+from mocker.supervisor.relay import Relay, Ways
+from mocker.supervisor.sink_console import Console
+from mocker.supervisor.sinks import Sink, Traffic
 from tests.containers import in_container, script
+
+WEB = Source("web", "stdout", 12, 1)
+MOST = 16_384
 
 
 class Relayed:
@@ -17,16 +27,16 @@ class Relayed:
 
     Attributes:
         write_end: The job's; closed at the end.
-        tail: What was kept.
+        ring: What was kept.
         seen: What was shown to whoever looks for something in it.
     """
 
-    def __init__(self, prefix: bytes = b"web | ") -> None:
+    def __init__(self, name: str = "prefix") -> None:
         self._read_end, self.write_end = os.pipe()
-        self._output_fd = os.memfd_create("output")
-        self._output = Output(self._output_fd)
-        self._prefix = prefix
-        self.tail = LineTail(3)
+        self._fd = os.memfd_create("sink")
+        self._name = name
+        self._sink: Sink | None = None
+        self.ring: LineRing = RingSpace().make_ring()
         self.seen: list[bytes] = []
 
     def print(self, data: bytes) -> None:
@@ -38,57 +48,69 @@ class Relayed:
 
     async def run(self) -> None:
         """Relay until the pipe's end."""
+        traffic = Traffic()
+        self._sink = Sink("memory", Console(self._fd), traffic)
+        outlet = make_outlet(self._sink, self._name)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._output.run)
-            await relay_lines(
-                self._read_end,
-                prefix=self._prefix,
-                output=self._output,
-                tail=self.tail,
-                seen=self.seen.append,
-            )
-            await self._output.drain(5)
-            nursery.cancel_scope.cancel()
+            nursery.start_soon(self._sink.run)
+            ways = Ways([outlet], self.ring, traffic, self.seen.append)
+            await Relay(self._read_end, WEB, ways, MOST).run()
 
     async def show(self) -> bytes:
         """Return what is written by now."""
-        await self._output.drain(5)
-        return os.pread(self._output_fd, 2**26, 0)
+        assert self._sink is not None
+        await self._sink.flush(5)
+        return os.pread(self._fd, 2**26, 0)
 
     async def finish(self) -> bytes:
         """Relay all there is, and return what was written."""
         self.close()
         await self.run()
         text = await self.show()
-        os.close(self._output_fd)
+        os.close(self._fd)
         return text
 
 
-async def test_each_line_has_the_prefix() -> None:
+def make_outlet(sink: Sink, name: str = "raw", source: Source = WEB) -> Outlet:
+    sink.users += 1
+    return Outlet(sink, make_format(name, source), job=source.job, drops=False)
+
+
+@asynccontextmanager
+async def open_sink(fd: int, traffic: Traffic) -> AsyncIterator[Sink]:
+    sink = Sink("memory", Console(fd), traffic)
+    sink.users += 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        yield sink
+        sink.release()
+
+
+async def test_each_line_is_written() -> None:
     relayed = Relayed()
     relayed.print(b"one\n\ntwo\n")
 
-    assert await relayed.finish() == b"web | one\nweb | \nweb | two\n"
+    assert await relayed.finish() == b"<6>web | one\n<6>web | \n<6>web | two\n"
 
 
 async def test_last_line_without_end_is_written() -> None:
     relayed = Relayed()
     relayed.print(b"one\ntwo")
 
-    assert await relayed.finish() == b"web | one\nweb | two\n"
+    assert await relayed.finish() == "<6>web | one\n<6>web | two…\n".encode()
 
 
 async def test_bytes_stay_as_they_are() -> None:
-    relayed = Relayed()
-    relayed.print(b"\xff\0\r\x1b[1m\n")
+    relayed = Relayed("raw")
+    relayed.print(b"\xff\0\r\x1b[1m\n" + b"x" * 40_000)
 
-    assert await relayed.finish() == b"web | \xff\0\r\x1b[1m\n"
+    assert await relayed.finish() == b"\xff\0\r\x1b[1m\n" + b"x" * 40_000
 
 
 async def test_job_that_prints_nothing_leaves_nothing() -> None:
     relayed = Relayed()
 
-    assert (await relayed.finish(), relayed.tail.lines()) == (b"", [])
+    assert (await relayed.finish(), relayed.ring.list_last()) == (b"", [])
 
 
 async def test_lines_are_shown_to_whoever_looks_for_something() -> None:
@@ -98,6 +120,7 @@ async def test_lines_are_shown_to_whoever_looks_for_something() -> None:
     await relayed.finish()
 
     assert relayed.seen == [b"one\ntwo", b"three"]
+    assert relayed.ring.list_last() == [b"one", b"two", b"three"]
 
 
 async def test_line_that_comes_in_two_parts_is_one() -> None:
@@ -108,7 +131,7 @@ async def test_line_that_comes_in_two_parts_is_one() -> None:
         await wait_all_tasks_blocked()
         relayed.print(b"dy\n")
         relayed.close()
-    os.close(relayed._output_fd)
+    os.close(relayed._fd)
 
     assert relayed.seen == [b"ready"]
 
@@ -128,19 +151,18 @@ async def test_question_is_shown_after_a_second(mock_clock: MockClock) -> None:
         relayed.print(b"\nHello\n")
         relayed.close()
     end = await relayed.show()
-    os.close(relayed._output_fd)
+    os.close(relayed._fd)
 
     assert before == b""
-    assert after == "web | Name: …\n".encode()
-    assert end == "web | Name: …\nweb | Hello\n".encode()
+    assert after == "<6>web | Name: …\n".encode()
+    assert end == "<6>web | Name: …\n<6>web | Hello\n".encode()
 
 
 async def test_pipe_is_closed_if_the_relay_is_cancelled() -> None:
     read_end, write_end = os.pipe()
+    ways = Ways([], RingSpace().make_ring(), Traffic())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            lambda: relay_lines(read_end, prefix=b"", output=Output(1), tail=LineTail(1))
-        )
+        nursery.start_soon(Relay(read_end, WEB, ways, MOST).run)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
 
@@ -149,31 +171,128 @@ async def test_pipe_is_closed_if_the_relay_is_cancelled() -> None:
     os.close(write_end)
 
 
-@pytest.mark.slow
-async def test_memory_stays_bounded_whatever_a_job_prints() -> None:
+async def test_pipe_that_somebody_else_has_open_is_at_its_end_when_nothing_comes(
+    autojump_clock: MockClock,
+) -> None:
     read_end, write_end = os.pipe()
-    output, tail = Output(os.open(os.devnull, os.O_WRONLY)), LineTail(20)
+    ring = RingSpace().make_ring()
+    relay = Relay(read_end, WEB, Ways([], ring, Traffic()), MOST)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relay.run)
+        await trio.sleep(100)
+        relay.end_when_silent()
+        await trio.sleep(0.9)
+        os.write(write_end, b"late\n")
+        await trio.sleep(0.9)
+        os.write(write_end, b"later")
+
+    ended = trio.current_time()
+    os.close(write_end)
+    assert ring.list_last() == [b"late", b"later"]
+    assert 102.7 < ended < 103
+
+
+async def test_lines_that_a_relay_leaves_behind_are_told() -> None:
+    read_end, write_end = os.pipe()
+    stuck_read, stuck_write = os.pipe()
+    traffic = Traffic()
+    sink = Sink("stuck", Console(stuck_write), traffic)
+    sink.put([b"x" * 2**20])
+    ways = Ways([make_outlet(sink)], RingSpace().make_ring(), traffic)
+
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Relay(read_end, WEB, ways, MOST).run)
+            os.write(write_end, b"one\ntwo\nthr")
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+    os.close(write_end)
+    os.close(stuck_read)
+    os.close(stuck_write)
+    (event,) = events
+    assert (event["event"], event["lines"]) == ("job.output_lost", 3)
+
+
+async def test_every_sink_of_a_channel_gets_everything() -> None:
+    read_end, write_end = os.pipe()
+    memories = [os.memfd_create("sink") for _ in range(2)]
+    traffic = Traffic()
+    async with open_sink(memories[0], traffic) as first, open_sink(memories[1], traffic) as second:
+        outlets = [make_outlet(first, "raw"), make_outlet(second, "prefix")]
+        os.write(write_end, b"one\ntwo\n")
+        os.close(write_end)
+
+        ways = Ways(outlets, RingSpace().make_ring(), traffic)
+        await Relay(read_end, WEB, ways, MOST).run()
+
+        texts = [os.pread(memory, 100, 0) for memory in memories]
+        for memory in memories:
+            os.close(memory)
+    assert texts == [b"one\ntwo\n", b"<6>web | one\n<6>web | two\n"]
+
+
+async def test_pipe_of_a_job_that_fills_it_grows() -> None:
+    read_end, write_end = os.pipe()
+    lines = b"x" * 99 + b"\n"
+    text = lines * 40_000
 
     def print_much() -> None:
         with os.fdopen(write_end, "wb") as pipe:
-            pipe.writelines(b"x" * 2**16 for _ in range(1600))  # 100 MB, and no newline
+            pipe.write(text)
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(output.run)
+    memory = os.memfd_create("sink")
+    traffic = Traffic()
+    seen: list[int] = []
+    async with open_sink(memory, traffic) as sink, trio.open_nursery() as nursery:
         nursery.start_soon(trio.to_thread.run_sync, print_much)
-        await relay_lines(read_end, prefix=b"web | ", output=output, tail=tail)
-        nursery.cancel_scope.cancel()
-    os.close(output.fd)
+        ways = Ways(
+            [make_outlet(sink)],
+            RingSpace().make_ring(),
+            traffic,
+            lambda lines: seen.append(len(lines)),
+        )
+        await Relay(read_end, WEB, ways, MOST).run()
 
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16_000  # kilobytes
-    assert sum(len(line) for line in tail.lines()) < 25_000
+    written = os.pread(memory, 2**23, 0)
+    os.close(memory)
+    assert written == text
+    assert max(seen) > 2**17
+
+
+@pytest.mark.slow
+async def test_memory_stays_bounded_whatever_a_job_prints() -> None:
+    read_end, write_end = os.pipe()
+    null = os.open(os.devnull, os.O_WRONLY)
+    traffic = Traffic()
+    ring = RingSpace().make_ring()
+
+    def print_much() -> None:
+        with os.fdopen(write_end, "wb") as pipe:
+            pipe.writelines(b"x" * 2**16 for _ in range(800))  # 50 MB, and no newline
+
+    before = read_memory()
+    async with open_sink(null, traffic) as sink, trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, print_much)
+        outlets = [make_outlet(sink, "json")]
+        await Relay(read_end, WEB, Ways(outlets, ring, traffic), MOST).run()
+    os.close(null)
+
+    assert read_memory() - before < 16_000  # kilobytes
+    assert sum(len(line) for line in ring.list_last(20)) < 25_000
+
+
+def read_memory() -> int:
+    """Return the most this process has had, in kilobytes."""
+    status = Path("/proc/self/status").read_text()
+    (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(peak)
 
 
 @in_container
 async def test_lines_of_whoever_outlives_the_command_are_relayed_up_to_the_end() -> None:
     talk = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done"
-    relayed = Relayed(b"")
+    relayed = Relayed("raw")
     null = os.open(os.devnull, os.O_RDWR)
     spec = script(f"setsid sh -c '{talk}' & sleep 0.1; echo over", grace=0.2)
     container = spawn(spec, stdin=null, stdout=relayed.write_end, stderr=null)
@@ -190,11 +309,11 @@ async def test_lines_of_whoever_outlives_the_command_are_relayed_up_to_the_end()
 
 
 @pytest.mark.slow
-async def test_job_that_floods_the_console_does_not_silence_others() -> None:
+async def test_job_that_floods_a_sink_does_not_silence_others() -> None:
     """The other's lines come out while the flood goes on, not after it."""
     read_ends, write_ends = zip(os.pipe(), os.pipe(), strict=True)
-    memory = os.memfd_create("output")
-    output = Output(memory)
+    memory = os.memfd_create("sink")
+    traffic = Traffic()
 
     def flood() -> None:
         with os.fdopen(write_ends[0], "wb") as pipe:
@@ -206,55 +325,17 @@ async def test_job_that_floods_the_console_does_not_silence_others() -> None:
                 pipe.write(b"%d\n" % number)
                 await trio.lowlevel.wait_writable(write_ends[1])
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(output.run)
-        async with trio.open_nursery() as jobs:
-            for fd, prefix in zip(read_ends, (b"flood ", b"talk "), strict=True):
-                relay = partial(relay_lines, prefix=prefix, output=output, tail=LineTail(1))
-                jobs.start_soon(relay, fd)
-            jobs.start_soon(trio.to_thread.run_sync, flood)
-            jobs.start_soon(talk)
-        await output.drain(5)
-        nursery.cancel_scope.cancel()
+    async with open_sink(memory, traffic) as sink, trio.open_nursery() as jobs:
+        for fd, name in zip(read_ends, ("flood", "talk"), strict=True):
+            source = Source(name, "stdout", 1, 1)
+            outlets = [make_outlet(sink, "prefix", source)]
+            ways = Ways(outlets, RingSpace().make_ring(), traffic)
+            jobs.start_soon(Relay(fd, source, ways, MOST).run)
+        jobs.start_soon(trio.to_thread.run_sync, flood)
+        jobs.start_soon(talk)
     lines = os.pread(memory, 2**26, 0).splitlines()
     os.close(memory)
 
-    talked = [place for place, line in enumerate(lines) if line.startswith(b"talk")]
-    assert [lines[place] for place in talked] == [b"talk %d" % number for number in range(20)]
+    talked = [place for place, line in enumerate(lines) if line.startswith(b"<6>talk")]
+    assert [lines[place] for place in talked] == [b"<6>talk | %d" % n for n in range(20)]
     assert talked[-1] < len(lines) / 2
-
-
-# The last lines.
-
-
-def test_last_lines_are_kept() -> None:
-    tail = LineTail(3)
-
-    tail.add(b"1\n2\n")
-    tail.add(b"3\n4\n")
-
-    assert tail.lines() == [b"2", b"3", b"4"]
-
-
-def test_of_many_lines_the_last_are_kept() -> None:
-    tail = LineTail(3)
-
-    tail.add(b"".join(b"%d\n" % number for number in range(1000)))
-
-    assert tail.lines() == [b"997", b"998", b"999"]
-
-
-def test_empty_lines_are_lines() -> None:
-    tail = LineTail(3)
-
-    tail.add(b"\n\n")
-
-    assert tail.lines() == [b"", b""]
-
-
-def test_of_a_long_line_the_beginning_is_kept() -> None:
-    tail = LineTail(3)
-
-    tail.add(b"x" * 10_000 + b"\n")
-
-    assert tail.lines() == [b"x" * 1024 + "…".encode()]

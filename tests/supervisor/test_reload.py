@@ -36,5 +36,6 @@ def test_keys_that_cannot_be_followed_are_named() -> None:
     old = file(web="a")
 
     new = attrs.evolve(old, name="other", log_format="json", stop_timeout=1.0)
+    new = attrs.evolve(new, journald_socket="/socket")
 
-    assert compare(old, new).needs_restart == ("name", "log_format")
+    assert compare(old, new).needs_restart == ("name", "log_format", "journald_socket")

@@ -13,6 +13,7 @@ import pytest
 
 from tests.end_to_end.processes import find_descendants, wait_until
 from tests.end_to_end.supervised import open_supervisor, supervise
+from tests.journald import open_journald, requires_journald
 from tests.requirements import requires_busybox, requires_user_namespaces
 
 pytestmark = [requires_user_namespaces, requires_busybox]
@@ -32,6 +33,46 @@ def test_end_is_the_last_that_is_told(tmp_path: Path) -> None:
     status, run = supervise(tmp_path, "[jobs.web]\ncommand = ['true']\n")
 
     assert (run.events[-1]["event"], run.events[-1]["exit_code"]) == ("supervisor.stopped", status)
+
+
+@requires_journald
+def test_events_are_entries_of_the_journal_where_that_is_asked_for(tmp_path: Path) -> None:
+    with open_journald() as journald:
+        _, run = supervise(
+            tmp_path,
+            f"""
+            [supervisor]
+            name = "mine"
+            log_format = "journald"
+            journald_socket = "{journald.socket}"
+            [jobs.web]
+            command = ["false"]
+            restart = "never"
+            """,
+        )
+
+        (exited,) = journald.read("MOCKER_JOB=web", "MOCKER_EVENT=job.exited")
+        names = [entry["MOCKER_EVENT"] for entry in journald.read("MOCKER_SUPERVISOR=mine")]
+    assert (exited["MOCKER_EXIT_CODE"], exited["SYSLOG_IDENTIFIER"]) == ("1", "mocker-supervise")
+    assert (names[0], names[-1]) == ("config.loaded", "supervisor.stopped")
+    assert (run.events, run.remarks) == ([], [])
+
+
+def test_events_go_to_stderr_where_there_is_no_journal(tmp_path: Path) -> None:
+    _, run = supervise(
+        tmp_path,
+        """
+        [supervisor]
+        log_format = "journald"
+        journald_socket = "missing"
+        [jobs.web]
+        command = ["true"]
+        """,
+    )
+
+    (failed,) = run.find("sink.failed")
+    assert failed["path"] == f"{tmp_path}/missing"
+    assert run.events[-1]["event"] == "supervisor.stopped"
 
 
 def test_garbage_is_looked_for_once_the_file_is_read_and_not_among_what_is_there(

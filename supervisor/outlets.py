@@ -1,0 +1,69 @@
+"""The way from one channel of a run to its sinks, and what becomes of lines where there is no room.
+
+A batch goes to all of its sinks at once, and then whoever carries it waits for the slowest: the job
+waits on its pipe, and nobody else does. With "drop" nobody waits at all, and what is dropped is
+counted and told, though not each time.
+"""
+
+from collections.abc import Sequence
+
+import structlog
+import trio
+
+from .lines import Format, Lines
+from .sinks import Sink
+
+log = structlog.get_logger("mocker.sinks")
+
+_TELL_S = 10.0  # between two words about what a sink drops
+
+
+class Outlet:
+    """From one channel of a run to one sink."""
+
+    def __init__(self, sink: Sink, render: Format, *, job: str, drops: bool) -> None:
+        """Make an outlet.
+
+        Args:
+            sink: Where to.
+            render: What lines are written as.
+            job: Whose they are.
+            drops: Whether to drop what it has no room for.
+        """
+        self.sink = sink
+        self._render = render
+        self._job = job
+        self._drops = drops
+        self._dropped = 0  # lines that nobody has been told about
+        self._tell_at = 0.0
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether it has no room, and will have."""
+        return self.sink.is_full and not self._drops
+
+    def put(self, lines: Lines) -> None:
+        """Write lines, or drop them."""
+        if self.sink.is_full and self._drops:
+            self._dropped += lines.text.count(b"\n")
+        else:
+            self.sink.put(self._render(lines))
+        if self._dropped and trio.current_time() >= self._tell_at:
+            self._tell()
+
+    def close(self) -> None:
+        """Put nothing any more, and tell what has been dropped since the last time."""
+        if self._dropped:
+            self._tell()
+        self.sink.release()
+
+    def _tell(self) -> None:
+        dropped, self._dropped = self._dropped, 0
+        log.warning("sink.dropped", sink=self.sink.name, job=self._job, lines=dropped)
+        self._tell_at = trio.current_time() + _TELL_S
+
+
+async def wait_room(outlets: Sequence[Outlet]) -> None:
+    """Wait until all of them have room; what follows without waiting may be put."""
+    while full := next((outlet for outlet in outlets if outlet.must_wait), None):
+        await full.sink.wait_room()

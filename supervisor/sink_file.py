@@ -1,0 +1,233 @@
+"""Append lines to a file that grows no further than it may, whatever becomes of its path meanwhile.
+
+A file that has no room for the next line becomes a backup, and a new one begins: no line is split
+between two, unless somebody else moves the file in the middle of one. Where the path leads and how
+big that file is, is asked again and again, because people, logrotate (with `create` as with
+`copytruncate`) and other writers change both: before each write, or often enough where one follows
+another at once, as the question takes a tenth of the time of a write. What is no regular file, such
+as a FIFO, a terminal or /dev/null, is never rotated.
+
+Nothing here waits for a reader, except at stdout and stderr: whether these wait is a property of
+the open file, which others have as well.
+
+Source: open(2), fifo(7).
+"""
+
+import os
+import stat
+from time import monotonic
+
+import attrs
+
+from .log_backups import Backups, copy_access
+
+# These are not opened by name: a regular file would get a second position, so that two writers
+# overwrite each other, and a socket or the terminal of another user cannot be opened at all.
+_INHERITED = {
+    "/dev/stdout": 1,
+    "/dev/stderr": 2,
+    "/dev/fd/1": 1,
+    "/dev/fd/2": 2,
+    "/proc/self/fd/1": 1,
+    "/proc/self/fd/2": 2,
+}
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_MODE = 0o640  # as docker and rsyslog have it: what a job prints is not for everybody
+_DIRECTORY_MODE = 0o750
+_TRUST_S = 0.01  # after a look at the path; lines that come in it may still go to a removed file
+_NEWLINE = b"\n"[0]
+
+
+@attrs.define
+class _Opened:
+    """What a path led to when it was opened.
+
+    Attributes:
+        fd: Its descriptor.
+        identity: Its device and inode; None if it was inherited, and has no path to look after.
+        is_regular: Whether it has a size, and can be rotated.
+        size: Bytes.
+    """
+
+    fd: int
+    identity: tuple[int, int] | None
+    is_regular: bool
+    size: int
+
+
+class LogFile:
+    """The file at the end of a job's output.
+
+    It is used by one thread at a time; only `reopen` may be called from any. Whoever names one file
+    twice is given the same LogFile, because two would rotate it under each other's hands.
+    """
+
+    def __init__(
+        self, path: str, max_size: int | None = None, backups: int = 0, *, compress: bool = False
+    ) -> None:
+        """Take what the configuration says; nothing is opened yet.
+
+        Args:
+            path: Links are followed, and backups are kept beside the file that they lead to.
+            max_size: Bytes that only a line longer than this exceeds; None for no limit.
+            backups: How many are kept; with 0, a full file is emptied.
+            compress: Whether backups become .gz files.
+        """
+        self._path = path
+        self._max_size = max_size
+        self._backups = Backups(backups, compress=compress)
+        self._opened: _Opened | None = None
+        self._trusted_until = 0.0  # by the monotonic clock
+        self._is_inside_line = False
+        self._is_stale = False
+        self._rotation_error: OSError | None = None
+
+    @property
+    def fd(self) -> int | None:
+        """What to wait for when a write was refused with EAGAIN; None if nothing is open."""
+        return self._opened.fd if self._opened else None
+
+    @property
+    def trouble(self) -> OSError | None:
+        """Why the file cannot be rotated, or a backup not be compressed; None if all is well.
+
+        Lines are written all the same: the file grows over its size.
+        """
+        return self._rotation_error or self._backups.error
+
+    def write(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
+        """Write in order, and return what is not written, and why.
+
+        To write nothing opens the path, or opens it anew if that is due.
+        """
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        start = 0
+        try:
+            opened = self._open_current()
+            self._rotation_error = None  # what was in the way may be gone
+            while start < len(data):
+                end = self._find_end(opened, data, start)
+                if end == start:
+                    opened = self._rotate(opened)
+                    continue
+                is_all = end - start == len(data)
+                written = os.write(opened.fd, data if is_all else memoryview(data)[start:end])
+                start += written
+                opened.size += written
+                self._is_inside_line = data[start - 1] != _NEWLINE
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                self._close_file()  # the next time, the path may lead to what works
+            return [data[start:]] if start < len(data) else [], error
+        return [], None
+
+    def reopen(self) -> None:
+        """Let the next write open the path anew."""
+        self._is_stale = True
+
+    def close(self) -> None:
+        """Close the file; what is not compressed yet stays as it is, until the next start."""
+        self._close_file()
+        self._backups.close()
+
+    def _open_current(self) -> _Opened:
+        opened = self._opened
+        if opened is not None and not self._is_stale:
+            now = monotonic()
+            if now < self._trusted_until:
+                return opened
+            if self._is_current(opened):
+                self._trusted_until = now + _TRUST_S
+                return opened
+        self._is_stale = False
+        return self._open()
+
+    def _is_current(self, opened: _Opened) -> bool:
+        """Tell whether the path leads to what is open, and learn how big that is by now."""
+        if opened.identity is None:
+            return True
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return False
+        opened.size = status.st_size
+        return (status.st_dev, status.st_ino) == opened.identity
+
+    def _open(self) -> _Opened:
+        """Open the path, in place of what is open."""
+        self._close_file()
+        inherited = _INHERITED.get(self._path)
+        if inherited is not None:
+            self._opened = _Opened(os.dup(inherited), None, is_regular=False, size=0)
+            return self._opened
+        fd = _open_or_create(self._path)
+        status = os.fstat(fd)
+        identity = status.st_dev, status.st_ino
+        is_regular = stat.S_ISREG(status.st_mode)
+        self._opened = _Opened(fd, identity, is_regular=is_regular, size=status.st_size)
+        if is_regular:
+            self._backups.follow(os.path.realpath(self._path))
+        return self._opened
+
+    def _close_file(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            try:
+                os.close(opened.fd)
+            except OSError:
+                pass  # a network's file system that has lost what it took: nobody has it any more
+
+    def _find_end(self, opened: _Opened, data: bytes, start: int) -> int:
+        """Return up to where the file takes the data; `start` if it has to be rotated first."""
+        if self._max_size is None or not opened.is_regular or self._rotation_error is not None:
+            return len(data)
+        room = self._max_size - opened.size
+        if len(data) - start <= room:
+            return len(data)
+        end = data.rfind(b"\n", start, start + max(room, 0)) + 1
+        if end:
+            return end
+        if opened.size and not self._is_inside_line:
+            return start
+        return data.find(b"\n", start) + 1 or len(data)
+
+    def _rotate(self, opened: _Opened) -> _Opened:
+        """Return an empty file, or the same one if that cannot be had."""
+        if not self._is_current(opened):
+            return self._open()  # it is a backup of somebody else's by now
+        try:
+            if self._backups.count == 0:
+                os.ftruncate(opened.fd, 0)
+                opened.size = 0
+                return opened
+            self._backups.push()
+        except OSError as error:
+            self._rotation_error = error
+            return opened
+        before = os.fstat(opened.fd)
+        opened = self._open()
+        copy_access(before, opened.fd)
+        return opened
+
+
+def _open_or_create(path: str) -> int:
+    # O_CREAT only where there is nothing: with it, the kernel refuses even root a FIFO of another
+    # user in /tmp (fs.protected_fifos).
+    try:
+        return os.open(path, _FLAGS)
+    except FileNotFoundError:
+        pass
+    try:
+        return os.open(path, _FLAGS | os.O_CREAT, _MODE)
+    except FileNotFoundError:
+        # The directory is made, as a fresh checkout has no logs/; not the one above it, because
+        # then the path is mistaken, or its disk is not mounted.
+        _make_directory(os.path.dirname(os.path.realpath(path)))
+        return os.open(path, _FLAGS | os.O_CREAT, _MODE)
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.mkdir(path, _DIRECTORY_MODE)
+    except FileExistsError:
+        pass  # another job has been faster

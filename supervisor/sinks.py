@@ -1,0 +1,362 @@
+"""What is on its way to one place where lines end up, and how it gets there however slow that is.
+
+A target is written to by worker threads, one call for all that has gathered meanwhile. Nobody waits
+for it but those whose lines it does not take. What it refuses is kept and tried again, more rarely
+each time; that it does not work is said once, and so is that it works again.
+
+Memory is bounded three times: one sink takes no more when it has as much as makes it fast; when all
+of them together have much, whoever has more for one waits for its turn, until some is written; and
+what does not move for a second is left out of that, as it must hold up nobody else, until that is
+too much as well: then each sink takes a little, and no more before that is written.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+import structlog
+import trio
+
+from mocker.isolation.errors import render_reason
+
+from .threads import Places
+
+log = structlog.get_logger("mocker.sinks")
+
+_MOST = 2**20  # bytes on their way to one target: two chunks of a pipe that is full, as JSON
+_MOST_TOGETHER = 12 * 2**20  # bytes that move, and as many that do not
+# Bytes that all jobs which have much to say read at a time. What is read comes from the heap, and a
+# thousand things that stay there meanwhile leave a thousand holes of that size.
+_MOST_READ = 8 * 2**20
+_SMALL_READ, _BIG_READ = 2**14, 2**18
+_STUCK_S = 1.0  # after which bytes are taken for those that do not move
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.02, 2.0
+_BREATH_S = 0.005  # for a target that seems to have room and takes nothing
+_NO_THREAD_S = 0.1  # before the next try to get one
+_STALL_S = 5.0  # for which a target may be busy without a word about it
+_PLACES = 16  # threads for targets that do not hang
+
+
+class Target(Protocol):
+    """A file or a socket: it never waits, but for the disk, and is used by one thread at a time."""
+
+    @property
+    def fd(self) -> int | None:
+        """What becomes writable when there is room again, after an EAGAIN; None if nothing."""
+
+    def write(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
+        """Write pieces in order, opening what it takes; return what is not written, and why."""
+
+    def reopen(self) -> None:
+        """Open everything anew at the next write."""
+
+    def close(self) -> None:
+        """Let go of everything, until another write."""
+
+
+class Traffic:
+    """What all sinks share.
+
+    Attributes:
+        moving: Bytes that are on their way.
+        stuck: Bytes that are on their way to targets that have taken nothing for a while.
+        places: Threads to write in.
+        sinks: Those that something may be on its way to.
+        floods: How many channels have much to say.
+    """
+
+    def __init__(self) -> None:
+        self.moving = self.stuck = 0
+        self.places = Places(_PLACES)
+        self.sinks: set[Sink] = set()
+        self.floods = 0
+        self._turn = trio.Lock()  # first come, first served
+        self._relief = trio.Event()
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether nothing more should come for now."""
+        return self.moving >= _MOST_TOGETHER
+
+    @property
+    def most_read(self) -> int:
+        """Bytes that should be read at a time."""
+        if self.is_clogged:
+            return _SMALL_READ
+        return max(_SMALL_READ, min(_BIG_READ, _MOST_READ // max(self.floods, 1)))
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether only little should come at a time."""
+        return self.stuck >= _MOST_TOGETHER
+
+    async def wait_turn(self) -> None:
+        """Wait until more may come; whoever waits has its turn before those who came later.
+
+        What follows without waiting for anything else may come.
+        """
+        async with self._turn:
+            while self.is_heavy:
+                with trio.move_on_after(_STUCK_S) as wait:
+                    await self._relief.wait()
+                if wait.cancelled_caught:
+                    for sink in self.sinks:
+                        sink.leave_out_if_stuck()
+
+    def add(self, moving: int, stuck: int) -> None:
+        """Have so many bytes more, or less, on their way."""
+        was_heavy = self.is_heavy
+        self.moving += moving
+        self.stuck += stuck
+        if was_heavy and not self.is_heavy:
+            self._relief.set()
+            self._relief = trio.Event()
+
+
+class Sink:
+    """What is on its way to one target.
+
+    Attributes:
+        name: As events have it.
+        users: How many may still put something.
+        lost: Lines that will never be written.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: Target,
+        traffic: Traffic,
+        *,
+        final: Collection[int] = (),
+        entry: bytes | None = None,
+        find_trouble: Callable[[], OSError | None] = lambda: None,
+    ) -> None:
+        """Make a sink to which nothing is on its way.
+
+        Args:
+            name: As events have it.
+            target: Where to.
+            traffic: What all sinks share.
+            final: Kernel's reasons after which the target will never take anything: what comes then
+                is lost, so that nobody waits for ever.
+            entry: If each piece is to be written by itself: what each line has once in it, and
+                nothing else has. Others are bytes that can be put together.
+            find_trouble: Tells what is wrong with a target that takes everything nevertheless.
+        """
+        self.name = name
+        self.users = 0
+        self.lost = 0
+        self._target = target
+        self._traffic = traffic
+        self._final = final
+        self._entry = entry
+        self._find_trouble = find_trouble
+        self._pieces: list[bytes] = []
+        self._in_thread: list[bytes] = []
+        self._is_stuck = False  # and left out of the traffic that moves
+        self._moved_at = 0.0
+        self._taken = 0  # bytes, of all times
+        self._gone = 0  # of these, written or lost
+        self._arrival = trio.Event()
+        self._progress = trio.Event()
+        self._retry = trio.Event()
+        self._is_last_try = False
+        self._turn = trio.Lock()  # first come, first served
+        self._failing_since: float | None = None
+        self._told: float | None = None  # since when it has failed, if that was said
+        self._trouble = ""  # that was said last
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that are on their way."""
+        return self._taken - self._gone
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it should be given nothing for now."""
+        is_slow = self._is_stuck or self._traffic.is_clogged
+        return self.waiting >= (1 if is_slow else _MOST)
+
+    async def wait_room(self) -> None:
+        """Wait until it is not full; whoever waits has its turn before those who came later.
+
+        What follows without waiting for anything else may be put.
+        """
+        async with self._turn:
+            while self.is_full:
+                with trio.move_on_after(_STALL_S) as wait:
+                    await self._progress.wait()
+                if wait.cancelled_caught:
+                    self._tell_failure(f"it has taken nothing for {_STALL_S:g} s")
+
+    def put(self, pieces: list[bytes]) -> None:
+        """Have pieces written, each of them whole lines; never waits."""
+        size = sum(map(len, pieces))
+        if not self.waiting:
+            self._moved_at = trio.current_time()
+        self._pieces += pieces
+        self._taken += size
+        self._count(size)
+        self._arrival.set()
+
+    async def flush(self, patience: float) -> bool:
+        """Wait until all that was put by now is written, and return whether it is.
+
+        Args:
+            patience: Seconds to wait at most, for a target that works.
+        """
+        upto = self._taken
+        with trio.move_on_after(patience):
+            while self._gone < upto and self._told is None:
+                await self._progress.wait()
+        return self._gone >= upto
+
+    async def drain(self, patience: float) -> None:
+        """Try a last time to write everything; what is left then is lost, and that is told.
+
+        Args:
+            patience: Seconds to wait at most.
+        """
+        self._is_last_try = True
+        self._retry.set()
+        with trio.move_on_after(patience):
+            while self.waiting:
+                await self._progress.wait()
+        self._lose([*self._in_thread, *self._pieces])
+        if self.lost:
+            log.error("sink.lost", sink=self.name, lines=self.lost)
+
+    def leave_out_if_stuck(self) -> None:
+        """Leave what is on its way out of the traffic that moves, if it does not."""
+        if self.waiting and trio.current_time() - self._moved_at >= _STUCK_S:
+            self._leave_out(is_stuck=True)
+
+    def reopen(self) -> None:
+        """Have the target opened anew; one that failed is tried at once."""
+        self._target.reopen()
+        self._retry.set()
+
+    def release(self) -> None:
+        """Have one user less."""
+        self.users -= 1
+        self._arrival.set()
+
+    async def run(self) -> None:
+        """Write what comes, until there are no users and all is written.
+
+        If this is cancelled, a write that hangs is left behind.
+        """
+        retry = _FIRST_RETRY_S
+        self._traffic.sinks.add(self)
+        try:
+            while self.users or self._pieces:
+                if not self._pieces:
+                    await self._arrival.wait()
+                    self._arrival = trio.Event()
+                    continue
+                error, has_moved = await self._write()
+                if has_moved or error is None:
+                    retry = _FIRST_RETRY_S
+                if error is None:
+                    self._note_success()
+                    continue
+                if error.errno in self._final:
+                    self._tell_failure(_render(error))
+                    self._lose(self._pieces)
+                    self._pieces = []
+                elif isinstance(error, BlockingIOError) and self._target.fd is not None:
+                    await self._wait_for_room(error, self._target.fd, has_moved=has_moved)
+                else:
+                    self._tell_failure(_render(error))
+                    await self._wait_for_retry(retry)
+                    retry = min(2 * retry, _LAST_RETRY_S)
+        finally:
+            self._traffic.sinks.remove(self)
+            if not self._in_thread:
+                self._target.close()
+
+    async def _write(self) -> tuple[OSError | None, bool]:
+        """Write what has gathered, put back what is not written; return why, and whether any is."""
+        # Put together here and not there: each thread has a heap of its own, and keeps it.
+        pieces = [b"".join(self._pieces)] if self._entry is None else self._pieces
+        self._pieces = []
+        self._in_thread = pieces
+        rest, error = await self._write_in_thread(pieces)
+        self._in_thread = []
+        self._pieces[:0] = rest
+        size = sum(map(len, pieces)) - sum(map(len, rest))
+        self._settle(size)
+        return error, size > 0
+
+    async def _write_in_thread(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
+        while True:
+            try:
+                return await self._traffic.places.run(self._target.write, pieces)
+            except BlockingIOError:  # no thread is to be had: too many processes
+                await trio.sleep(_NO_THREAD_S)
+
+    async def _wait_for_room(self, error: OSError, fd: int, *, has_moved: bool) -> None:
+        """Wait for a slow reader, which is none that fails before it has read nothing for long."""
+        now = trio.current_time()
+        if has_moved or self._failing_since is None:
+            self._failing_since = now
+        elif now - self._failing_since >= _STALL_S:
+            self._tell_failure(_render(error))
+        with trio.move_on_after(_STALL_S):
+            await trio.lowlevel.wait_writable(fd)
+        if not has_moved:
+            await trio.sleep(_BREATH_S)
+
+    async def _wait_for_retry(self, seconds: float) -> None:
+        """Wait until it may be worth another try."""
+        await trio.sleep(_FIRST_RETRY_S)
+        with trio.move_on_after(seconds):
+            await self._retry.wait()
+        if not self._is_last_try:
+            self._retry = trio.Event()
+
+    def _settle(self, size: int) -> None:
+        """Have so many bytes no longer on their way."""
+        if size:
+            self._leave_out(is_stuck=False)
+            self._moved_at = trio.current_time()
+            self._gone += size
+            self._count(-size)
+            self._progress.set()
+            self._progress = trio.Event()
+
+    def _count(self, size: int) -> None:
+        self._traffic.add(0, size) if self._is_stuck else self._traffic.add(size, 0)
+
+    def _leave_out(self, *, is_stuck: bool) -> None:
+        if is_stuck != self._is_stuck:
+            self._count(-self.waiting)
+            self._is_stuck = is_stuck
+            self._count(self.waiting)
+
+    def _lose(self, pieces: list[bytes]) -> None:
+        self.lost += sum(piece.count(self._entry or b"\n") for piece in pieces)
+        self._settle(sum(map(len, pieces)))
+
+    def _tell_failure(self, reason: str) -> None:
+        if self._told is None:
+            self._told = trio.current_time()
+            log.error("sink.failed", sink=self.name, reason=reason)
+            self._progress.set()  # who waits for what works need not wait any longer
+            self._progress = trio.Event()
+
+    def _note_success(self) -> None:
+        self._failing_since = None
+        if self._told is not None:
+            seconds = trio.current_time() - self._told
+            self._told = None
+            log.info("sink.recovered", sink=self.name, after_s=round(seconds, 3))
+        error = self._find_trouble()
+        trouble = "" if error is None else _render(error)
+        if trouble and trouble != self._trouble:
+            log.warning("sink.degraded", sink=self.name, reason=trouble)
+        self._trouble = trouble
+
+
+def _render(error: OSError) -> str:
+    return f"it cannot be written{render_reason(error.errno or 0)}"

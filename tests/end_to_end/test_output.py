@@ -1,0 +1,244 @@
+"""Where the output of jobs goes, as a user sees it: real files, disks that are full, FIFOs."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.processes import wait_until
+from tests.end_to_end.supervised import Supervised, open_supervisor, supervise
+from tests.end_to_end.test_mocker_supervise import SLEEP, job, read_memory_kib
+from tests.requirements import (
+    IS_ROOT,
+    requires_busybox,
+    requires_commands,
+    requires_user_namespaces,
+)
+
+pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]
+
+ONESHOT = "type = 'oneshot'\n"
+TICK = "while :; do echo tick; sleep 0.05; done"
+WITH_A_SMALL_DISK = [
+    "unshare",
+    *([] if IS_ROOT else ["--user", "--map-root-user"]),
+    "--mount",
+    "sh",
+    "-c",
+    'mount -t tmpfs -o size=256k tmpfs "$0/disk" && exec "$@"',
+]
+
+
+def count_up(to: int) -> list[str]:
+    return [str(number) for number in range(1, to + 1)]
+
+
+def works(run: Supervised) -> bool:
+    """Tell whether everything is written that a sink had."""
+    return len(run.find("sink.recovered")) == len(run.find("sink.failed"))
+
+
+def wait_tick(run: Supervised) -> None:
+    """Wait until another job prints now."""
+    run.wait_line("other | tick", count=run.lines.count("other | tick") + 3)
+
+
+def test_each_channel_is_in_order_and_has_its_name(tmp_path: Path) -> None:
+    script = "for i in $(seq 500); do echo o$i; echo e$i >&2; done"
+    console = tmp_path / "console"
+
+    with (
+        console.open("wb") as stdout,
+        open_supervisor(tmp_path, job("web", script, ONESHOT), stdout=stdout.fileno()) as run,
+    ):
+        run.wait_exit()
+
+    found = defaultdict(list)
+    for line in console.read_text().splitlines():
+        entry = json.loads(line)
+        found[entry["job"], entry["channel"]].append(entry["line"])
+    assert found == {
+        ("web", "stdout"): [f"o{number}" for number in count_up(500)],
+        ("web", "stderr"): [f"e{number}" for number in count_up(500)],
+    }
+
+
+def test_both_channels_in_one_pipe_keep_their_order(tmp_path: Path) -> None:
+    script = "for i in $(seq 500); do echo o$i; echo e$i >&2; done"
+    keys = ONESHOT + "output = { file = 'logs/web.log' }"
+
+    supervise(tmp_path, job("web", script, keys))
+
+    lines = (tmp_path / "logs/web.log").read_text().splitlines()
+    assert lines == [f"{channel}{number}" for number in count_up(500) for channel in "oe"]
+
+
+def test_last_lines_without_an_end_of_many_jobs_are_complete(tmp_path: Path) -> None:
+    keys = ONESHOT + "replicas = 30\nstdout = { file = 'all.log', format = 'json' }"
+
+    status, _ = supervise(tmp_path, job("web", "seq 5000; printf partial", keys))
+
+    found = defaultdict(list)
+    for line in (tmp_path / "all.log").read_text().splitlines():
+        entry = json.loads(line)
+        found[entry["job"]].append((entry["line"], entry.get("partial", False)))
+    expected = [*((number, False) for number in count_up(5000)), ("partial", True)]
+    assert (status, found) == (0, {f"web-{n}": expected for n in range(1, 31)})
+
+
+def test_bytes_of_a_raw_file_are_those_of_the_job(tmp_path: Path) -> None:
+    script = r"printf '\377\000\r\033[1m\n\nend'; head -c 50000 /dev/zero"
+    keys = ONESHOT + "stdout = { file = 'web.log' }"
+
+    supervise(tmp_path, job("web", script, keys))
+
+    expected = b"\xff\0\r\x1b[1m\n\nend" + bytes(50_000)
+    assert (tmp_path / "web.log").read_bytes() == expected
+
+
+def test_output_can_be_the_supervisors_own(tmp_path: Path) -> None:
+    keys = ONESHOT + "output = 'inherit'"
+
+    _, run = supervise(tmp_path, job("web", "echo plain; echo remark >&2", keys))
+
+    assert (run.lines, run.remarks) == (["plain"], ["remark"])
+
+
+def test_failed_start_has_its_last_lines_wherever_they_went(tmp_path: Path) -> None:
+    keys = "stdout = 'null'\nstderr = { file = 'e.log' }\npermanent_codes = [1]"
+
+    _, run = supervise(tmp_path, job("web", "echo one; sleep 0.1; echo two >&2; exit 1", keys))
+
+    (event,) = run.find("job.given_up")
+    assert event["last_lines"] == ["one", "two"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_log_files_are_opened_anew_when_that_is_asked(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "web.log"
+    with open_supervisor(tmp_path, job("web", TICK, "stdout = { file = 'web.log' }")) as run:
+        assert wait_until(lambda: path.exists() and path.stat().st_size > 0)
+        path.rename(tmp_path / "old.log")
+        run.send(number)
+
+        reopened = run.wait_event("logs.reopened")
+
+        assert wait_until(lambda: path.exists() and path.stat().st_size > 0)
+        assert (reopened["count"], run.terminate()) == (1, 0)
+
+
+@requires_commands("unshare", "mount")
+def test_full_disk_holds_up_its_job_alone_and_nothing_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    keys = ONESHOT + "stdout = { file = 'disk/web.log' }"
+    text = job("web", "seq 300000", keys) + job("other", TICK)
+
+    with open_supervisor(tmp_path, text, [*WITH_A_SMALL_DISK, str(tmp_path)]) as run:
+        failed = run.wait_event("sink.failed")
+        wait_tick(run)
+        disk = Path(f"/proc/{run.process.pid}/root{tmp_path}/disk")
+        rest = b""
+        while not (run.find("job.exited", job="web") and works(run)):
+            if (disk / "web.log").exists():
+                taken = disk / f"taken-{len(rest)}"
+                (disk / "web.log").rename(taken)
+                time.sleep(0.02)  # for the write that may be under way
+                rest += taken.read_bytes()
+                taken.unlink()
+        if (disk / "web.log").exists():
+            rest += (disk / "web.log").read_bytes()
+        status = run.terminate()
+
+    assert failed["sink"] == str(tmp_path / "disk/web.log")
+    assert "No space left on device (ENOSPC)" in failed["reason"]
+    assert rest.decode().splitlines() == count_up(300_000)
+    assert status == 0
+
+
+@requires_commands("unshare", "mount")
+def test_full_disk_costs_lines_and_no_time_where_that_is_preferred(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    keys = ONESHOT + "stdout = { file = 'disk/web.log' }\non_full = 'drop'"
+
+    with open_supervisor(
+        tmp_path, job("web", "seq 700000", keys), [*WITH_A_SMALL_DISK, str(tmp_path)]
+    ) as run:
+        status = run.wait_exit()
+
+    dropped = sum(event["lines"] for event in run.find("sink.dropped", job="web"))
+    (lost,) = run.find("sink.lost")
+    assert (status, len(run.find("sink.failed"))) == (0, 1)
+    assert dropped > 0
+    assert 600_000 < dropped + lost["lines"] < 700_000
+
+
+def test_fifo_without_a_reader_holds_up_its_job_alone(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    text = job("web", "seq 300000", ONESHOT + "stdout = { file = 'fifo' }") + job("other", TICK)
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("sink.failed", sink=str(fifo))
+        wait_tick(run)
+        with fifo.open("rb") as reader:
+            lines = [reader.readline() for _ in range(300_000)]
+            run.wait_event("job.exited", job="web")
+            status = run.terminate()
+
+    assert lines == [b"%d\n" % number for number in range(1, 300_001)]
+    assert (status, len(run.find("sink.failed"))) == (0, 1)
+
+
+def test_end_does_not_wait_for_a_sink_that_takes_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    text = job("web", "while :; do echo line; done", "stdout = { file = 'fifo' }")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("sink.failed")
+        began = time.monotonic()
+        status = run.terminate()
+        took = time.monotonic() - began
+
+    (lost,) = run.find("sink.lost")
+    assert (status, lost["lines"] > 1000) == (0, True)
+    assert took < 2.5
+    assert run.events[-1]["event"] == "supervisor.stopped"
+
+
+def test_console_whose_reader_is_gone_keeps_no_job_from_its_work(tmp_path: Path) -> None:
+    text = job("web", "seq 300000", ONESHOT)
+    read_end, write_end = os.pipe()
+
+    with open_supervisor(tmp_path, text, stdout=write_end) as run:
+        os.close(write_end)
+        os.close(read_end)
+        status = run.wait_exit()
+
+    (lost,) = run.find("sink.lost", sink="console")
+    assert (status, lost["lines"]) == (0, 300_000)
+    assert len(run.find("sink.failed")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_thousand_jobs_that_print_at_once_take_little_memory(tmp_path: Path) -> None:
+    keys = "replicas = 1000\nisolate = false\nstdout = { file = 'all.log' }"
+    text = job("web", f"seq 20000; {SLEEP}", keys)
+    path = tmp_path / "all.log"
+    size = 1000 * sum(len(number) + 1 for number in count_up(20_000))
+
+    with open_supervisor(tmp_path, text, stdout=subprocess.DEVNULL) as run:
+        assert any(wait_until(lambda: sum_sizes(path) == size) for _ in range(4))
+        most = read_memory_kib(run.process.pid, "VmHWM")
+        status = run.terminate()
+
+    assert (status, most < 125_000) == (0, True)  # of which 25 MB are shared with others
+
+
+def sum_sizes(path: Path) -> int:
+    return sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))

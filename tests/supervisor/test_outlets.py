@@ -1,0 +1,84 @@
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from mocker.supervisor.lines import Lines, Source
+from mocker.supervisor.outlets import Outlet, wait_room
+from mocker.supervisor.sinks import Sink, Traffic
+from tests.supervisor.test_sinks import Memory
+
+WEB = Source("web", "stdout", 12, 1)
+LINES = Lines(WEB, b"one\ntwo\n", (), 0)
+MUCH = Lines(WEB, b"x" * 2**20 + b"\n", (), 0)
+
+
+def make_outlet(sink: Sink, *, drops: bool = False) -> Outlet:
+    sink.users += 1
+    return Outlet(sink, lambda lines: [lines.raw], job="web", drops=drops)
+
+
+async def test_lines_are_dropped_and_counted_where_there_is_no_room() -> None:
+    target = Memory()
+    target.gate.clear()
+    sink = Sink("logs/web.log", target, Traffic())
+    outlet = make_outlet(sink, drops=True)
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sink.run)
+            outlet.put(MUCH)
+            for _ in range(1000):
+                assert not outlet.must_wait
+                outlet.put(LINES)
+            told_at_first = [event["lines"] for event in events]
+            target.gate.set()
+            await sink.flush(5)
+            outlet.put(LINES)
+            outlet.close()
+
+    assert target.written == MUCH.raw + LINES.raw
+    assert told_at_first == [2]
+    assert [(event["event"], event["job"]) for event in events] == [("sink.dropped", "web")] * 2
+    assert sum(event["lines"] for event in events) == 2000
+
+
+async def test_drops_are_told_every_ten_seconds(autojump_clock: MockClock) -> None:
+    sink = Sink("logs/web.log", Memory(), Traffic())
+    outlet = make_outlet(sink, drops=True)
+    outlet.put(MUCH)
+    with capture_logs() as events:
+        for _ in range(300):
+            outlet.put(LINES)
+            await trio.sleep(0.1)
+
+    assert 3 <= len(events) <= 4
+
+
+async def test_whoever_carries_a_batch_waits_for_the_slowest_sink() -> None:
+    slow, fast = Memory(), Memory()
+    slow.gate.clear()
+    traffic = Traffic()
+    sinks = [Sink("slow", slow, traffic), Sink("fast", fast, traffic)]
+    outlets = [make_outlet(sink) for sink in sinks]
+    done = []
+
+    async def carry() -> None:
+        for _ in range(2):
+            await wait_room(outlets)
+            for outlet in outlets:
+                outlet.put(MUCH)
+            done.append(1)
+
+    async with trio.open_nursery() as nursery:
+        for sink in sinks:
+            nursery.start_soon(sink.run)
+        nursery.start_soon(carry)
+        await wait_all_tasks_blocked(0.01)
+        done_at_first, fast_at_first = len(done), len(fast.written)
+        slow.gate.set()
+        while len(done) < 2:
+            await sinks[0]._progress.wait()
+        for outlet in outlets:
+            outlet.close()
+
+    assert (done_at_first, fast_at_first) == (1, len(MUCH.text))
+    assert slow.written == fast.written == MUCH.text * 2

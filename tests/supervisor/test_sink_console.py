@@ -1,0 +1,67 @@
+import errno
+import os
+
+import trio
+
+from mocker.supervisor.sink_console import FINAL, Console
+
+PIECE = b"x" * 65_535 + b"\n"
+
+
+def test_pieces_are_written_in_order() -> None:
+    memory = os.memfd_create("console")
+
+    result = Console(memory).write([b"one\n", b"two\n"])
+
+    assert (result, os.pread(memory, 100, 0)) == (([], None), b"one\ntwo\n")
+    os.close(memory)
+
+
+def test_what_is_refused_is_returned_with_the_reason() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+
+    rest, error = Console(full).write([b"one\n", b"two\n"])
+
+    os.close(full)
+    assert b"".join(rest) == b"one\ntwo\n"
+    assert error is not None
+    assert error.errno == errno.ENOSPC
+    assert error.errno not in FINAL
+
+
+def test_reader_that_is_gone_is_gone_for_good() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+
+    _, error = Console(write_end).write([b"one\n"])
+
+    os.close(write_end)
+    assert error is not None
+    assert error.errno in FINAL
+
+
+async def test_descriptor_that_somebody_made_non_blocking_gets_everything() -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, Console(write_end).write, [PIECE] * 10)
+        text = b""
+        while len(text) < 10 * len(PIECE):
+            await trio.lowlevel.wait_readable(read_end)
+            text += os.read(read_end, 10 * len(PIECE))
+
+    os.close(read_end)
+    os.close(write_end)
+    assert text == PIECE * 10
+
+
+def test_caller_keeps_the_descriptor() -> None:
+    memory = os.memfd_create("console")
+    console = Console(memory)
+
+    console.reopen()
+    console.close()
+
+    assert console.write([b"one\n"]) == ([], None)
+    os.close(memory)

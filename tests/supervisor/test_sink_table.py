@@ -1,0 +1,152 @@
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from mocker.supervisor.config import CONSOLE, JobConfig, SinkConfig
+from mocker.supervisor.lines import Lines, Source
+from mocker.supervisor.sink_table import SinkTable
+from tests.journald import open_journald, requires_journald
+from tests.leaks import read_descriptors
+from tests.supervisor.job_world import configure
+
+STDOUT = Source("web", "stdout", 12, 1)
+OTHER = Source("db", "stdout", 13, 1)
+
+
+@pytest.fixture
+def console() -> Iterator[int]:
+    fd = os.memfd_create("console")
+    yield fd
+    os.close(fd)
+
+
+@asynccontextmanager
+async def open_table(console: int, socket: str = "/missing") -> AsyncIterator[SinkTable]:
+    table = SinkTable(
+        stdout=console, console_format="prefix", supervisor="mine", journald_socket=socket
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(table.run)
+        yield table
+        await table.drain(5)
+        nursery.cancel_scope.cancel()
+
+
+def write_to(*sinks: SinkConfig, name: str = "web") -> JobConfig:
+    return configure("", name=name, channels={"stdout": sinks, "stderr": ()})
+
+
+def log_file(path: Path, **fields: object) -> SinkConfig:
+    return SinkConfig(kind="file", path=str(path), **fields)  # type: ignore[arg-type]
+
+
+def read_all(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def put(table: SinkTable, job: JobConfig, text: bytes, source: Source = STDOUT) -> None:
+    """Print once, as a run."""
+    for outlet in table.open_outlets(job, source):
+        outlet.put(Lines(source, text, (), 0))
+        outlet.close()
+
+
+async def test_line_goes_to_every_sink_in_its_format(console: int, tmp_path: Path) -> None:
+    raw, text = tmp_path / "raw.log", tmp_path / "text.log"
+    job = write_to(CONSOLE, log_file(raw), log_file(text, format="text"))
+
+    async with open_table(console) as table:
+        put(table, job, b"one\n")
+
+    assert os.pread(console, 100, 0) == b"<6>web | one\n"
+    assert raw.read_bytes() == b"one\n"
+    assert text.read_bytes() == b"1970-01-01T00:00:00.000000Z stdout web | one\n"
+
+
+async def test_channel_without_sinks_goes_nowhere(console: int) -> None:
+    async with open_table(console) as table:
+        outlets = table.open_outlets(write_to(), Source("web", "stderr", 12, 1))
+
+    assert outlets == []
+
+
+async def test_file_of_two_jobs_is_opened_once(console: int, tmp_path: Path) -> None:
+    path = tmp_path / "all.log"
+    web, db = write_to(log_file(path)), write_to(log_file(path), name="db")
+
+    async with open_table(console) as table:
+        (first,) = table.open_outlets(web, STDOUT)
+        (second,) = table.open_outlets(db, OTHER)
+        same = first.sink is second.sink
+        first.close()
+        second.put(Lines(OTHER, b"one\n", (), 0))
+        second.close()
+
+    assert (same, path.read_bytes()) == (True, b"one\n")
+
+
+async def test_file_is_closed_when_nobody_writes_to_it(console: int, tmp_path: Path) -> None:
+    path = tmp_path / "web.log"
+    async with open_table(console) as table:
+        before = read_descriptors()
+        for _ in range(3):
+            put(table, write_to(log_file(path)), b"one\n")
+            await table.drain(5)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        after = read_descriptors()
+
+    assert (after, path.read_bytes()) == (before, b"one\n" * 3)
+
+
+async def test_file_that_was_moved_away_is_reopened_when_that_is_asked(
+    console: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "web.log"
+    async with open_table(console) as table:
+        (outlet,) = table.open_outlets(write_to(log_file(path)), STDOUT)
+        outlet.put(Lines(STDOUT, b"one\n", (), 0))
+        await outlet.sink.flush(5)
+        path.rename(tmp_path / "old.log")
+
+        count = table.reopen()
+
+        outlet.put(Lines(STDOUT, b"two\n", (), 0))
+        outlet.close()
+
+    assert (count, path.read_bytes()) == (1, b"two\n")
+    assert (tmp_path / "old.log").read_bytes() == b"one\n"
+
+
+async def test_file_is_rotated_as_its_job_has_it(console: int, tmp_path: Path) -> None:
+    path = tmp_path / "web.log"
+    job = write_to(log_file(path, max_size=8, backups=2))
+
+    async with open_table(console) as table:
+        for number in range(5):
+            put(table, job, b"line %d\n" % number)
+
+    assert read_all(tmp_path) == {
+        "web.log": b"line 4\n",
+        "web.log.1": b"line 3\n",
+        "web.log.2": b"line 2\n",
+    }
+
+
+@requires_journald
+async def test_lines_reach_the_journal(console: int) -> None:
+    with open_journald() as journald:
+        async with open_table(console, str(journald.socket)) as table:
+            put(table, write_to(SinkConfig(kind="journald")), b"one\n<4>two\n")
+        entries = journald.read()
+
+    assert [(entry["MESSAGE"], entry["PRIORITY"]) for entry in entries] == [
+        ("one", "6"),
+        ("two", "4"),
+    ]
+    assert {(entry["MOCKER_SUPERVISOR"], entry["CONTAINER_NAME"]) for entry in entries} == {
+        ("mine", "web")
+    }

@@ -1,0 +1,422 @@
+import errno
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from mocker.supervisor.sinks import Sink, Traffic
+
+PIECE = b"x" * 65_535 + b"\n"
+
+
+class Memory:
+    """A target that takes what it is allowed to.
+
+    Attributes:
+        written: What it has taken.
+        error: Why it takes nothing; None if it does.
+        room: Bytes that it still takes before it refuses the rest.
+        gate: Open unless a write is to hang.
+        calls: How often it was written to.
+    """
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.error: int | None = None
+        self.room = 2**40
+        self.gate = threading.Event()
+        self.gate.set()
+        self.calls = 0
+        self.reopened = 0
+        self.is_closed = False
+        self.fd: int | None = None
+
+    def write(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
+        self.calls += 1
+        self.gate.wait()
+        if self.error is None:
+            self.written += b"".join(pieces)
+            return [], None
+        data = b"".join(pieces)
+        taken, self.room = data[: self.room], max(self.room - len(data), 0)
+        self.written += taken
+        rest = data[len(taken) :]
+        return [rest] if rest else [], OSError(self.error, os.strerror(self.error))
+
+    def refuse(self, error: int, room: int = 0) -> None:
+        self.error, self.room = error, room
+
+    def reopen(self) -> None:
+        self.reopened += 1
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@asynccontextmanager
+async def open_sink(
+    target: Memory, traffic: Traffic | None = None, final: tuple[int, ...] = ()
+) -> AsyncIterator[Sink]:
+    sink = Sink("logs/web.log", target, traffic or Traffic(), final=final)
+    sink.users = 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        yield sink
+        target.gate.set()
+        nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def open_full_pipe() -> Iterator[tuple[int, int]]:
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end, "rb", buffering=0), os.fdopen(write_end, "wb", buffering=0):
+        os.set_blocking(write_end, False)
+        os.write(write_end, bytes(2**16))
+        yield read_end, write_end
+
+
+def names(events: list[EventDict]) -> list[object]:
+    return [event["event"] for event in events]
+
+
+@pytest.fixture
+def patient_clock(autojump_clock: MockClock) -> MockClock:
+    """Let time jump only when no thread is at work either."""
+    autojump_clock.autojump_threshold = 0.02
+    return autojump_clock
+
+
+async def test_all_that_comes_is_written_in_order() -> None:
+    target = Memory()
+    async with open_sink(target) as sink:
+        sink.put([b"one\n"])
+        sink.put([b"two\n", b"three\n"])
+
+        assert await sink.flush(5)
+
+    assert target.written == b"one\ntwo\nthree\n"
+
+
+async def test_what_gathers_during_a_write_is_written_with_one() -> None:
+    target = Memory()
+    target.gate.clear()
+    async with open_sink(target) as sink:
+        sink.put([b"one\n"])
+        await wait_all_tasks_blocked(0.01)
+        for _ in range(100):
+            sink.put([b"more\n"])
+        target.gate.set()
+
+        await sink.flush(5)
+
+    assert target.calls == 2
+    assert target.written == b"one\n" + b"more\n" * 100
+
+
+async def test_sink_that_has_much_is_full_until_some_is_written() -> None:
+    target = Memory()
+    target.gate.clear()
+    traffic = Traffic()
+    async with open_sink(target, traffic) as sink:
+        for _ in range(16):
+            sink.put([PIECE])
+        was_full, was_waiting = sink.is_full, traffic.moving
+        target.gate.set()
+
+        await sink.wait_room()
+
+        assert not sink.is_full
+        await sink.flush(5)
+    assert (was_full, was_waiting, traffic.moving) == (True, 2**20, 0)
+
+
+async def test_those_who_wait_have_their_turn_in_order() -> None:
+    target = Memory()
+    target.gate.clear()
+    async with open_sink(target) as sink:
+
+        async def write(number: int) -> None:
+            await sink.wait_room()
+            sink.put([b"%d\n" % number])
+
+        sink.put([PIECE] * 16)
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(write, number)
+                await wait_all_tasks_blocked()
+            target.gate.set()
+        await sink.flush(5)
+
+    assert target.written.endswith(b"x\n0\n1\n2\n3\n4\n")
+
+
+async def test_when_much_is_on_its_way_whoever_has_more_waits_for_a_turn() -> None:
+    traffic = Traffic()
+    target = Memory()
+    target.gate.clear()
+    passed = []
+
+    async def wait(number: int) -> None:
+        await traffic.wait_turn()
+        passed.append(number)
+
+    async with open_sink(target, traffic) as sink, trio.open_nursery() as nursery:
+        sink.put([PIECE] * 200)
+        for number in range(3):
+            nursery.start_soon(wait, number)
+            await wait_all_tasks_blocked()
+        passed_at_first = list(passed)
+        target.gate.set()
+
+    assert (passed_at_first, passed) == ([], [0, 1, 2])
+
+
+async def test_what_is_stuck_keeps_nobody_else_from_its_turn(patient_clock: MockClock) -> None:
+    traffic = Traffic()
+    target = Memory()
+    target.gate.clear()
+    async with open_sink(target, traffic) as stuck, open_sink(Memory(), traffic) as sink:
+        stuck.put([PIECE] * 200)
+
+        await traffic.wait_turn()
+
+        waited = trio.current_time()
+        assert (traffic.moving, traffic.stuck) == (0, stuck.waiting)
+        sink.put([PIECE])
+        assert sink.is_full  # as much is stuck, it takes little at a time
+        target.gate.set()
+        await stuck.flush(5)
+        await sink.flush(5)
+        assert not sink.is_full
+    assert (traffic.moving, traffic.stuck) == (0, 0)
+    assert waited < 3
+
+
+async def test_broken_target_is_told_once_and_so_is_that_it_works_again(
+    patient_clock: MockClock,
+) -> None:
+    target = Memory()
+    target.refuse(errno.ENOSPC)
+    with capture_logs() as events:
+        async with open_sink(target) as sink:
+            sink.put([b"one\n"])
+            await trio.sleep(60)
+            sink.put([b"two\n"])
+            told, calls = list(events), target.calls
+            target.error = None
+            await trio.sleep(3)
+
+    assert names(told) == ["sink.failed"]
+    assert told[0]["sink"] == "logs/web.log"
+    assert told[0]["reason"] == "it cannot be written: No space left on device (ENOSPC)"
+    assert 10 < calls < 60
+    assert names(events) == ["sink.failed", "sink.recovered"]
+    assert 60 <= events[1]["after_s"] <= 63
+    assert target.written == b"one\ntwo\n"
+
+
+async def test_disk_that_fills_in_the_middle_of_a_line_loses_nothing(
+    patient_clock: MockClock,
+) -> None:
+    target = Memory()
+    target.refuse(errno.ENOSPC, room=6)
+    with capture_logs():
+        async with open_sink(target) as sink:
+            sink.put([b"one\ntwo\n", b"three\n"])
+            await trio.sleep(1)
+            target.error = None
+            await trio.sleep(3)
+
+    assert target.written == b"one\ntwo\nthree\n"
+
+
+async def test_target_that_is_reopened_is_tried_at_once(patient_clock: MockClock) -> None:
+    target = Memory()
+    target.refuse(errno.EACCES)
+    with capture_logs() as events:
+        async with open_sink(target) as sink:
+            sink.put([b"one\n"])
+            await trio.sleep(60)
+            target.error = None
+            asked = trio.current_time()
+
+            sink.reopen()
+            await sink._progress.wait()
+
+            waited = trio.current_time() - asked
+    assert target.reopened == 1
+    assert waited < 0.1
+    assert names(events) == ["sink.failed", "sink.recovered"]
+
+
+async def test_slow_reader_is_no_failure() -> None:
+    target = Memory()
+    target.refuse(errno.EAGAIN, room=3)
+    with open_full_pipe() as (read_end, target.fd), capture_logs() as events:
+        async with open_sink(target) as sink:
+            sink.put([b"one\ntwo\n"])
+            await wait_all_tasks_blocked(0.02)
+            target.error = None
+
+            os.read(read_end, 2**16)
+
+            assert await sink.flush(5)
+
+    assert (target.written, events) == (b"one\ntwo\n", [])
+
+
+async def test_reader_that_stands_still_is_told(patient_clock: MockClock) -> None:
+    target = Memory()
+    target.refuse(errno.EAGAIN)
+    with open_full_pipe() as (_, target.fd), capture_logs() as events:
+        async with open_sink(target) as sink:
+            sink.put([b"one\n"])
+            await trio.sleep(4)
+            told_at_first = list(events)
+            await trio.sleep(60)
+            calls = target.calls
+
+    assert (told_at_first, names(events)) == ([], ["sink.failed"])
+    assert "EAGAIN" in str(events[0]["reason"])
+    assert calls < 30
+
+
+async def test_write_that_hangs_while_a_job_waits_is_told(patient_clock: MockClock) -> None:
+    target = Memory()
+    target.gate.clear()
+    with capture_logs() as events:
+        async with open_sink(target) as sink:
+            sink.put([PIECE] * 16)
+            with trio.move_on_after(60):
+                await sink.wait_room()
+
+    assert names(events) == ["sink.failed"]
+    assert events[0]["reason"] == "it has taken nothing for 5 s"
+
+
+async def test_target_that_will_never_work_keeps_nobody_waiting() -> None:
+    target = Memory()
+    target.refuse(errno.EPIPE)
+    with capture_logs() as events:
+        async with open_sink(target, final=(errno.EPIPE,)) as sink:
+            for _ in range(100):
+                await sink.wait_room()
+                sink.put([PIECE])
+            while sink.waiting:
+                await sink._progress.wait()
+
+            assert sink.lost == 100
+    assert names(events) == ["sink.failed"]
+
+
+async def test_flush_waits_for_what_was_there_alone() -> None:
+    target = Memory()
+    async with open_sink(target) as sink, trio.open_nursery() as nursery:
+
+        async def flood() -> None:
+            while True:
+                await sink.wait_room()
+                sink.put([PIECE])
+                await trio.lowlevel.checkpoint()
+
+        nursery.start_soon(flood)
+        await trio.sleep(0.01)
+
+        assert await sink.flush(5)
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_waits_for_a_broken_target_to_be_flushed(patient_clock: MockClock) -> None:
+    target = Memory()
+    target.refuse(errno.ENOSPC)
+    with capture_logs():
+        async with open_sink(target) as sink:
+            sink.put([b"one\n"])
+
+            assert not await sink.flush(1000)
+            waited = trio.current_time()
+
+    assert waited < 1
+
+
+async def test_what_cannot_be_written_at_the_end_is_counted(patient_clock: MockClock) -> None:
+    target = Memory()
+    target.refuse(errno.ENOSPC)
+    with capture_logs() as events:
+        async with open_sink(target) as sink:
+            sink.put([b"one\ntwo\n", b"three\n"])
+            await trio.sleep(10)
+            began = trio.current_time()
+
+            await sink.drain(0.5)
+
+            took = trio.current_time() - began
+    assert took < 0.6
+    assert names(events) == ["sink.failed", "sink.lost"]
+    assert (events[1]["sink"], events[1]["lines"]) == ("logs/web.log", 3)
+
+
+async def test_what_hangs_at_the_end_is_counted() -> None:
+    target = Memory()
+    target.gate.clear()
+    with capture_logs() as events:
+        async with open_sink(target) as sink:
+            sink.put([b"one\n"])
+            await wait_all_tasks_blocked(0.01)
+            sink.put([b"two\n"])
+
+            await sink.drain(0.01)
+
+    assert [(event["event"], event["lines"]) for event in events] == [("sink.lost", 2)]
+
+
+async def test_target_that_works_again_at_the_end_gets_everything(
+    patient_clock: MockClock,
+) -> None:
+    target = Memory()
+    target.refuse(errno.ENOSPC)
+    with capture_logs() as events:
+        async with open_sink(target) as sink:
+            sink.put([b"one\n"])
+            await trio.sleep(10)
+            target.error = None
+
+            await sink.drain(0.5)
+
+    assert target.written == b"one\n"
+    assert names(events) == ["sink.failed", "sink.recovered"]
+
+
+async def test_sink_without_users_ends_once_all_is_written() -> None:
+    target = Memory()
+    sink = Sink("logs/web.log", target, Traffic())
+    sink.users = 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        sink.put([b"one\n"])
+        sink.release()
+
+    assert (target.written, target.is_closed) == (b"one\n", True)
+
+
+async def test_trouble_that_stops_nothing_is_told_once() -> None:
+    target = Memory()
+    trouble = [OSError(errno.EROFS, ""), OSError(errno.EROFS, ""), None]
+    sink = Sink("logs/web.log", target, Traffic(), find_trouble=lambda: trouble.pop(0))
+    sink.users = 1
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sink.run)
+            for _ in range(3):
+                sink.put([b"one\n"])
+                await sink.flush(5)
+                await wait_all_tasks_blocked()
+            sink.release()
+
+    assert names(events) == ["sink.degraded"]
