@@ -56,6 +56,15 @@ def read_private_memory(pids: Iterable[int]) -> int:
     )
 
 
+def read_resident_memory(pid: int) -> int:
+    """Return the bytes of memory that a process has and no file; a fork may share them.
+
+    Anybody may ask. A kernel thread has none.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+
+
 def read_processor_time(pids: Iterable[int]) -> float:
     """Return the seconds that processes have run on a processor, threads that ended included.
 
