@@ -44,6 +44,7 @@ class Flow:
         seconds: From the first of them until the last one was in its log.
         processor_s: Seconds that all processes but the jobs' own have run meanwhile.
         private_bytes: The most memory that was seen which only one of these processes has.
+        biggest_bytes: The most that one of them was seen to have of it.
         memory_source: Where that number is from.
         arrived: How many lines the logs have.
         right: How many of them are whole and follow on the one that they should.
@@ -53,6 +54,7 @@ class Flow:
     seconds: float
     processor_s: float
     private_bytes: int
+    biggest_bytes: int
     memory_source: str
     arrived: int
     right: int
@@ -96,7 +98,7 @@ class _Use:
         if logger.others:
             everybody = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
             pids += [pid for pid in everybody if read_name(pid).startswith(logger.others)]
-        self.private_bytes = 0
+        self.private_bytes = self.biggest_bytes = 0
         self.memory_source = "smaps_rollup of all processes"
         self._next_look = 0.0
         self._before = {pid: read_processor_time([pid]) for pid in pids}
@@ -106,7 +108,9 @@ class _Use:
         begin = time.monotonic()
         if begin < self._next_look:
             return
-        self.private_bytes = max(self.private_bytes, sum(map(self._read_memory, self._before)))
+        found = list(map(self._read_memory, self._before))
+        self.private_bytes = max(self.private_bytes, sum(found))
+        self.biggest_bytes = max(self.biggest_bytes, *found, 0)
         now = time.monotonic()
         self._next_look = now + (now - begin) / _MEMORY_SHARE
 
@@ -194,7 +198,7 @@ def measure_flow(place: Place, prepare: Prepare, how: str, jobs: int, lines: int
         run.wait_end()
         counts = [_count_lines(place, log) for log in run.logger.logs]
     arrived, right = (sum(count) for count in zip(*counts, strict=True))
-    memory = (use.private_bytes, use.memory_source)
+    memory = (use.private_bytes, use.biggest_bytes, use.memory_source)
     return Flow(jobs * lines, seconds, processor_s, *memory, arrived, right)
 
 

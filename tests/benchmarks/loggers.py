@@ -193,7 +193,7 @@ def prepare_mocker(form: str, order: Order) -> Logger:
         logs = [JournalLog(journald, f"MOCKER_JOB={name}") for name in names]
     else:
         paths = [order.logs / name for name in names]
-        outputs = [f'{{ file = "{path}", format = "{form}" }}' for path in paths]
+        outputs = [f'{{ file = "{path}", format = "{form}", max_size = 0 }}' for path in paths]
         logs = list(map(FileLog, paths))
     lines = ["[supervisor]", *(f'{key} = "{value}"' for key, value in supervisor.items())]
     # The same path inside, so that one command line fits all.
@@ -322,7 +322,8 @@ def run_script(lines: Sequence[str]) -> list[str]:
 
 def start_journald(order: Order) -> Journald:
     """Start a journald that keeps its journal where logs are."""
-    find("journalctl", "systemd")
+    for needed, package in (("journalctl", "systemd"), ("unshare", "util-linux"), ("bash", "bash")):
+        find(needed, package)
     if not Path(JOURNALD).exists():
         raise ObstacleError(f"{JOURNALD} is not installed; on Debian: apt-get install systemd")
     directory = order.logs / "journald"

@@ -302,8 +302,8 @@ def render_table(report: Report) -> str:
     for part in report.parts:
         lines += [
             "",
-            f"{part.title:36}{'lines/s':>12}{'CPU s':>9}{'MB':>9}{'lines':>10}{'in order':>10}"
-            f"{'runs':>6}",
+            f"{part.title:36}{'lines/s':>12}{'CPU s':>9}{'MB':>9}{'biggest':>9}{'lines':>10}"
+            f"{'in order':>10}{'runs':>6}",
         ]
         lines += [render_row(report, part, name) for name in LOGGERS]
     lines += [
@@ -324,7 +324,7 @@ def render_table(report: Report) -> str:
     lines += [
         "",
         "CPU s: of a million lines, all processes but the jobs' own. In order: of the worst run.",
-        f"MB: private memory at its peak, from {sources}.",
+        f"MB: private memory at its peak, and that of the biggest process; from {sources}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -333,11 +333,14 @@ def render_row(report: Report, part: Part, name: str) -> str:
     flows = report.flows[part.title].get(name)
     if not flows:
         return f"{name:40}{report.obstacles.get(name, '-')}"
-    memory = median([flow.private_bytes / 2**20 for flow in flows])
+    memory, biggest = (
+        median([getattr(flow, name) / 2**20 for flow in flows])
+        for name in ("private_bytes", "biggest_bytes")
+    )
     worst = min(flows, key=lambda flow: flow.right - flow.arrived)
     return (
         f"{name:36}{report.rate(part, name):12,.0f}{report.processor_s(part, name):9.2f}"
-        f"{memory:9.1f}{worst.lines:10}{worst.right:10}{len(flows):6}"
+        f"{memory:9.1f}{biggest:9.1f}{worst.lines:10}{worst.right:10}{len(flows):6}"
     )
 
 

@@ -1,6 +1,8 @@
 """The benchmarks run, with counts that are too small to tell anything."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.journald import requires_journald
 from tests.requirements import (
     requires_busybox,
     requires_commands,
@@ -32,6 +35,9 @@ OURS = {
     "ForkServer.spawn, kept alive",
 }
 FLOOR = {"C program", "C program, warm", "C program, kept alive"}
+FILE_LOGS = {"mocker-supervise, raw", "mocker-supervise, text", "mocker-supervise, JSON"}
+JOURNAL = "mocker-supervise, journald"
+TICKS = 10  # of which the first is left out
 
 
 def run_start_latency(report: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -55,6 +61,35 @@ def run_supervise_scale(report: Path, **env: str) -> subprocess.CompletedProcess
         env=env or None,
         check=False,
     )
+
+
+@pytest.fixture(scope="module")
+def throughput(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """Return the report of relay_throughput, and what it prints.
+
+    It is run once, where hardly any of the other programs are: each takes its time.
+    """
+    directory = tmp_path_factory.mktemp("throughput")
+    needed = ["as", "bash", "cat", "cc", "cp", "journalctl", "ld", "mkdir", "mount", "unshare"]
+    for path in filter(None, map(shutil.which, needed)):
+        (directory / Path(path).name).symlink_to(path)
+    counts = ["--lines", "2000", "--jobs", "3", "--rounds", "1", "--ticks", str(TICKS)]
+    report = directory / "report"
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.relay_throughput", *counts, "--json", str(report)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(directory), "PIP_NO_INDEX": "1"},
+        check=False,
+    )
+    return read_report(result, report), result.stdout
+
+
+def list_counts(report: dict[str, Any], name: str) -> list[tuple[int, int, int]]:
+    """Return for each part of the benchmark the lines that were printed, arrived, and are right."""
+    flows = [flow for part in report["flows"].values() for flow in part[name]]
+    return [(flow["lines"], flow["arrived"], flow["right"]) for flow in flows]
 
 
 def list_command_lines() -> list[str]:
@@ -151,3 +186,49 @@ def test_supervise_scale_leaves_nothing_of_a_contestant_that_fails(tmp_path: Pat
     obstacles = read_report(result, tmp_path / "report")["not_measured"]
     assert obstacles["supervisord, not isolated"] == "it ended with 3: out of luck"
     assert "/bin/sleep 73219" not in list_command_lines()
+
+
+@requires_commands("cc")
+def test_relay_throughput_finds_each_line_in_files_once_and_in_order(
+    throughput: tuple[dict[str, Any], str],
+) -> None:
+    report, _ = throughput
+
+    for name in (*FILE_LOGS, "cat, raw"):
+        assert list_counts(report, name) == [(2000,) * 3, (2000,) * 3, (1998,) * 3]
+        assert len(report["milliseconds"][name]) == TICKS - 1
+        assert min(report["milliseconds"][name]) > 0
+
+
+@requires_commands("cc")
+@requires_journald
+def test_relay_throughput_finds_each_line_in_a_journal_once_and_in_order(
+    throughput: tuple[dict[str, Any], str],
+) -> None:
+    report, _ = throughput
+
+    assert list_counts(report, JOURNAL) == [(200,) * 3, (200,) * 3, (198,) * 3]
+    assert len(report["milliseconds"][JOURNAL]) == TICKS - 1
+
+
+@requires_commands("cc")
+def test_relay_throughput_measures_what_it_takes(throughput: tuple[dict[str, Any], str]) -> None:
+    report, _ = throughput
+
+    for part in report["flows"].values():
+        for name in FILE_LOGS:
+            (flow,) = part[name]
+            assert min(flow["seconds"], flow["processor_s"]) > 0
+            assert flow["private_bytes"] > flow["biggest_bytes"] > 2**20
+
+
+@requires_commands("cc")
+def test_relay_throughput_says_who_takes_no_part(throughput: tuple[dict[str, Any], str]) -> None:
+    report, printed = throughput
+
+    obstacles = report["not_measured"]
+    assert obstacles["supervisord, raw"] == (
+        "supervisord is not installed; on Debian and Ubuntu: apt-get install supervisor"
+    )
+    assert obstacles["supervisord, raw"] in printed
+    assert "circus" in obstacles["circus, raw"]
