@@ -59,6 +59,11 @@ class Flow:
     arrived: int
     right: int
 
+    @property
+    def wrong(self) -> int:
+        """How many lines are lost, there twice, or out of place."""
+        return max(self.lines, self.arrived) - self.right
+
 
 class _Jobs:
     """The two FIFOs by which jobs are told to begin, and tell how far they are."""
@@ -99,7 +104,7 @@ class _Use:
             everybody = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
             pids += [pid for pid in everybody if read_name(pid).startswith(logger.others)]
         self.private_bytes = self.biggest_bytes = 0
-        self.memory_source = "smaps_rollup of all processes"
+        self.memory_source = "smaps_rollup"
         self._next_look = 0.0
         self._before = {pid: read_processor_time([pid]) for pid in pids}
 
@@ -129,7 +134,7 @@ class _Use:
             return 0
         except PermissionError:
             # An init is not dumpable, so its owner may not look, and sees what may be shared too.
-            self.memory_source = "smaps_rollup, and RssAnon of those that hide it"
+            self.memory_source = "smaps_rollup, or RssAnon where that is hidden"
             return read_resident_memory(pid)
 
 

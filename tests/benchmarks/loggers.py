@@ -17,8 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.journald import PROGRAM as JOURNALD
-from tests.journald import Journald
+from tests.journald import Journald, find_journald_obstacle
 
 from .start_latency import ObstacleError, find, find_beside_python, run_unmeasured
 
@@ -322,10 +321,8 @@ def run_script(lines: Sequence[str]) -> list[str]:
 
 def start_journald(order: Order) -> Journald:
     """Start a journald that keeps its journal where logs are."""
-    for needed, package in (("journalctl", "systemd"), ("unshare", "util-linux"), ("bash", "bash")):
-        find(needed, package)
-    if not Path(JOURNALD).exists():
-        raise ObstacleError(f"{JOURNALD} is not installed; on Debian: apt-get install systemd")
+    if obstacle := find_journald_obstacle():
+        raise ObstacleError(f"{obstacle}; on Debian and Ubuntu: apt-get install systemd")
     directory = order.logs / "journald"
     directory.mkdir()
     try:
