@@ -88,7 +88,7 @@ RATIOS = (
 )
 MAX_MEDIAN, MAX_P99 = 5.0, 50.0  # milliseconds
 
-MAX_SECONDS = 240  # after which nothing new begins; fewer rounds have to do then
+MAX_SECONDS = 250  # after which nothing new begins; fewer rounds have to do then
 PERIOD_US = 2000  # between two lines whose time is taken
 BYTES_OF_A_LINE = 400  # in the log that takes most
 MIN_ROOM = 2**30  # bytes; for a flood of seconds
@@ -106,12 +106,16 @@ class Part:
         mark: Of its ratios; "" for the part that is to reach something.
         how: The jobs print; see `measure_flow`.
         jobs: How many there are at once.
+        divisor: Of the lines of a contestant.
+        until_s: Seconds from the beginning after which no further round begins.
     """
 
     title: str
     mark: str
     how: str
     jobs: int
+    divisor: int
+    until_s: float
 
 
 class Report:
@@ -127,9 +131,9 @@ class Report:
 
     def __init__(self, jobs: int) -> None:
         self.parts = (
-            Part("one job, a line at a time", "", "lines", 1),
-            Part("one job, 4 KiB at a time", ", 4 KiB at a time", "blocks", 1),
-            Part(f"{jobs} jobs at once, a line at a time", f", {jobs} jobs", "lines", jobs),
+            Part("one job, a line at a time", "", "lines", 1, 1, 105),
+            Part("one job, 4 KiB at a time", ", 4 KiB at a time", "blocks", 1, 3, 150),
+            Part(f"{jobs} jobs at once, a line at a time", f", {jobs} jobs", "lines", jobs, 3, 220),
         )
         self.flows: dict[str, dict[str, list[Flow]]] = {part.title: {} for part in self.parts}
         self.latencies: dict[str, list[float]] = {}
@@ -254,7 +258,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def measure_all(place: Place, report: Report, options: argparse.Namespace) -> None:
-    """Let everybody carry lines, part by part; each has a share of the time, and what is left."""
+    """Let everybody carry lines, part by part, as long as there is time."""
     begin = time.monotonic()
     contestants = dict(LOGGERS)
 
@@ -262,17 +266,17 @@ def measure_all(place: Place, report: Report, options: argparse.Namespace) -> No
         if name == DOCKER and part.jobs > 1:
             return []
         lines = options.lines // SLOW_SHARE if name in SLOW else options.lines
-        each = max(1, lines // part.jobs)
+        each = max(1, lines // part.divisor // part.jobs)
         return [measure_flow(place, contestants[name], part.how, part.jobs, each)]
 
     def wait(name: str) -> list[float]:
         return measure_latency(place, contestants[name], options.ticks, PERIOD_US)
 
     def take_turns(
-        measure: Callable[[str], list[Result]], results: dict[str, list[Result]], share: float
+        measure: Callable[[str], list[Result]], results: dict[str, list[Result]], until_s: float
     ) -> None:
         for turn in range(options.rounds):
-            if turn and time.monotonic() > begin + MAX_SECONDS * share:
+            if turn and time.monotonic() > begin + until_s:
                 return
             for name in random.sample(list(contestants), len(contestants)):
                 try:
@@ -281,10 +285,9 @@ def measure_all(place: Place, report: Report, options: argparse.Namespace) -> No
                     report.obstacles[name] = str(obstacle)
                     del contestants[name], results[name]
 
-    count = len(report.parts) + 1
-    for number, part in enumerate(report.parts, 1):
-        take_turns(partial(carry, part), report.flows[part.title], number / count)
-    take_turns(wait, report.latencies, 1.0)
+    for part in report.parts:
+        take_turns(partial(carry, part), report.flows[part.title], part.until_s)
+    take_turns(wait, report.latencies, MAX_SECONDS)
 
 
 def shorten(name: str) -> str:

@@ -73,7 +73,7 @@ def throughput(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any]
     needed = ["as", "bash", "cat", "cc", "cp", "journalctl", "ld", "mkdir", "mount", "unshare"]
     for path in filter(None, map(shutil.which, needed)):
         (directory / Path(path).name).symlink_to(path)
-    counts = ["--lines", "2000", "--jobs", "3", "--rounds", "1", "--ticks", str(TICKS)]
+    counts = ["--lines", "9000", "--jobs", "4", "--rounds", "1", "--ticks", str(TICKS)]
     report = directory / "report"
     result = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.relay_throughput", *counts, "--json", str(report)],
@@ -195,7 +195,7 @@ def test_relay_throughput_finds_each_line_in_files_once_and_in_order(
     report, _ = throughput
 
     for name in (*FILE_LOGS, "cat, raw"):
-        assert list_counts(report, name) == [(2000,) * 3, (2000,) * 3, (1998,) * 3]
+        assert list_counts(report, name) == [(9000,) * 3, (3000,) * 3, (3000,) * 3]
         assert len(report["milliseconds"][name]) == TICKS - 1
         assert min(report["milliseconds"][name]) > 0
 
@@ -207,7 +207,7 @@ def test_relay_throughput_finds_each_line_in_a_journal_once_and_in_order(
 ) -> None:
     report, _ = throughput
 
-    assert list_counts(report, JOURNAL) == [(200,) * 3, (200,) * 3, (198,) * 3]
+    assert list_counts(report, JOURNAL) == [(900,) * 3, (300,) * 3, (300,) * 3]
     assert len(report["milliseconds"][JOURNAL]) == TICKS - 1
 
 
