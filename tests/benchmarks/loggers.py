@@ -322,7 +322,7 @@ def run_script(lines: Sequence[str]) -> list[str]:
 def start_journald(order: Order) -> Journald:
     """Start a journald that keeps its journal where logs are."""
     if obstacle := find_journald_obstacle():
-        raise ObstacleError(f"{obstacle}; on Debian and Ubuntu: apt-get install systemd")
+        raise ObstacleError(obstacle)
     directory = order.logs / "journald"
     directory.mkdir()
     try:
