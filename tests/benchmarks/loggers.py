@@ -24,7 +24,6 @@ from .start_latency import ObstacleError, find, find_beside_python, run_unmeasur
 CIRCUS = "circus==0.19.*"
 
 _IN_MEMORY = Path("/dev/shm")
-_JOB = "job-{}"
 _S6_MOST = 2**28 - 1  # bytes of a log file; s6-log takes no more
 _S6_FILES = 1000
 _TAIL = 2**13  # bytes of a log that the last line is searched in
@@ -77,8 +76,8 @@ class Order:
 
     Attributes:
         place: Where the programs are.
-        directory: For its configuration and its sockets; empty, and gone afterwards.
-        logs: For its logs; empty, and gone afterwards.
+        directory: For its configuration and its sockets, beside what the jobs have there.
+        logs: For its logs; empty.
         commands: The jobs, a command line each.
         stack: For what has to be undone.
     """
@@ -88,6 +87,16 @@ class Order:
     logs: Path
     commands: Sequence[list[str]]
     stack: ExitStack
+
+    @property
+    def names(self) -> list[str]:
+        """Those of the jobs."""
+        return [f"job-{number}" for number in range(len(self.commands))]
+
+    @property
+    def paths(self) -> list[Path]:
+        """A path in the directory of the logs for each job."""
+        return [self.logs / name for name in self.names]
 
 
 class FileLog:
@@ -145,8 +154,15 @@ class JournalLog:
             return [(entry["MESSAGE"], int(entry["__MONOTONIC_TIMESTAMP"])) for entry in entries]
 
     def start_reading(self) -> subprocess.Popen[bytes]:
-        """Print the messages."""
-        self._journald.synchronize()
+        """Print the messages.
+
+        Raises:
+            ObstacleError: journald does not keep up.
+        """
+        try:
+            self._journald.synchronize()
+        except OSError as error:
+            raise ObstacleError(f"journald does not answer: {error}") from error
         return self._read("--output=cat")
 
     def _read(self, *options: str) -> subprocess.Popen[bytes]:
@@ -182,22 +198,22 @@ Prepare = Callable[[Order], Logger]
 
 def prepare_mocker(form: str, order: Order) -> Logger:
     program = find_beside_python("mocker-supervise")
-    names = list(map(_JOB.format, range(len(order.commands))))
     supervisor = {"name": f"throughput-{os.getpid()}"}
     logs: list[Log]
     if form == "journald":
         journald = start_journald(order)
         supervisor["journald_socket"] = str(journald.socket)
-        outputs = ['"journald"'] * len(names)
-        logs = [JournalLog(journald, f"MOCKER_JOB={name}") for name in names]
+        outputs = ['"journald"'] * len(order.commands)
+        logs = [JournalLog(journald, f"MOCKER_JOB={name}") for name in order.names]
     else:
-        paths = [order.logs / name for name in names]
-        outputs = [f'{{ file = "{path}", format = "{form}", max_size = 0 }}' for path in paths]
-        logs = list(map(FileLog, paths))
+        outputs = [
+            f'{{ file = "{path}", format = "{form}", max_size = 0 }}' for path in order.paths
+        ]
+        logs = list(map(FileLog, order.paths))
     lines = ["[supervisor]", *(f'{key} = "{value}"' for key, value in supervisor.items())]
     # The same path inside, so that one command line fits all.
     shown = f"{order.place.directory}:{order.place.directory}:ro"
-    for name, command, output in zip(names, order.commands, outputs, strict=True):
+    for name, command, output in zip(order.names, order.commands, outputs, strict=True):
         lines += [f"[jobs.{name}]", f"command = {json.dumps(command)}", f"output = {output}"]
         lines += [f'volumes = ["{shown}"]', 'restart = "never"']
     file = order.directory / "jobs.toml"
@@ -207,7 +223,6 @@ def prepare_mocker(form: str, order: Order) -> Logger:
 
 def prepare_supervisord(order: Order) -> Logger:
     program = find("supervisord", "supervisor")
-    paths = [order.logs / _JOB.format(number) for number in range(len(order.commands))]
     sections: dict[str, dict[str, object]] = {
         "supervisord": {
             "nodaemon": "true",
@@ -216,7 +231,7 @@ def prepare_supervisord(order: Order) -> Logger:
             "pidfile": order.directory / "pid",
         },
     }
-    for path, command in zip(paths, order.commands, strict=True):
+    for path, command in zip(order.paths, order.commands, strict=True):
         sections[f"program:{path.name}"] = {
             "command": shlex.join(command),
             "startsecs": 0,
@@ -227,19 +242,18 @@ def prepare_supervisord(order: Order) -> Logger:
         }
     file = order.directory / "supervisord.conf"
     write_ini(file, sections)
-    return Logger([program, "-c", str(file)], list(map(FileLog, paths)), heeds_term=True)
+    return Logger([program, "-c", str(file)], list(map(FileLog, order.paths)), heeds_term=True)
 
 
 def prepare_circus(order: Order) -> Logger:
     program = find_circus(order.place)
-    paths = [order.logs / _JOB.format(number) for number in range(len(order.commands))]
     sections: dict[str, dict[str, object]] = {
         "circus": {
             "endpoint": f"ipc://{order.directory}/endpoint",
             "pubsub_endpoint": f"ipc://{order.directory}/pubsub",
         },
     }
-    for path, command in zip(paths, order.commands, strict=True):
+    for path, command in zip(order.paths, order.commands, strict=True):
         sections[f"watcher:{path.name}"] = {
             "cmd": shlex.join(command),
             "copy_env": "true",
@@ -249,7 +263,7 @@ def prepare_circus(order: Order) -> Logger:
         }
     file = order.directory / "circus.ini"
     write_ini(file, sections)
-    return Logger([program, str(file)], list(map(FileLog, paths)), heeds_term=True)
+    return Logger([program, str(file)], list(map(FileLog, order.paths)), heeds_term=True)
 
 
 def find_circus(place: Place) -> str:
@@ -273,23 +287,21 @@ def write_ini(file: Path, sections: dict[str, dict[str, object]]) -> None:
 
 def prepare_s6_log(order: Order) -> Logger:
     program = find("s6-log", "s6")
-    directories = [order.logs / _JOB.format(number) for number in range(len(order.commands))]
     options = [program, f"n{_S6_FILES}", f"s{_S6_MOST}", "T"]
     script = [
         f"{shlex.join(command)} | {shlex.join([*options, str(directory)])} &"
-        for command, directory in zip(order.commands, directories, strict=True)
+        for command, directory in zip(order.commands, order.paths, strict=True)
     ]
-    return Logger(run_script(script), [FileLog(each / "current") for each in directories])
+    return Logger(run_script(script), [FileLog(each / "current") for each in order.paths])
 
 
 def prepare_cat(order: Order) -> Logger:
     program = find("cat", "coreutils")
-    paths = [order.logs / _JOB.format(number) for number in range(len(order.commands))]
     script = [
         f"{shlex.join(command)} | {program} >{shlex.quote(str(path))} &"
-        for command, path in zip(order.commands, paths, strict=True)
+        for command, path in zip(order.commands, order.paths, strict=True)
     ]
-    return Logger(run_script(script), list(map(FileLog, paths)))
+    return Logger(run_script(script), list(map(FileLog, order.paths)))
 
 
 def prepare_systemd_cat(order: Order) -> Logger:
@@ -299,19 +311,18 @@ def prepare_systemd_cat(order: Order) -> Logger:
     """
     program = find("systemd-cat", "systemd")
     journald = start_journald(order)
-    names = list(map(_JOB.format, range(len(order.commands))))
     script = [
         "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal || exit",
         f"mount --bind {shlex.quote(str(journald.directory))} /run/systemd/journal || exit",
         *(
             f"{shlex.join([program, f'--identifier={name}', *command])} &"
-            for name, command in zip(names, order.commands, strict=True)
+            for name, command in zip(order.names, order.commands, strict=True)
         ),
     ]
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     return Logger(
         [find("unshare", "util-linux"), *user, "--mount", *run_script(script)],
-        [JournalLog(journald, f"SYSLOG_IDENTIFIER={name}") for name in names],
+        [JournalLog(journald, f"SYSLOG_IDENTIFIER={name}") for name in order.names],
     )
 
 
