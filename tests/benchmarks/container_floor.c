@@ -298,8 +298,11 @@ static void write_map(pid_t pid, const char *name, const char *text) {
 
 static void write_inner_map(pid_t pid, const char *name, const char *text) {
     char path[64];
+    int fd;
     snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
-    write_open(check(open(path, O_WRONLY | O_CLOEXEC), path), text, path);
+    fd = check(open(path, O_WRONLY | O_CLOEXEC), path);
+    write_open(fd, text, path);
+    close(fd);
 }
 
 static void run_helper(const char *helper, pid_t pid, const char *map) {
@@ -373,6 +376,7 @@ static int mount_root(void) {
     close(context);
     old = check(open("/", O_PATH | O_CLOEXEC), "open /");
     move_onto(tmpfs, old);
+    close(old);
     go_to(tmpfs);
     return tmpfs;
 }
@@ -403,6 +407,8 @@ static void bind_busybox(int root) {
     check(syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, attributes, sizeof attributes),
           "make busybox read-only");
     move_onto(tree, target);
+    close(tree);
+    close(target);
 }
 
 static void copy_busybox(int root) {
@@ -421,6 +427,7 @@ static void link_applets(int root) {
     check(symlinkat("busybox", bin, applets[0]), applets[0]);
     for (size_t i = 1; i < applet_count; i++)
         check(link(applets[0], applets[i]), applets[i]);
+    close(bin);
     go_to(root);
 }
 
@@ -456,21 +463,25 @@ static void make_devices(int root) {
     int dev = check(open("dev", flags), "open /dev");
     go_to(dev);
     for (size_t i = 0; i < COUNT(nodes); i++) {
-        check(open(nodes[i], O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0644), nodes[i]);
+        close(check(open(nodes[i], O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0644), nodes[i]));
         snprintf(path, sizeof path, "/dev/%s", nodes[i]);
         check(mount(path, nodes[i], "", MS_BIND, ""), path);
     }
     go_to(root);
+    close(dev);
     dev = check(open("dev", flags), "open /dev");
     for (size_t i = 0; i < COUNT(links); i++)
         check(symlinkat(links[i][1], dev, links[i][0]), links[i][0]);
     for (size_t i = 0; i < COUNT(directories); i++)
         check(mkdirat(dev, directories[i], 0755), directories[i]);
+    close(dev);
 }
 
 static void write_sysctl(int root, const char *path, const char *text) {
     uint64_t how[3] = {O_WRONLY | O_CLOEXEC, 0, resolve_in_root | resolve_no_magiclinks};
-    write_open(check(syscall(SYS_openat2, root, path, how, sizeof how), path), text, path);
+    int fd = check(syscall(SYS_openat2, root, path, how, sizeof how), path);
+    write_open(fd, text, path);
+    close(fd);
 }
 
 static void set_up_network(int root) {
@@ -479,6 +490,7 @@ static void set_up_network(int root) {
     int control = check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket");
     request.ifr_flags = IFF_UP;
     check(ioctl(control, SIOCSIFFLAGS, &request), "bring lo up");
+    close(control);
     write_sysctl(root, "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     snprintf(range, sizeof range, "0 %u", last_gid);
     write_sysctl(root, "/proc/sys/net/ipv4/ping_group_range", range);
