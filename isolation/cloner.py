@@ -179,15 +179,15 @@ def _lay_out(plan: Plan, spec: bytes, count: int, report: int) -> bytearray:
     try:
         tape = make_program(plan, CONTROL, stdio, (_REQUESTS, _REPLY))
         known = render_prepared(plan, spec, stdio, tape)
-        tape.set_head(_KNOWN, TAPE + len(tape.content) // WORD)
+        tape.set_head(_KNOWN, TAPE + tape.size)
         tape.set_head(_KNOWN_SIZE, len(known))
         tape.set_head(_HAS_ACTIONS, bool(tape.actions))
-        tape.content += known + bytes(-len(known) % WORD)
+        tape.tail += known + bytes(-len(known) % WORD)
         check_size(tape, plan.spec)
     except IsolationError as error:
         send_failure(report, error)
         return bytearray()
-    return tape.content
+    return tape.render()
 
 
 def _send_whole(control: socket.socket, content: bytearray) -> None:

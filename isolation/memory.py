@@ -115,14 +115,16 @@ class _InUse:
         actions: By number.
         context: What the tape came with.
         end: The first word that is free.
-        limit: The first one behind it that is not.
+        kept: The part of a tape that lies in memory as it was laid out.
+        limit: The first word behind it that is not free.
     """
 
-    __slots__ = ("actions", "context", "end", "limit")
+    __slots__ = ("actions", "context", "end", "kept", "limit")
 
     def __init__(self) -> None:
         self.actions = list[Action]()
         self.context: object = None
+        self.kept = b""
         self.end = TAPE + HEAD
         self.limit = _MEMORY // WORD
 
@@ -195,6 +197,12 @@ def address_of(place: int) -> int:
 def read_word(place: int) -> int:
     """Return a word."""
     return _words[place]
+
+
+def set_word(place: int, number: int) -> None:
+    """Set a word, and leave alone what is as it should be: so it stays shared with forks."""
+    if _words[place] != number:
+        _words[place] = number
 
 
 def read_memory(address: int, size: int) -> bytes:

@@ -22,6 +22,7 @@ from .memory import (
     in_use,
     read_memory,
     read_word,
+    set_word,
     walk,
     write_words,
 )
@@ -61,20 +62,35 @@ class Tape:
     """Groups of calls, laid out from `TAPE` on.
 
     Attributes:
-        content: The bytes.
+        kept: The bytes that are the same for one container after the other.
+        tail: Those that follow.
+        numbers: The words that differ from both, by where they are on the tape.
         segments: Where the records of each segment of the first group begin and end.
         actions: What its records call that is not a function of the C library.
     """
 
-    __slots__ = ("actions", "content", "segments")
+    __slots__ = ("actions", "kept", "numbers", "segments", "tail")
 
-    def __init__(self, content: bytearray, actions: list[Action]) -> None:
-        self.content, self.actions = content, actions
+    def __init__(self, kept: bytes, actions: list[Action]) -> None:
+        self.kept, self.actions = kept, actions
+        self.tail, self.numbers = bytearray(), dict[int, int]()
         self.segments = list[tuple[int, int]]()
+
+    @property
+    def size(self) -> int:
+        """How many words it has."""
+        return (len(self.kept) + len(self.tail)) // WORD
+
+    def render(self) -> bytearray:
+        """Return all of it."""
+        content = bytearray(self.kept) + self.tail
+        for place, number in self.numbers.items():
+            NUMBER.pack_into(content, place * WORD, number)
+        return content
 
     def set_head(self, index: int, number: int) -> None:
         """Set a word of the head; the first ones are where the groups start, see `read_head`."""
-        NUMBER.pack_into(self.content, index * WORD, number)
+        self.numbers[index] = number
 
     def set_group(self, number: int, places: list[tuple[int, int]]) -> None:
         """Let each segment go on where the next one begins, and the last one end."""
@@ -82,8 +98,7 @@ class Tape:
         self.segments = self.segments or places
         for index, (_, end) in enumerate(places):
             following = places[index + 1][0] if index + 1 < len(places) else 0
-            offset = (end - TAPE - _RECORD + _NEXT) * WORD
-            NUMBER.pack_into(self.content, offset, following)
+            self.numbers[end - TAPE - _RECORD + _NEXT] = following
 
 
 class _Kept:
@@ -116,7 +131,7 @@ def make_tape(groups: Sequence[Sequence[Segment]]) -> Tape:
             _kept.clear()
         _kept[key] = _Kept(groups)
     kept = _kept[key]
-    tape = Tape(bytearray(kept.content), list(kept.actions))
+    tape = Tape(kept.content, list(kept.actions))
     for number, group in enumerate(groups):
         tape.set_group(
             number,
@@ -129,9 +144,9 @@ def make_tape(groups: Sequence[Sequence[Segment]]) -> Tape:
 
 
 def _append(tape: Tape, calls: list[Call]) -> tuple[int, int]:
-    layout = _Layout(TAPE + len(tape.content) // WORD, len(tape.actions))
+    layout = _Layout(TAPE + tape.size, len(tape.actions))
     place = layout.add(calls)
-    tape.content += layout.render()
+    tape.tail += layout.render()
     tape.actions += layout.actions
     return place
 
@@ -146,7 +161,14 @@ def load(tape: Tape, context: object) -> None:
     Raises:
         OSError: It is too long (E2BIG).
     """
-    in_use.end = write_words(TAPE, tape.content)
+    if in_use.kept is not tape.kept:
+        # Else it is there from last time, and shared with the forks of then.
+        in_use.kept = b""
+        write_words(TAPE, tape.kept)
+        in_use.kept = tape.kept
+    in_use.end = write_words(TAPE + len(tape.kept) // WORD, tape.tail)
+    for place, number in tape.numbers.items():
+        set_word(TAPE + place, number)
     in_use.actions, in_use.context = list(tape.actions), context
 
 
@@ -155,13 +177,13 @@ def extend(group: int, calls: list[Call]) -> None:
     layout = _Layout(in_use.end, len(in_use.actions))
     start, _ = layout.add(calls)
     in_use.end = write_words(in_use.end, layout.render())
-    write_words(TAPE + group, NUMBER.pack(start))
+    set_word(TAPE + group, start)
     in_use.actions += layout.actions
 
 
 def fits(tape: Tape) -> bool:
     """Whether there is room for a tape."""
-    return TAPE + len(tape.content) // WORD <= in_use.limit
+    return TAPE + tape.size <= in_use.limit
 
 
 class _Layout:

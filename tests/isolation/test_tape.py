@@ -79,7 +79,7 @@ def test_result_goes_from_one_segment_to_another_by_a_shared_cell() -> None:
 
 
 def test_bytes_serve_another_process_of_the_same_program(tmp_path: Path) -> None:
-    content = make_tape([[[calls.chdir(str(tmp_path))]]]).content
+    content = bytes(make_tape([[[calls.chdir(str(tmp_path))]]]).render())
 
     def act() -> str:
         walk_groups(Tape(content, []), 0)
