@@ -65,7 +65,9 @@ _NAMES = (
     "umount2",
     "write",
 )
-_FUNCTIONS = {name: add_function(name) for name in _NAMES}
+_FUNCTIONS = {
+    name: add_function(name, takes_addresses=name in {"memmove", "memset"}) for name in _NAMES
+}
 
 
 def then(function: Callable[..., None], *arguments: object) -> Call:

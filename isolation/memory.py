@@ -4,13 +4,12 @@ A fork shares its parent's memory, page by page, until one of the two writes to 
 writes wherever it looks: an object that is only touched gets another reference count. Each such
 page costs a fault of some microseconds, and 4 KiB for as long as the container lives. Numbers in
 plain memory can be read without a trace. So whatever an init has to do, and is known before, is
-laid down as numbers, see `tape`: a record for each call, with the function's number and the places
-of its arguments, of its result and of the next record. `walk` makes one call after the other. With
+laid down as numbers, see `tape`: a record for each call, with the function's number, its arguments
+and the places of its result and of the next record. `walk` makes one call after the other. With
 lists of Python's objects in their place, a container took more than twice the memory.
 
     words      0        where results go that nobody wants
-               1        always zero
-               2 …      the shared cells: what one part of the program tells another
+               1 …      the shared cells: what one part of the program tells another
                TAPE …   the tape: its head, records, what they refer to, and texts
                … end    the shared buffers
 
@@ -30,11 +29,16 @@ NUMBER = Struct("l")
 WORD = NUMBER.size  # bytes
 _MEMORY = 2**23  # bytes; a command's arguments take 2 MiB at most where the stack has 8
 TAPE = 64  # the first word of a tape
+_MAX_INT = 2**31 - 1  # what ctypes passes on without being told how
 HEAD = 8  # words of a tape: the first record of each group of calls, and what else is known of it
-NOWHERE, ZERO, _FIRST_SHARED = 0, 1, 2
-# A record: function, arguments, the least result, tolerated errors, where the result goes, next.
+NOWHERE, _FIRST_SHARED = 0, 1
+# The function, its arguments, which of them are the places of cells as a bit mask, the least
+# result, the tolerated errors, where the result goes, and the next record.
+RECORD = Struct("12l")
 ARGUMENTS = 6
-_LEAST, _TOLERATED = 7, 8
+
+# Which bits are set.
+_CELLS = [[i for i in range(ARGUMENTS) if mask >> i & 1] for mask in range(2**ARGUMENTS)]
 
 _words, _address = reserve_memory(_MEMORY)
 _bytes = _words.cast("B")
@@ -133,9 +137,17 @@ in_use = _InUse()
 FAILED = Cell(0, shared=True)  # the record whose call failed last
 
 
-def add_function(function: str | Callable[..., int]) -> int:
-    """Return the number of a function of the C library, or of one that takes six numbers."""
-    _functions.append(get_function(function) if isinstance(function, str) else function)
+def add_function(function: str | Callable[..., int], *, takes_addresses: bool = False) -> int:
+    """Return the number of a function of the C library, or of one that takes six numbers.
+
+    Args:
+        function: The function, or its name.
+        takes_addresses: Whether they may be addresses outside of this memory.
+    """
+    if isinstance(function, str):
+        is_wide = takes_addresses or _address + _MEMORY > _MAX_INT
+        function = get_function(function, ARGUMENTS if is_wide else None)
+    _functions.append(function)
     return len(_functions) - 1
 
 
@@ -145,35 +157,35 @@ def walk(place: int) -> None:
     Raises:
         OSError: One failed, see `FAILED`; those after it were not made.
     """
-    words, functions = _words, _functions
+    words, functions, read = _words, _functions, RECORD.unpack_from
     try:
         while place:
-            value = functions[words[place]](
-                words[words[place + 1]],
-                words[words[place + 2]],
-                words[words[place + 3]],
-                words[words[place + 4]],
-                words[words[place + 5]],
-                words[words[place + 6]],
+            function, *arguments, cells, least, tolerated, result, following = read(
+                _bytes, place * WORD
             )
-            if value < words[place + 7]:
-                value = _judge(place, value)
-            words[words[place + 9]] = value
-            place = words[place + 10]
+            if cells:
+                for index in _CELLS[cells]:
+                    arguments[index] = words[arguments[index]]
+            value = functions[function](*arguments)
+            if value < least:
+                value = _judge(functions[function], arguments, value, least, tolerated)
+            words[result] = value
+            place = following
     except OSError:
         FAILED.value = place
         raise
 
 
-def _judge(place: int, value: int) -> int:
+def _judge(
+    function: Callable[..., int], arguments: list[int], value: int, least: int, tolerated: int
+) -> int:
     """Return the result of a call that is less than it should be, if that is tolerated."""
     if value >= 0:  # a write that was cut short: the next one says why
-        again = (_words[_words[place + 1 + index]] for index in range(ARGUMENTS))
-        value = _functions[_words[place]](*again)
-        if value >= _words[place + _LEAST]:
+        value = function(*arguments)
+        if value >= least:
             return value
     errno = get_errno() if value < 0 else EIO
-    if not errno or errno not in NUMBER.pack(_words[place + _TOLERATED]):
+    if not errno or errno not in NUMBER.pack(tolerated):
         raise OSError(errno, os.strerror(errno))
     return value
 
@@ -236,6 +248,6 @@ def _link_each(name: int, others: int, count: int, *_: int) -> int:
     return -1 if any(map(_link, repeat(name), _words[start : start + count])) else 0
 
 
-_link = get_function("link", 2)
+_link = _functions[add_function("link")]
 CALL_PYTHON = add_function(_call_python)
 LINK_EACH = add_function(_link_each)

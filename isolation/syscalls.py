@@ -101,6 +101,8 @@ _MAX_FD = 0xFFFF_FFFF
 
 _PROT_READ, _PROT_WRITE = 1, 2
 _MAP_FLAGS = 0x2 | 0x20 | 0x4000  # private, anonymous, and no memory set aside for it
+_MAP_FIXED_NOREPLACE = 0x10_0000
+_LOW = 0x7000_0000
 _MADV_NOHUGEPAGE = 15
 
 # Older than the calls with one number for all.
@@ -340,10 +342,15 @@ def _close_range(first: int, last: int, flags: int) -> None:
     _check(_syscall(CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags)))
 
 
-def get_function(name: str, arguments: int = 6) -> Callable[..., int]:
-    """Return a function of the C library that takes so many numbers and addresses, as numbers."""
+def get_function(name: str, arguments: int | None = 6) -> Callable[..., int]:
+    """Return a function of the C library that takes so many numbers and addresses, as numbers.
+
+    Where it is not said how many, it takes any, but none that an int does not hold. It is called in
+    a third of the time: ctypes asks a type for each argument that has one.
+    """
     function = ctypes.PyDLL(None, use_errno=True)[name]
-    function.argtypes = [ctypes.c_long] * arguments
+    if arguments is not None:
+        function.argtypes = [ctypes.c_long] * arguments
     if name == "syscall":
         function.restype = ctypes.c_long
     return function
@@ -357,7 +364,10 @@ def reserve_memory(size: int) -> tuple[memoryview, int]:
     """
     mmap = get_function("mmap")
     mmap.restype = ctypes.c_long  # type: ignore[attr-defined]
-    address = _check(mmap(0, size, _PROT_READ | _PROT_WRITE, _MAP_FLAGS, -1, 0))
+    # Below 2 GiB if it can be had there, see `get_function`.
+    address = mmap(_LOW, size, _PROT_READ | _PROT_WRITE, _MAP_FLAGS | _MAP_FIXED_NOREPLACE, -1, 0)
+    if address < 0:
+        address = _check(mmap(0, size, _PROT_READ | _PROT_WRITE, _MAP_FLAGS, -1, 0))
     # A huge page would be copied whole, where a container writes to a few small ones.
     get_function("madvise")(address, size, _MADV_NOHUGEPAGE, 0, 0, 0)
     memory = (ctypes.c_char * size).from_address(address)

@@ -12,9 +12,9 @@ from .memory import (
     HEAD,
     NOWHERE,
     NUMBER,
+    RECORD,
     TAPE,
     WORD,
-    ZERO,
     Action,
     Buffer,
     Cell,
@@ -27,7 +27,7 @@ from .memory import (
     write_words,
 )
 
-_RECORD, _NEXT = 11, 10  # words, and which of them is the record after it
+_RECORD, _NEXT = RECORD.size // WORD, 11  # words, and which of them is the record after it
 _MOST_KEPT = 100  # kinds of containers
 
 # A tuple of texts is what execve(2) takes: their addresses, and then zero.
@@ -187,15 +187,25 @@ def fits(tape: Tape) -> bool:
 
 
 class _Layout:
-    """Records from a word on, then what they refer to, then the texts that that refers to."""
+    """Records from a word on, then their own cells, lists of addresses, and texts."""
 
-    __slots__ = ("_calls", "_known", "_places", "_start", "_texts", "actions")
+    __slots__ = (
+        "_calls",
+        "_cells",
+        "_known",
+        "_start",
+        "_text_start",
+        "_texts",
+        "_values",
+        "actions",
+    )
 
     def __init__(self, start: int, known: int) -> None:
         self._start, self._known = start, known
         self._calls = list[Call]()
-        self._places: dict[Argument, int] = {0: ZERO}
-        self._texts = bytearray()
+        self._cells: dict[Cell, int] = {}  # and where they are
+        self._values: dict[Argument, int] = {}  # what stands for an argument that is no number
+        self._texts, self._text_start = bytearray(), 0
         self.actions = list[Action]()
 
     def add(self, calls: Segment) -> tuple[int, int]:
@@ -206,63 +216,64 @@ class _Layout:
 
     def render(self) -> bytes:
         """Return the bytes; each record goes on with the one behind it, and the last one ends."""
-        numbers, place = list[int](), self._start
-        for function, arguments, least, tolerated, to in self._calls:
-            places = list(map(self._find, arguments))
-            places += [ZERO] * (ARGUMENTS - len(places))
+        arguments = [argument for _, given, *_ in self._calls for argument in given]
+        arguments += [to for *_, to in self._calls if to is not None]
+        first = self._start + len(self._calls) * _RECORD
+        for argument in arguments:
+            if isinstance(argument, Cell) and not argument.place:
+                self._cells.setdefault(argument, first + len(self._cells))
+        lists = self._place_lists(first + len(self._cells), arguments)
+        records, place = list[int](), self._start
+        for function, given, least, tolerated, to in self._calls:
             place += _RECORD
+            values = list(map(self._find, given))
+            values += [0] * (ARGUMENTS - len(values))
+            cells = sum(1 << i for i, value in enumerate(given) if isinstance(value, Cell))
             result = NOWHERE if to is None else self._find(to)
-            numbers += (function, *places, least, tolerated, result, place)
-        if numbers:
-            numbers[-1] = 0
-        numbers += self._render_values()
+            records += (function, *values, cells, least, tolerated, result, place)
+        if records:
+            records[-1] = 0
+        numbers = [*records, *(cell.value for cell in self._cells), *lists]
         self._texts += bytes(-len(self._texts) % WORD)
         return pack(f"{len(numbers)}l", *numbers) + self._texts
 
     def read_back(self) -> None:
         """Give cells and buffers what is in memory by now."""
-        for argument, place in self._places.items():
-            if isinstance(argument, Cell):
-                argument.value = read_word(place)
-            elif isinstance(argument, Buffer) and not argument.address:
-                argument.raw = read_memory(read_word(place), argument.size)
+        for cell, place in self._cells.items():
+            cell.value = read_word(place)
+        for argument, address in self._values.items():
+            if isinstance(argument, Buffer) and not argument.address:
+                argument.raw = read_memory(address, argument.size)
+
+    def _place_lists(self, place: int, arguments: Sequence[Argument]) -> list[int]:
+        """Return the words of all lists of addresses, which are to lie from a word on."""
+        lists = dict.fromkeys(a for a in arguments if isinstance(a, tuple))
+        self._text_start = address_of(place + sum(len(texts) + 1 for texts in lists))
+        words = list[int]()
+        for texts in lists:
+            self._values[texts] = address_of(place + len(words))
+            words += (*map(self._find, texts), 0)
+        return words
 
     def _find(self, argument: Argument) -> int:
-        """Return the word that has an argument, or refers to it."""
-        if isinstance(argument, Cell) and argument.place:
-            return argument.place
-        if argument not in self._places:
-            values = self._start + len(self._calls) * _RECORD
-            self._places[argument] = values + len(self._places) - 1
-        return self._places[argument]
+        """Return the number that stands for an argument: itself, a place or an address."""
+        if isinstance(argument, int):
+            return argument
+        if isinstance(argument, Cell):
+            return argument.place or self._cells[argument]
+        if argument not in self._values:
+            self._values[argument] = self._add(argument)
+        return self._values[argument]
 
-    def _render_values(self) -> list[int]:
-        arguments = list(self._places)[1:]
-        lists = [argument for argument in arguments if isinstance(argument, tuple)]
-        first = self._start + len(self._calls) * _RECORD + len(arguments)
-        texts = address_of(first + sum(len(strings) + 1 for strings in lists))
-        values, arrays = list[int](), list[int]()
-        for argument in arguments:
-            match argument:
-                case int():
-                    values.append(argument)
-                case bytes():
-                    values.append(texts + self._add_text(argument + b"\0"))
-                case tuple():
-                    values.append(address_of(first + len(arrays)))
-                    arrays += (texts + self._add_text(text + b"\0") for text in argument)
-                    arrays.append(0)
-                case Cell():
-                    values.append(argument.value)
-                case Buffer() if argument.address:
-                    values.append(argument.address)
-                case Buffer():
-                    values.append(texts + self._add_text(argument.raw))
-                case Action():
-                    values.append(self._known + len(self.actions))
-                    self.actions.append(argument)
-        return values + arrays
-
-    def _add_text(self, text: bytes) -> int:
-        self._texts += text
-        return len(self._texts) - len(text)
+    def _add(self, argument: Argument) -> int:
+        if isinstance(argument, Action):
+            self.actions.append(argument)
+            return self._known + len(self.actions) - 1
+        if isinstance(argument, Buffer) and argument.address:
+            return argument.address
+        address = self._text_start + len(self._texts)
+        if isinstance(argument, Buffer):
+            self._texts += argument.raw
+        elif isinstance(argument, bytes):
+            self._texts += argument + b"\0"
+        return address
