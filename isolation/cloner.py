@@ -47,6 +47,8 @@ from .namespaces import namespace_flags
 from .plan import Plan
 from .program import Prepared, Program, make_program
 from .syscalls import (
+    ALL_NAMESPACES,
+    CLONE,
     CLONE3,
     CLONE_PARENT,
     CLONE_PARENT_SETTID,
@@ -56,6 +58,7 @@ from .syscalls import (
     close_all_but,
     get_errno,
     get_function,
+    has_clone3,
     prctl,
     set_process_name,
 )
@@ -240,6 +243,7 @@ def _clone_each() -> None:
         _Message([(pid.address, _PID.size)], 0),
     )
     args.raw = _ARGS.pack(0, reply.address_of_fds, 0, pid.address, *[0] * 7)
+    knows_clone3 = has_clone3()
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -247,9 +251,17 @@ def _clone_each() -> None:
         request.make_room()
         if _recvmsg(_REQUESTS, request.address, socket.MSG_CMSG_CLOEXEC, 0, 0, 0) <= 0:
             os._exit(0)  # nobody can ask any more
-        found = _syscall(CLONE3, args.address, _ARGS.size, 0, 0, 0)
+        flags = 0 if knows_clone3 else _FLAGS.unpack_from(args.raw)[0]
+        if knows_clone3 or flags & ALL_NAMESPACES:
+            found = _syscall(CLONE3, args.address, _ARGS.size, 0, 0, 0)
+        else:
+            # Which has one place for a pid or a pidfd.
+            flags &= ~CLONE_PARENT_SETTID
+            found = _syscall(CLONE[os.uname().machine], flags, 0, reply.address_of_fds, 0, 0)
         if found == 0:
             return
+        if not knows_clone3:
+            pid.raw = _PID.pack(found)
         if found > 0:
             _sendmsg(_REPLY, reply.address, socket.MSG_NOSIGNAL, 0, 0, 0)
         else:

@@ -296,15 +296,6 @@ static void write_map(pid_t pid, const char *name, const char *text) {
     close(fd);
 }
 
-static void write_inner_map(pid_t pid, const char *name, const char *text) {
-    char path[64];
-    int fd;
-    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
-    fd = check(open(path, O_WRONLY | O_CLOEXEC), path);
-    write_open(fd, text, path);
-    close(fd);
-}
-
 static void run_helper(const char *helper, pid_t pid, const char *map) {
     static const int output[] = {2, 1};
     char *argv[max_map_words], words[max_path], number[16];
@@ -596,9 +587,9 @@ static void be_init(char *const argv[], const int control_pair[2], const int rep
         be_command(argv, gate);
     check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "become undumpable");
     if (deny_setgroups)
-        write_inner_map(command, "setgroups", "deny");
-    write_inner_map(command, "uid_map", inner_uid_map);
-    write_inner_map(command, "gid_map", inner_gid_map);
+        write_map(command, "setgroups", "deny");
+    write_map(command, "uid_map", inner_uid_map);
+    write_map(command, "gid_map", inner_gid_map);
     check(fcntl(control, F_SETOWN, getpid()), "own the control socket");
     check(fcntl(control, F_SETFL, O_ASYNC | O_RDWR), "be told of requests");
     if (recv(control, message, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)

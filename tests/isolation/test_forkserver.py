@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from errno import ENOSYS, EPERM
 from fcntl import ioctl
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from mocker.isolation.syscalls import CLONE_NEWNS, MS_REC, MS_SLAVE, mount, unsh
 from tests.containers import open_container, run_captured, script, wait_readable
 from tests.in_namespaces import run_in_child
 from tests.leaks import PATIENCE, read_children
+from tests.refusals import Refusal, refuse_system_calls
 from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
 
 pytestmark = [requires_busybox, requires_user_namespaces]
@@ -656,3 +658,22 @@ def test_server_that_hangs_is_killed() -> None:
     server.close()
 
     assert not Path(f"/proc/{server.pid}").exists()
+
+
+@pytest.mark.parametrize("errno", [ENOSYS, EPERM])
+def test_server_does_with_a_plain_clone_where_clone3_is_refused(errno: int) -> None:
+    plain = ContainerSpec(["sh", "-c", "exit 5"], rootfs="host", network="host", isolate=False)
+
+    def act() -> tuple[int | None, str]:
+        # Docker's filter answers clone3 as if there were none.
+        refuse_system_calls([Refusal("clone3", errno)])
+        with ForkServer() as server:
+            with server.spawn(plain) as container:
+                code = container.wait().code
+            try:
+                server.spawn(ContainerSpec(["true"], rootfs="/"))
+            except SetupError as error:
+                return code, error.step
+        return code, ""
+
+    assert run_in_child(act) == (5, "create namespaces")
