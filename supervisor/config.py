@@ -11,6 +11,8 @@ import attrs
 
 from mocker.isolation import ContainerSpec, Rlimit, Tmpfs, Volume
 
+from .sink_words import BACKUPS, JOURNALD_SOCKET, MAX_SIZE
+
 # In the names of sockets for sd_notify: several supervisors may share a network.
 _OWN = os.urandom(4).hex()
 
@@ -81,8 +83,8 @@ class SinkConfig:
     kind: str
     path: str = ""
     format: str = "raw"
-    max_size: int = 50 * 2**20
-    backups: int = 10
+    max_size: int = MAX_SIZE
+    backups: int = BACKUPS
     compress: bool = False
 
 
@@ -243,5 +245,5 @@ class SupervisorConfig:
     stop_timeout: float = 60.0
     log_format: str = "auto"
     log_level: str = "info"
-    journald_socket: str = "/run/systemd/journal/socket"
+    journald_socket: str = JOURNALD_SOCKET
     jobs: Mapping[str, JobConfig]

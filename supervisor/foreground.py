@@ -9,7 +9,7 @@ import fcntl
 import os
 import select
 import time
-from _collections_abc import Callable
+from _collections_abc import Callable, Iterable
 
 from mocker.isolation import Container, ContainerSpec, ExitStatus, spawn
 
@@ -71,20 +71,26 @@ class Watch:
             self._container.send_signal(spec.stop_signal)
 
 
-def run_foreground(spec: ContainerSpec, timeout: float | None, tell: Callable[[str], None]) -> int:
+def run_foreground(
+    spec: ContainerSpec, timeout: float | None, tell: Callable[[str], None], *, silent: bool = False
+) -> int:
     """Run a container on the caller's own descriptors, and return the exit status.
+
+    Args:
+        spec: What to make.
+        timeout: Seconds; None for as long as it takes.
+        tell: Is called with what is not quite as it was asked for.
+        silent: Whether what the command prints goes nowhere.
 
     Raises:
         IsolationError: It could not be made.
     """
-    signals = forwarded_signals()
-    # With SIGCHLD ignored, as some callers have it, nobody could be waited for.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals | {signal.SIGCHLD})
-    with spawn(spec) as container:
+    signals = block_signals()
+    stdout, stderr = (os.open(os.devnull, os.O_WRONLY),) * 2 if silent else (1, 2)
+    with spawn(spec, stdout=stdout, stderr=stderr) as container:
         for note in container.notes:
             tell(note)
-        _let_go_of_stdio()
+        let_go_of(0, 1)
         watch = Watch(container, timeout)
         status = attend(container, watch, signals)
     return TIMED_OUT if watch.timed_out else status.shell_code
@@ -111,6 +117,19 @@ def attend(container: Container, watch: Watch, signals: set[int]) -> ExitStatus:
         elif number not in {0, signal.SIGCHLD}:
             watch.forward(number)
     return status
+
+
+def block_signals(spared: Iterable[int] = ()) -> set[int]:
+    """Block the signals that are handed on, and SIGCHLD; return the former.
+
+    Args:
+        spared: Those that keep their action.
+    """
+    signals = forwarded_signals().difference(spared)
+    # With SIGCHLD ignored, as some callers have it, nobody could be waited for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals | {signal.SIGCHLD})
+    return signals
 
 
 def forwarded_signals() -> set[int]:
@@ -163,16 +182,16 @@ def fill_standard_descriptors() -> None:
             os.set_inheritable(os.open("/dev/null", flags), True)
 
 
+def let_go_of(*fds: int) -> None:
+    """Leave descriptors to the command, so that its closing them is seen at the other end."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for fd in fds:
+        os.dup2(null, fd)
+    os.close(null)
+
+
 def _wait_for_signal(signals: set[int], timeout: float | None) -> int:
     if timeout is None:
         return signal.sigwaitinfo(signals).si_signo
     info = signal.sigtimedwait(signals, timeout)
     return info.si_signo if info is not None else 0
-
-
-def _let_go_of_stdio() -> None:
-    """Leave stdin and stdout to the command, so that its closing them is seen at the other end."""
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    os.close(null)

@@ -19,8 +19,6 @@ from functools import partial
 
 from .lines import Format, Lines, Source
 
-FILE_FORMATS = ("raw", "text", "json")
-
 _MARK = "…".encode()  # behind a piece whose line goes on
 _SECOND = 10**9  # nanoseconds
 

@@ -39,7 +39,12 @@ def _carry_out(request: RunRequest) -> int:
         from .terminal_run import run_on_terminal
 
         return run_on_terminal(request.spec, request.timeout, tell)
-    return run_foreground(request.spec, request.timeout, tell)
+    silent = [sink.kind for sink in request.sinks] == ["null"]
+    if request.sinks and not silent:
+        from .logged_run import run_logged
+
+        return run_logged(request, tell)
+    return run_foreground(request.spec, request.timeout, tell, silent=silent)
 
 
 def _choose_rootfs() -> str:

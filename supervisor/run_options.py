@@ -13,6 +13,8 @@ from mocker.isolation.spec import check_word
 from .container_words import parse_limits, parse_signal, parse_tmpfs, parse_volume
 from .options import Option, parse_options, render_options
 from .quantities import parse_duration
+from .sink_words import SinkWord, check_together, parse_sink
+from .stderr import make_printable
 
 _OPTIONS = (
     Option(
@@ -49,8 +51,15 @@ _OPTIONS = (
         "TIME",
         "wait this long between that and SIGKILL, and for what the command leaves (default: 10s)",
     ),
+    Option(
+        "--log",
+        "SINK",
+        "where stdout and stderr go, again for each further sink: journald, file:PATH, console "
+        "(stdout, with times and names), null or inherit (default: inherit); a file takes "
+        ",format=raw|text|json ,max_size=50M ,backups=10 ,compress and journald ,socket=PATH",
+    ),
     Option("-i --interactive", "", "accepted; stdin is always connected"),
-    Option("-t --tty", "", "accepted; who calls from a terminal gets a terminal"),
+    Option("-t --tty", "", "accepted; who calls from a terminal gets a terminal, but with --log"),
     Option("--dry-run", "", "print what would be done, a step a line, and do nothing"),
     Option("--rm", "", "accepted; nothing is ever kept"),
     Option("--init", "", "accepted; there is always one"),
@@ -81,13 +90,24 @@ class RunRequest:
     Attributes:
         spec: The container.
         timeout: Seconds the command may take; None for as long as it likes.
+        sinks: Where its output goes; none for where the caller's own goes.
+        name: What lines there have as their job.
         dry_run: Whether only the plan is wanted.
     """
 
-    __slots__ = ("dry_run", "spec", "timeout")
+    __slots__ = ("dry_run", "name", "sinks", "spec", "timeout")
 
-    def __init__(self, spec: ContainerSpec, timeout: float | None, *, dry_run: bool) -> None:
-        self.spec, self.timeout, self.dry_run = spec, timeout, dry_run
+    def __init__(
+        self,
+        spec: ContainerSpec,
+        timeout: float | None = None,
+        sinks: Sequence[SinkWord] = (),
+        *,
+        name: str = "",
+        dry_run: bool = False,
+    ) -> None:
+        self.spec, self.timeout, self.sinks = spec, timeout, sinks
+        self.name, self.dry_run = name, dry_run
 
 
 def render_help() -> str:
@@ -103,7 +123,7 @@ def parse_run_arguments(
     Args:
         arguments: The words.
         default_rootfs: Asked if no root was asked for.
-        terminal: Whether the command gets a terminal of its own.
+        terminal: Whether the command gets a terminal of its own, unless its output is logged.
 
     Returns:
         None if help is wanted.
@@ -118,6 +138,10 @@ def parse_run_arguments(
         return None
     if not given.words:
         raise SpecError("a command is needed; see 'mocker run --help'")
+    sinks = _parse_sinks(given.all("--log"))
+    if sinks and given.has("--tty"):
+        raise SpecError("--tty cannot be had with --log, which is for lines; leave one of them out")
+    terminal = terminal and not sinks
     env = dict[str, str]()
     for path in given.all("--env-file"):
         env |= _read_env_file(path)
@@ -152,6 +176,8 @@ def parse_run_arguments(
     return RunRequest(
         spec,
         (_parse_time(timeout, "--timeout") or None) if timeout is not None else None,
+        sinks,
+        name=given.last("--name", make_printable(os.path.basename(given.words[0]))),
         dry_run=given.has("--dry-run"),
     )
 
@@ -162,6 +188,21 @@ def _make_absolute(path: str, option: str) -> str:
     except OSError as error:  # the current directory was removed
         reason = render_reason(error.errno or 0)
         raise SpecError(f"cannot find {option} {path!r} from here{reason}") from None
+
+
+def _parse_sinks(words: Sequence[str]) -> list[SinkWord]:
+    try:
+        sinks = list(map(parse_sink, words))
+    except ValueError as error:
+        raise SpecError(f"--log {error}") from None
+    for sink in sinks:
+        if sink.path:
+            sink.path = _make_absolute(sink.path, "--log")
+    try:
+        check_together(sinks)
+    except ValueError as error:
+        raise SpecError(f"--log {error}") from None
+    return [] if [sink.kind for sink in sinks] == ["inherit"] else sinks
 
 
 def _parse_volume(word: str) -> Volume:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .config import CONSOLE, INHERIT, JobConfig, Probe, SinkConfig
-from .line_formats import FILE_FORMATS
 from .mistakes import MistakeError, Mistakes, Place, find_job_place, render_value, suggest
+from .sink_words import FILE_FORMATS, MOST_BACKUPS, MOST_BYTES
 from .values import (
     Parse,
     one_of,
@@ -26,16 +26,14 @@ _WORDS = {
     "inherit": INHERIT,
 }
 _ALONE = (None, INHERIT)
-_MAX_BACKUPS = 1000  # that are renamed one by one
 _SHORTEST_LINE, _LONGEST_LINE = 80, 2**20  # bytes; a terminal's, and what is read at a time
-_MAX_FILE = 2**60  # bytes
 
 _FILE = table_of(
     {
         "file": parse_path,
         "format": one_of(*FILE_FORMATS),
-        "max_size": size(0, _MAX_FILE),
-        "backups": whole(0, _MAX_BACKUPS),
+        "max_size": size(0, MOST_BYTES),
+        "backups": whole(0, MOST_BACKUPS),
         "compress": parse_boolean,
     }
 )

@@ -119,6 +119,7 @@ class Sink:
         name: As events have it.
         users: How many may still put something.
         lost: Lines that will never be written.
+        over: Happens when the target will never take anything any more.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class Sink:
         self.name = name
         self.users = 0
         self.lost = 0
+        self.over = trio.Event()
         self._target = target
         self._traffic = traffic
         self._final = final
@@ -170,6 +172,11 @@ class Sink:
     def waiting(self) -> int:
         """Bytes that are on their way."""
         return self._taken - self._gone
+
+    @property
+    def standstill_s(self) -> float:
+        """Seconds for which nothing has been written, though something is on its way."""
+        return trio.current_time() - self._moved_at if self.waiting else 0.0
 
     @property
     def is_full(self) -> bool:
@@ -211,6 +218,11 @@ class Sink:
                 await self._progress.wait()
         return self._gone >= upto
 
+    async def wait_written(self) -> None:
+        """Wait until nothing is on its way any more, however long that takes."""
+        while self.waiting:
+            await self._progress.wait()
+
     async def drain(self, patience: float) -> None:
         """Try a last time to write everything; what is left then is lost, and that is told.
 
@@ -220,8 +232,7 @@ class Sink:
         self._is_last_try = True
         self._retry.set()
         with trio.move_on_after(patience):
-            while self.waiting:
-                await self._progress.wait()
+            await self.wait_written()
         self._lose([*self._in_thread, *self._pieces])
         if self.lost:
             log.error("sink.lost", sink=self.name, lines=self.lost)
@@ -264,6 +275,7 @@ class Sink:
                     self._tell_failure(_render(error))
                     self._lose(self._pieces)
                     self._pieces = []
+                    self.over.set()
                 elif isinstance(error, BlockingIOError) and self._target.fd is not None:
                     await self._wait_for_room(error, self._target.fd, has_moved=has_moved)
                 else:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from mocker.isolation import ContainerSpec, spawn
 
-from .foreground import TIMED_OUT, Watch, attend, forwarded_signals
+from .foreground import TIMED_OUT, Watch, attend, block_signals
 from .terminal import Terminal
 
 
@@ -25,9 +25,7 @@ def run_on_terminal(spec: ContainerSpec, timeout: float | None, tell: Callable[[
         IsolationError: It could not be made.
     """
     # These two keep their action: what the shell does not want from its background is the kernel's.
-    signals = forwarded_signals() - {signal.SIGTTIN, signal.SIGTTOU}
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals | {signal.SIGCHLD})
+    signals = block_signals({signal.SIGTTIN, signal.SIGTTOU})
     with spawn(spec) as container:
         watch = Watch(container, timeout)
         for note in container.notes:

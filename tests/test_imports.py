@@ -77,3 +77,11 @@ def test_options_cost_no_import(imported: set[str], tmp_path: Path) -> None:
     limits = ["--ulimit", "core=0", "--timeout", "1m", "--read-only", "--name", "web", "-i"]
 
     assert imports_of("run", *options, *limits, "true") <= imported
+
+
+@in_container
+@pytest.mark.parametrize("sink", ["inherit", "null"])
+def test_output_that_does_not_pass_through_mocker_costs_no_import(
+    imported: set[str], sink: str
+) -> None:
+    assert imports_of("run", "--log", sink, "true") <= imported

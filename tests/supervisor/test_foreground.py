@@ -130,6 +130,18 @@ def test_exit_status_is_the_commands(text: str, code: int) -> None:
 
 
 @in_container
+def test_output_that_nobody_wants_goes_nowhere() -> None:
+    def run_silently() -> tuple[int, bytes]:
+        fd = os.memfd_create("output")
+        os.dup2(fd, 1)
+        os.dup2(fd, 2)
+        status = run_foreground(script("ls / /no; exit 7"), None, tell_nobody, silent=True)
+        return status, os.pread(fd, 1000, 0)
+
+    assert run_in_child(run_silently) == (7, b"")
+
+
+@in_container
 def test_exit_status_of_a_timeout_is_that_of_timeout() -> None:
     spec = script("sleep 1000")
 

@@ -204,6 +204,10 @@ def test_every_limit_of_the_kernel_has_a_name(name: str) -> None:
         (["--stop-signal", "99", "true"], "--stop-signal must be a signal such as TERM"),
         (["--stop-signal", "KILL", "true"], "stop signal must be one that can be handled, not 9"),
         (["--stop-signal", "STOP", "true"], "stop signal must be one that can be handled"),
+        (["--log", "web.log", "true"], "--log must be console, journald, null, inherit or file:PA"),
+        (["--log", "file:a", "--log", "file:./a", "true"], "--log must not have /"),
+        (["--log", "null", "--log", "console", "true"], "--log must have null alone"),
+        (["--log", "console", "-it", "true"], "--tty cannot be had with --log"),
     ],
 )
 def test_words_that_cannot_be_meant_are_refused(words: list[str], message: str) -> None:
@@ -241,6 +245,41 @@ def test_path_of_the_caller_is_taken_from_where_it_is(
 )
 def test_timeout_is_in_seconds(words: list[str], timeout: float | None) -> None:
     assert parse(*words, "true").timeout == timeout
+
+
+@pytest.mark.parametrize(
+    ("words", "sinks"),
+    [
+        ([], []),
+        (["--log", "inherit"], []),
+        (["--log", "inherit", "-t"], []),
+        (["--log", "null"], [("null", "")]),
+        (["--log", "console", "--log=file:/web.log"], [("console", ""), ("file", "/web.log")]),
+        (["--log", "file:/srv/../a b:c.log"], [("file", "/a b:c.log")]),
+    ],
+)
+def test_log_is_a_sink_or_several(words: list[str], sinks: list[tuple[str, str]]) -> None:
+    assert [(sink.kind, sink.path) for sink in parse(*words, "true").sinks] == sinks
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--name", "web", "httpd"], "web"),
+        (["--hostname", "web", "/usr/bin/httpd"], "httpd"),
+        (["httpd"], "httpd"),
+        (["new\nline"], r"new\nline"),
+    ],
+)
+def test_lines_have_the_name_of_the_container_or_of_the_command(
+    words: list[str], name: str
+) -> None:
+    assert parse(*words).name == name
+
+
+@pytest.mark.parametrize(("sink", "terminal"), [("inherit", True), ("null", False)])
+def test_command_whose_output_is_logged_has_no_terminal(sink: str, terminal: bool) -> None:
+    assert spec_of("--log", sink, terminal=True).terminal is terminal
 
 
 @pytest.mark.parametrize(("words", "dry_run"), [([], False), (["--dry-run"], True)])

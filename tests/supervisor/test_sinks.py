@@ -308,11 +308,28 @@ async def test_target_that_will_never_work_keeps_nobody_waiting() -> None:
             for _ in range(100):
                 await sink.wait_room()
                 sink.put([PIECE])
-            while sink.waiting:
-                await sink._progress.wait()
+            await sink.wait_written()
+            await sink.over.wait()
 
             assert sink.lost == 100
     assert names(events) == ["sink.failed"]
+
+
+async def test_time_without_a_write_counts_while_something_is_on_its_way(
+    autojump_clock: MockClock,
+) -> None:
+    target = Memory()
+    async with open_sink(target) as sink:
+        await trio.sleep(10)
+        before = sink.standstill_s
+        target.refuse(errno.ENOSPC)
+        sink.put([PIECE])
+        await trio.sleep(3)
+        meanwhile = sink.standstill_s
+        target.error = None
+        await sink.wait_written()
+
+        assert (before, meanwhile, sink.standstill_s) == (0, 3, 0)
 
 
 async def test_flush_waits_for_what_was_there_alone() -> None:
