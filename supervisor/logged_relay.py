@@ -92,11 +92,10 @@ async def _give_up_when_stuck(
     await trio.lowlevel.wait_readable(container.fileno())
     for relay in relays:
         relay.end_when_silent()  # what the command handed out to others may be open for ever
-    while True:
-        left = _PATIENCE_S - max(sink.standstill_s for sink in sinks)
-        if left <= 0:
-            break
+    left = _PATIENCE_S
+    while left > 0:
         await trio.sleep(left)
+        left = _PATIENCE_S - max(sink.standstill_s for sink in sinks)
     scope.cancel()
 
 

@@ -173,16 +173,18 @@ class Journald:
         if b"error" in text or not text:
             raise ConnectionResetError(f"journald answers {text!r}")
 
-    def read(self, *matches: str) -> list[Entry]:
-        """Return the entries that came by its socket, in order, as journalctl tells them.
+    def read(self, *matches: str, transport: str = "journal") -> list[Entry]:
+        """Return entries in order, as journalctl tells them; a field that is no text is bytes.
 
-        A field that is no text is bytes.
+        Args:
+            matches: What all of them have.
+            transport: How they came: "journal" by its socket, "stdout" by a stream.
         """
         self.synchronize()
         (journal,) = (self.directory / "log").iterdir()
         arguments = ["--no-pager", "--quiet", "--all", "--output=json", f"--directory={journal}"]
         found = subprocess.run(
-            ["journalctl", *arguments, "_TRANSPORT=journal", *matches],
+            ["journalctl", *arguments, f"_TRANSPORT={transport}", *matches],
             check=True,
             capture_output=True,
             timeout=PATIENCE,

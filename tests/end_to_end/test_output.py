@@ -101,6 +101,42 @@ def test_bytes_of_a_raw_file_are_those_of_the_job(tmp_path: Path) -> None:
     assert (tmp_path / "web.log").read_bytes() == expected
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_line_without_an_end_delays_no_other_job(tmp_path: Path) -> None:
+    # The other one says when it prints a line: /proc/uptime, in hundredths of a second.
+    tick = "while read -r up _ </proc/uptime; do echo $up; sleep 0.01; done"
+    size = 50_000_000
+    big = f"head -c {size} /dev/zero | tr '\\0' x"
+    keys = ONESHOT + "depends_on = ['other']\nstdout = { file = 'web.log' }"
+    text = job("web", big, keys) + job("other", tick)
+    worst = []
+
+    # More than once, as it can be the machine that was busy with something else.
+    for attempt in range(3):
+        directory = tmp_path / str(attempt)
+        directory.mkdir()
+        read_end, write_end = os.pipe()
+        with (
+            open_supervisor(directory, text, stdout=write_end) as run,
+            os.fdopen(read_end) as console,
+        ):
+            os.close(write_end)
+            delays = []
+            while not run.find("job.exited", job="web"):
+                line = json.loads(console.readline())["line"]
+                delays.append(time.clock_gettime(time.CLOCK_BOOTTIME) - float(line))
+            run.send(signal.SIGTERM)
+            console.read()
+            assert run.wait_exit() == 0
+        worst.append(max(delays))
+        if worst[-1] < 0.1:
+            break
+
+    assert (tmp_path / "0/web.log").stat().st_size == size
+    assert min(worst) < 0.1
+
+
 def test_output_can_be_the_supervisors_own(tmp_path: Path) -> None:
     keys = ONESHOT + "output = 'inherit'"
 
