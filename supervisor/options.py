@@ -121,6 +121,7 @@ def _suggest(name: str, by_name: dict[str, Option]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, by_name, 1, 0.75)
+    near = near or [known for known in by_name if name.startswith(f"{known}-")]  # --log-driver
     return f"; did you mean {near[0]!r}?" if near else "; see 'mocker run --help'"
 
 

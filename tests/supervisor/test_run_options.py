@@ -144,6 +144,10 @@ def test_every_limit_of_the_kernel_has_a_name(name: str) -> None:
         ([""], "a container needs a command"),
         (["--nosuch", "true"], "unknown option '--nosuch'"),
         (["--rootf", "host", "true"], "unknown option '--rootf'; did you mean '--rootfs'?"),
+        (
+            ["--log-driver", "journald", "true"],
+            "unknown option '--log-driver'; did you mean '--log'?",
+        ),
         (["-w"], "-w needs a value, DIR"),
         (["--read-only=yes", "true"], "--read-only takes no value, not 'yes'"),
         (["--rootfs", "", "true"], "--rootfs must be busybox, host or a directory, not ''"),
