@@ -1,7 +1,7 @@
 """The system calls that an init and its command make, as parts of a `tape`.
 
 A function that describes one system call has its name; `tape.perform` makes what it returns, or
-`tape.walk`, once it is laid out. Nothing is done before that.
+`memory.walk` once `tape` has laid it out. Nothing is done before that.
 """
 
 import os
@@ -226,11 +226,16 @@ def send(fd: int, message: bytes) -> Call:
     return _prepare("send", fd, message, len(message), _MSG_NOSIGNAL | _MSG_DONTWAIT)
 
 
+def getpid(*, to: Cell) -> Call:
+    """Look at the own pid."""
+    return _prepare("getpid", to=to)
+
+
 def request_sigio(fd: int) -> list[Call]:
     """Let the kernel send SIGIO to the process when something arrives at a socket: fcntl(2)."""
     pid = Cell(-1)
     return [
-        _prepare("getpid", to=pid),
+        getpid(to=pid),
         _prepare("fcntl", fd, _F_SETOWN, pid),
         _prepare("fcntl", fd, _F_SETFL, os.O_ASYNC | os.O_RDWR),
     ]

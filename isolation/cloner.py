@@ -76,7 +76,6 @@ _recv, _recvmsg, _sendmsg, _syscall = map(get_function, ("recv", "recvmsg", "sen
 _FLAGS, _PID, _FD = Struct("Q"), Struct("i"), Struct("i")
 _ARGS = Struct("11Q")  # struct clone_args: flags, pidfd, child_tid, parent_tid, and seven more
 _HEADER, _CONTROL_HEAD = Struct("PIPNPNi"), Struct("Nii")  # struct msghdr and struct cmsghdr
-_SOL_SOCKET, _SCM_RIGHTS = 1, 1
 _CHUNK = 2**16  # bytes of a message; a socket takes about three times as much at once
 _FAILED = 125
 _TITLE = "mocker-clone"
@@ -100,8 +99,8 @@ class Cloner:
         for end in (self.requests, self._reply, self._reply_end):
             end.close()
 
-    def start_planner(self, peer: int) -> int:
-        """Clone a process that plans containers, and return its pid.
+    def start_planner(self, peer: int) -> tuple[int, int]:
+        """Clone a process that plans containers, and return its pid and a pidfd.
 
         Args:
             peer: The descriptor by which it is asked.
@@ -111,9 +110,7 @@ class Cloner:
             SetupError: The kernel refused.
         """
         self._ask(CLONE_PARENT, _PLANNER, [peer, self.requests.fileno()])
-        pid, pidfd = self._take()
-        os.close(pidfd)
-        return pid
+        return self._take()
 
     def launch(self, plan: Plan, spec: bytes, stdio: Sequence[int]) -> Launch:
         """Start to make a container, and return while its init is still at work.
@@ -187,10 +184,12 @@ def _lay_out(plan: Plan, spec: bytes, count: int, report: int) -> bytearray:
         tape.set_head(_HAS_ACTIONS, bool(tape.actions))
         tape.tail += known + bytes(-len(known) % WORD)
         check_size(tape, plan.spec)
+        return tape.render()
     except IsolationError as error:
         send_failure(report, error)
-        return bytearray()
-    return tape.render()
+    except OSError as error:
+        send_failure(report, SetupError("lay out what the init is to do", error.errno or 0))
+    return bytearray()
 
 
 def _send_whole(control: socket.socket, content: bytearray) -> None:
@@ -214,7 +213,7 @@ def run_cloner(requests: int, run_planner: Callable[[socket.socket, Cloner], Non
         os.close(CONTROL)
         _clone_each()
         if _WHAT.value == _INIT:
-            _receive_tape(program)
+            _try_to_receive_tape(program)
             run_init(program)
         _be_planner(run_planner)
     finally:
@@ -243,7 +242,7 @@ def _clone_each() -> None:
         _Message([(pid.address, _PID.size)], 0),
     )
     args.raw = _ARGS.pack(0, reply.address_of_fds, 0, pid.address, *[0] * 7)
-    knows_clone3 = has_clone3()
+    knows_clone3, plain_clone = has_clone3(), CLONE.get(os.uname().machine, 0)
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -257,7 +256,7 @@ def _clone_each() -> None:
         else:
             # Which has one place for a pid or a pidfd.
             flags &= ~CLONE_PARENT_SETTID
-            found = _syscall(CLONE[os.uname().machine], flags, 0, reply.address_of_fds, 0, 0)
+            found = _syscall(plain_clone, flags, 0, reply.address_of_fds, 0, 0)
         if found == 0:
             return
         if not knows_clone3:
@@ -290,7 +289,9 @@ class _Message:
         """
         words = b"".join(NUMBER.pack(word) for part in parts for word in part)
         vector = Buffer(len(words), words, shared=True)
-        head = _CONTROL_HEAD.pack(_CONTROL_HEAD.size + fds * _FD.size, _SOL_SOCKET, _SCM_RIGHTS)
+        head = _CONTROL_HEAD.pack(
+            _CONTROL_HEAD.size + fds * _FD.size, socket.SOL_SOCKET, socket.SCM_RIGHTS
+        )
         self._size = socket.CMSG_SPACE(fds * _FD.size) if fds else 0
         room = Buffer(socket.CMSG_SPACE(fds * _FD.size), head, shared=True)
         self._room = (0, 0, vector.address, len(parts), room.address if fds else 0, self._size, 0)
@@ -300,6 +301,14 @@ class _Message:
     def make_room(self) -> None:
         """Give back the room for descriptors: recvmsg(2) leaves there how much it has used."""
         self._header.raw = _HEADER.pack(*self._room)
+
+
+def _try_to_receive_tape(program: Program) -> None:
+    try:
+        _receive_tape(program)
+    except BaseException as error:  # noqa: BLE001 - the process ends right after it
+        send_failure(REPORT, SetupError(f"go on after {error!r}"))
+        os._exit(_FAILED)
 
 
 def _receive_tape(program: Program) -> None:

@@ -92,8 +92,8 @@ def _plan(own_network: bool, has_tty_group: bool, fresh: bool) -> list[Step]:
         mount_one("proc", "/proc", _CLOSED, ""),
         sysfs,
         mount_one("tmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k"),
-        Step(f"bind the host's {', '.join(_NODES)}", "/dev", calls=_bind_nodes(fresh)),
-        Step(f"link {', '.join(_LINKS)} in ", "/dev", calls=_make_links(fresh)),
+        Step(f"bind the host's {', '.join(_NODES)}", "/dev", calls=tuple(_bind_nodes(fresh))),
+        Step(f"link {', '.join(_LINKS)} in ", "/dev", calls=tuple(_make_links(fresh))),
         mount_one("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, pts),
         mount_one("tmpfs", "/dev/shm", _CLOSED, f"mode=1777,size={_SHM_SIZE}"),
         mount_one("mqueue", "/dev/mqueue", _CLOSED, ""),
@@ -143,11 +143,13 @@ def _mount(fstype: str, path: str, flags: int, data: str) -> Step:
         calls.mount("none", ".", fstype, flags, data),
         calls.close(target),
     ]
-    return Step(f"mount {fstype}", path, calls=made)
+    return Step(f"mount {fstype}", path, calls=tuple(made))
 
 
 def _mount_fresh(fstype: str, path: str, flags: int, data: str) -> Step:
-    return Step(f"mount {fstype}", path, calls=[calls.mount("none", path[1:], fstype, flags, data)])
+    return Step(
+        f"mount {fstype}", path, calls=(calls.mount("none", path[1:], fstype, flags, data),)
+    )
 
 
 def _open_dev(fresh: bool) -> tuple[Cell, list[Call]]:

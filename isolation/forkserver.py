@@ -49,13 +49,13 @@ class Planner:
         pid: Of the process.
     """
 
-    __slots__ = ("_lock", "_socket", "pid")
+    __slots__ = ("_lock", "_pidfd", "_socket", "pid")
 
     def __init__(self, cloner: Cloner) -> None:
         self._lock = allocate_lock()  # answers come in the order of the requests
         self._socket, peer = _open_pair(socket.SOCK_STREAM)
         try:
-            self.pid = cloner.start_planner(peer.fileno())
+            self.pid, self._pidfd = cloner.start_planner(peer.fileno())
         except BaseException:
             self._socket.close()
             raise
@@ -112,8 +112,9 @@ class Planner:
             SetupError: A descriptor is not open, or there are too few or too many.
         """
         check_handed_on(spec, stdio, namespaces)
+        text = render_spec(spec)  # before anything is sent: what can't be rendered harms nobody
         try:
-            send_message(self._socket, render_spec(spec), [*stdio, *namespaces])
+            send_message(self._socket, text, [*stdio, *namespaces])
         except OSError as error:
             raise self._gone() from error
         except BaseException:
@@ -150,9 +151,11 @@ class Planner:
         return ForkServerError(f"cannot ask fork server {self.pid}: it is gone")
 
     def close(self) -> None:
-        """End the process and reap it; one that hangs is killed."""
+        """End the process and reap it, once; one that hangs is killed."""
         self._hang_up()
-        _wait_for(self.pid)
+        pidfd, self._pidfd = self._pidfd, -1
+        if pidfd >= 0:
+            _wait_for(pidfd)
 
     def _hang_up(self) -> None:
         try:
@@ -177,20 +180,27 @@ class ForkServer(Planner):
     Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
     """
 
-    __slots__ = ("_cloner", "_others", "pids")
+    __slots__ = ("_cloner", "_cloner_pidfd", "_others", "pids")
 
     def __init__(self) -> None:
         check_one_thread()
         requests, theirs = _open_pair(socket.SOCK_SEQPACKET)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        cloner_pid = os.fork()
-        if cloner_pid == 0:
-            run_cloner(theirs.fileno(), run_planner)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
-        self._cloner = Cloner(requests)
+        try:
+            cloner_pid = _fork_cloner(theirs.fileno())
+        except OSError as error:
+            requests.close()
+            raise SetupError("start the fork server", error.errno or 0) from error
+        finally:
+            theirs.close()
+        self._cloner_pidfd = os.pidfd_open(cloner_pid)
         self._others = list[Planner]()
-        super().__init__(self._cloner)
+        self._cloner = Cloner(requests)
+        try:
+            super().__init__(self._cloner)
+        except BaseException:
+            self._cloner.close()
+            _wait_for(self._cloner_pidfd)
+            raise
         self.pids = (self.pid, cloner_pid)
 
     def open_planner(self) -> Planner:
@@ -216,8 +226,10 @@ class ForkServer(Planner):
         except OSError:
             pass  # it is gone already
         self._cloner.close()
-        for pid in self.pids:
-            _wait_for(pid)
+        super().close()
+        pidfd, self._cloner_pidfd = self._cloner_pidfd, -1
+        if pidfd >= 0:
+            _wait_for(pidfd)
 
     def __enter__(self) -> "ForkServer":
         return self
@@ -226,19 +238,30 @@ class ForkServer(Planner):
         self.close()
 
 
-def _wait_for(pid: int) -> None:
+def _fork_cloner(requests: int) -> int:
+    # A signal that arrives before the cloner's own mask would run the program's handlers.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        pidfd = os.pidfd_open(pid)
-        try:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            if not poll.poll(_PATIENCE_MS):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        finally:
-            os.close(pidfd)
+        pid = os.fork()
+        if pid == 0:
+            run_cloner(requests, run_planner)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid
+
+
+def _wait_for(pidfd: int) -> None:
+    """Reap a child that is about to end, and kill it if it hangs; closes the descriptor."""
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(_PATIENCE_MS):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
     except (ChildProcessError, ProcessLookupError):
         pass  # somebody who reaps everything was faster
+    finally:
+        os.close(pidfd)
 
 
 def _open_pair(kind: int) -> tuple[socket.socket, socket.socket]:

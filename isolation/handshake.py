@@ -19,6 +19,9 @@
         │  ◀── control: EXITED, … ─────│
         ▼                              ▼
 
+Through a fork server the clone is its `cloner`'s, what is sent up to GO its planner's (the tape
+comes before that), and all that is received the program's.
+
 The report is a pipe whose write end is close-on-exec and held by the init only until the command is
 told to go on. The control socket keeps messages apart (SOCK_SEQPACKET) and carries descriptors. Its
 end is also how each side notices that the other is gone.

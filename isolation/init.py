@@ -1,10 +1,10 @@
 """PID 1 of a container: builds it, starts the command, forwards signals, reaps, and ends it all.
 
-It is a fork of the Python process that made the container and never executes anything, so all that
-it may need was imported before pivot_root took the standard library away. It is not dumpable: root
-in the container can neither trace it nor read its memory, environment or descriptors through /proc.
-It has a death signal, so that a parent that is killed takes the container with it; the kernel then
-kills whatever is in the PID namespace.
+It is a fork of the Python process that made the container, or of a fork server's `cloner`, and
+never executes anything, so all that it may need was imported before pivot_root took the standard
+library away. It is not dumpable: root in the container can neither trace it nor read its memory,
+environment or descriptors through /proc. It has a death signal, so that a parent that is killed
+takes the container with it; the kernel then kills whatever is in the PID namespace.
 
 All signals stay blocked in it, and are taken one at a time with sigwaitinfo(2): a blocked signal
 reaches even PID 1, no handler runs in the middle of anything, and none is lost between two waits.

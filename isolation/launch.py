@@ -1,8 +1,10 @@
 """The parent's side of making a container: clone, say who is who, hand over what is the host's.
 
 One clone3 with all namespaces makes the child, like a fork: no second program, no new stack. It
-goes on in `init`. Everything that takes rights which only the parent has is done here: the ID maps,
-and the ID-mapped clones of directories that root's containers see.
+goes on in `init`. So it is for a program that clones by itself; for a fork server its `cloner` does
+the same, and shares what is done here after the clone. Everything that takes rights which only the
+parent has is done here: the ID maps, and the ID-mapped clones of directories that root's containers
+see.
 """
 
 import _signal as signal

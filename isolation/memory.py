@@ -27,7 +27,9 @@ from .syscalls import get_errno, get_function, reserve_memory
 
 NUMBER = Struct("l")
 WORD = NUMBER.size  # bytes
-_MEMORY = 2**23  # bytes; a command's arguments take 2 MiB at most where the stack has 8
+# Bytes. A command's arguments take 2 MiB at most where the stack has 8 (execve(2)), and a word for
+# each.
+_MEMORY = 2**23
 TAPE = 64  # the first word of a tape
 _MAX_INT = 2**31 - 1  # what ctypes passes on without being told how
 HEAD = 8  # words of a tape: the first record of each group of calls, and what else is known of it
@@ -42,6 +44,7 @@ _CELLS = [[i for i in range(ARGUMENTS) if mask >> i & 1] for mask in range(2**AR
 
 _words, _address = reserve_memory(_MEMORY)
 _bytes = _words.cast("B")
+_IS_LOW = _address + _MEMORY <= _MAX_INT  # an address in it is an int of C's, see `get_function`
 _functions: list[Callable[..., int]] = []
 
 
@@ -58,6 +61,8 @@ class Cell:
     def __init__(self, value: int = -1, *, shared: bool = False) -> None:
         self.place, self._value = 0, value
         if shared:
+            if Cell._next_place == TAPE:
+                raise MemoryError("there are too many shared cells")
             self.place = Cell._next_place
             Cell._next_place += 1
             _words[self.place] = value
@@ -113,7 +118,7 @@ class Action:
 
 
 class _InUse:
-    """What the calls that are being made refer to, other than numbers.
+    """What lies in memory at present, and what of Python's its calls refer to.
 
     Attributes:
         actions: By number.
@@ -145,8 +150,8 @@ def add_function(function: str | Callable[..., int], *, takes_addresses: bool = 
         takes_addresses: Whether they may be addresses outside of this memory.
     """
     if isinstance(function, str):
-        is_wide = takes_addresses or _address + _MEMORY > _MAX_INT
-        function = get_function(function, ARGUMENTS if is_wide else None)
+        is_narrow = _IS_LOW and not takes_addresses
+        function = get_function(function, None if is_narrow else ARGUMENTS)
     _functions.append(function)
     return len(_functions) - 1
 
@@ -248,6 +253,6 @@ def _link_each(name: int, others: int, count: int, *_: int) -> int:
     return -1 if any(map(_link, repeat(name), _words[start : start + count])) else 0
 
 
-_link = _functions[add_function("link")]
+_link = get_function("link", None if _IS_LOW else 2)
 CALL_PYTHON = add_function(_call_python)
 LINK_EACH = add_function(_link_each)

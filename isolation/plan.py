@@ -11,7 +11,7 @@ Source: pivot_root(2), mount_namespaces(7), the OCI runtime specification.
 """
 
 import os
-from _collections_abc import Mapping, Sequence
+from _collections_abc import Sequence
 from stat import S_ISBLK, S_ISCHR, S_ISDIR
 
 from .busybox import find_busybox
@@ -95,15 +95,6 @@ class Plan:
         self.strings = find_strings()
         self.changed_signals = find_changed_signals()
 
-    def with_command(self, argv: Sequence[str], env: Mapping[str, str], hostname: str) -> "Plan":
-        """Return the plan for another command in the same container, without a look at the host."""
-        other = Plan.__new__(Plan)
-        for name in Plan.__slots__:
-            setattr(other, name, getattr(self, name))
-        other.spec = self.spec.with_command(argv, env, hostname)
-        other.steps = tuple([step.renew(other.spec) for step in self.steps])
-        return other
-
 
 class _Mount:
     """A volume or a tmpfs: where it goes, and the step that puts it there."""
@@ -179,7 +170,7 @@ def _plan_notify(spec: ContainerSpec) -> list[Step]:
 
 def _name_host(spec: ContainerSpec) -> Step:
     action = f"set the host name to {spec.hostname}"
-    return Step(action, "", calls=[sethostname(spec.hostname)], anew=_name_host)
+    return Step(action, "", calls=[sethostname(spec.hostname)])
 
 
 def describe(spec: ContainerSpec) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ def write_network_files(spec: ContainerSpec) -> Step:
     """Return the step that writes what a fresh root has in /etc about the network."""
     files = render_network_files(spec)
     action = f"write {', '.join(files)} in "
-    return Step(action, "/etc", calls=_write_files(files), anew=write_network_files)
+    return Step(action, "/etc", calls=_write_files(files))
 
 
 def _plan_fresh_root(path: str, applets: tuple[str, ...], copy: bool) -> list[Step]:
@@ -114,13 +114,13 @@ def _plan_fresh_root(path: str, applets: tuple[str, ...], copy: bool) -> list[St
     if copy:
         place = Step(f"copy {path}", "/bin/busybox", _copy_busybox, path)
     else:
-        place = Step(f"bind {path}", "/bin/busybox", calls=_bind_busybox(path))
+        place = Step(f"bind {path}", "/bin/busybox", calls=tuple(_bind_busybox(path)))
     return [
-        Step("mount tmpfs", "/", calls=[*_stack_tmpfs(ROOT), calls.fchdir(ROOT)]),
-        Step("make the usual directories in ", "/", calls=_make_fresh_directories()),
+        Step("mount tmpfs", "/", calls=(*_stack_tmpfs(ROOT), calls.fchdir(ROOT))),
+        Step("make the usual directories in ", "/", calls=tuple(_make_fresh_directories())),
         place,
-        Step(f"link {len(applets)} applets in ", "/bin", calls=_link_applets(applets)),
-        Step(f"write {', '.join(files)} in ", "/etc", calls=_write_files(files)),
+        Step(f"link {len(applets)} applets in ", "/bin", calls=tuple(_link_applets(applets))),
+        Step(f"write {', '.join(files)} in ", "/etc", calls=tuple(_write_files(files))),
     ]
 
 

@@ -215,16 +215,6 @@ class ContainerSpec:
         if not isolate:
             self._check_unisolated()
 
-    def with_command(
-        self, argv: Iterable[str], env: Mapping[str, str], hostname: str
-    ) -> "ContainerSpec":
-        """Return the spec of another command in the same container; nothing is checked again."""
-        other = ContainerSpec.__new__(ContainerSpec)
-        for name in ContainerSpec.__slots__:
-            setattr(other, name, getattr(self, name))
-        other.argv, other.env, other.hostname = tuple(argv), dict(env), hostname
-        return other
-
     def _check_unisolated(self) -> None:
         """Refuse what only a container can have."""
         asked = {
@@ -248,7 +238,7 @@ def check_text(text: str, what: str) -> str:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise SpecError(f"{what} must be text that UTF-8 can encode, not {text!r}") from None
-    return text
+    return str.__str__(text)  # of str itself, which is what can be sent to another process
 
 
 def check_argv(argv: Iterable[str]) -> tuple[str, ...]:
@@ -265,7 +255,7 @@ def check_word(word: str, words: tuple[str, ...], what: str) -> str:
     """Return `word`, or raise SpecError if it is none of `words`."""
     if word not in words:
         raise SpecError(f"{what} must be one of {', '.join(map(repr, words))}, not {word!r}")
-    return word
+    return str.__str__(word)
 
 
 def check_destination(path: str, what: str) -> str:
@@ -293,7 +283,8 @@ def check_distinct(destinations: list[str]) -> None:
 
 def check_hostname(name: str) -> str:
     """Return a host name, or raise SpecError if it is empty, too long, or not one line."""
-    size = len(check_text(name, "host name").encode("utf-8", "surrogateescape"))
+    name = check_text(name, "host name")
+    size = len(name.encode("utf-8", "surrogateescape"))
     if not 1 <= size <= _MAX_HOSTNAME:
         raise SpecError(f"host name must have 1 to {_MAX_HOSTNAME} bytes, {name!r} has {size}")
     if not name.isprintable() or any(map(str.isspace, name)) or "/" in name:
@@ -303,7 +294,8 @@ def check_hostname(name: str) -> str:
 
 def check_notify(name: str) -> str:
     """Return a name for a socket, or raise SpecError if it does not fit into an address."""
-    size = len(check_text(name, "notify name").encode("utf-8", "surrogateescape"))
+    name = check_text(name, "notify name")
+    size = len(name.encode("utf-8", "surrogateescape"))
     if not 1 <= size <= _MAX_NOTIFY:
         raise SpecError(f"notify name must have 1 to {_MAX_NOTIFY} bytes, {name!r} has {size}")
     return name
@@ -318,21 +310,24 @@ def check_ready_fd(number: int) -> int:
 
 def check_workdir(path: str) -> str:
     """Return a working directory, or raise SpecError if it is not an absolute path."""
-    if not check_text(path, "workdir").startswith("/"):
+    path = check_text(path, "workdir")
+    if not path.startswith("/"):
         raise SpecError(f"workdir must be an absolute path, not {path!r}")
     return path
 
 
 def check_env_name(name: str) -> str:
     """Return the name of an environment variable, or raise SpecError."""
-    if not check_text(name, "variable name") or "=" in name:
+    name = check_text(name, "variable name")
+    if not name or "=" in name:
         raise SpecError(f"variable name must not be empty or contain '=', as {name!r} does")
     return name
 
 
 def check_user(user: str) -> str:
     """Return USER[:GROUP], or raise SpecError if a part is empty, negative or not one word."""
-    name, colon, group = check_text(user, "user").partition(":")
+    user = check_text(user, "user")
+    name, colon, group = user.partition(":")
     for part in (name, group) if colon else (name,):
         if not part or part.startswith("-") or not part.isprintable() or ":" in part:
             raise SpecError(f"user must be USER[:GROUP], names or numbers, not {user!r}")

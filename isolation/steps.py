@@ -1,19 +1,18 @@
 """A step between clone and exec, and what the steps of one container share.
 
-A step is data: a verb phrase, a path and a function with its arguments. It can say what it would
-do without doing it.
+A step is data: a verb phrase, a path and calls, of which one may be a function of Python's, where
+something has to be decided. It can say what it would do without doing it.
 """
 
 import _socket as socket
 import os
-from _collections_abc import Callable, Iterable, Sequence
+from _collections_abc import Callable, Sequence
 
 from .calls import then
 from .errors import render_step
 from .memory import Cell
 from .mounts import TreeSource, attach, mount_new, open_source
-from .spec import ContainerSpec
-from .tape import Call, Segment
+from .tape import Segment
 from .user_mapping import UserMapping
 
 ROOT = Cell(shared=True)  # the new root, once a step has mounted it
@@ -25,6 +24,7 @@ class Setup:
     Attributes:
         mapping: The IDs of the user namespace; None if it is the caller's.
         control: To the parent, see `handshake`.
+        root_fd: The new root; -1 until a step has mounted it.
         trees: The sources as trees that are attached nowhere, where the parent sent them.
         base_fd: The file system that holds overlay layers; -1 where none is needed.
         master_fd: The master side of the container's terminal; -1 if it has none.
@@ -89,7 +89,7 @@ class Step:
         calls: What is done; an OSError in one of them is the step's failure.
     """
 
-    __slots__ = ("_anew", "action", "calls", "path")
+    __slots__ = ("action", "calls", "path")
 
     def __init__(
         self,
@@ -97,8 +97,7 @@ class Step:
         path: str,
         function: Callable[..., None] | None = None,
         *arguments: object,
-        calls: Iterable[Call] = (),
-        anew: "Callable[[ContainerSpec], Step] | None" = None,
+        calls: Segment = (),
     ) -> None:
         """Describe a step that is known in advance (`calls`), or one that decides (`function`).
 
@@ -107,20 +106,10 @@ class Step:
             path: Where.
             function: Called with the Setup.
             arguments: And with these.
-            calls: What is done, where no function decides.
-            anew: Makes the step for the same container with another host name.
+            calls: What is done, where no function decides: a tuple if it is the same for others.
         """
         self.action, self.path = action, path
-        self._anew = anew
-        self.calls: Segment
-        if function is not None:
-            self.calls = [then(function, ..., *arguments)]
-        else:
-            self.calls = tuple(calls) if anew is None else list(calls)
-
-    def renew(self, spec: ContainerSpec) -> "Step":
-        """Return the step for the same container with another host name."""
-        return self if self._anew is None else self._anew(spec)
+        self.calls: Segment = calls if function is None else [then(function, ..., *arguments)]
 
     def __str__(self) -> str:
         return render_step(self.action, self.path)

@@ -1,8 +1,8 @@
 """The system calls that Python does not offer, under the kernel's own names.
 
 All ctypes of the project is here. Each function takes Python values, and raises OSError with the
-kernel's errno. Nothing is loaded lazily: the functions are called after pivot_root, when the
-standard library is out of reach.
+kernel's errno; `get_function` apart, whose results are C's own. Nothing is loaded lazily: the
+functions are called after pivot_root, when the standard library is out of reach.
 
 The library is opened as PyDLL, which keeps the GIL during a call: a child that comes back from
 clone3 must hold it, because no other thread exists there that could ever give it back. ctypes is
@@ -102,7 +102,7 @@ _MAX_FD = 0xFFFF_FFFF
 _PROT_READ, _PROT_WRITE = 1, 2
 _MAP_FLAGS = 0x2 | 0x20 | 0x4000  # private, anonymous, and no memory set aside for it
 _MAP_FIXED_NOREPLACE = 0x10_0000
-_LOW = 0x7000_0000
+_LOW = 0x7000_0000  # an address that neither brk(2) nor a program without PIE comes to soon
 _MADV_NOHUGEPAGE = 15
 
 # Older than the calls with one number for all.
@@ -348,10 +348,10 @@ def get_function(name: str, arguments: int | None = 6) -> Callable[..., int]:
     Where it is not said how many, it takes any, but none that an int does not hold. It is called in
     a third of the time: ctypes asks a type for each argument that has one.
     """
-    function = ctypes.PyDLL(None, use_errno=True)[name]
+    function = libc[name]  # another one each time; libc.name would be one and the same
     if arguments is not None:
         function.argtypes = [ctypes.c_long] * arguments
-    if name == "syscall":
+    if name in {"mmap", "syscall"}:
         function.restype = ctypes.c_long
     return function
 
@@ -363,7 +363,6 @@ def reserve_memory(size: int) -> tuple[memoryview, int]:
         It, as numbers that a pointer fits into, and its address.
     """
     mmap = get_function("mmap")
-    mmap.restype = ctypes.c_long  # type: ignore[attr-defined]
     # Below 2 GiB if it can be had there, see `get_function`.
     address = mmap(_LOW, size, _PROT_READ | _PROT_WRITE, _MAP_FLAGS | _MAP_FIXED_NOREPLACE, -1, 0)
     if address < 0:

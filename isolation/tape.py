@@ -1,6 +1,6 @@
 """Calls as parts of a tape, which is laid out in `memory` and walked there.
 
-A tape has groups of calls, which are walked by themselves, and a group has segments. Those that are
+A tape has groups of calls, each walked by itself, and a group has segments. Those that are
 the same for one container after the other are laid out once.
 """
 
@@ -33,7 +33,7 @@ _MOST_KEPT = 100  # kinds of containers
 # A tuple of texts is what execve(2) takes: their addresses, and then zero.
 Argument = int | bytes | tuple[bytes, ...] | Cell | Buffer | Action
 # What is called, with what, the least that it returns if all is well, the errors that are as good
-# (up to three, a byte each), and where the result goes.
+# (a few, a byte each), and where the result goes.
 Call = tuple[int, tuple[Argument, ...], int, int, Cell | None]
 # A list is for one container; a tuple serves one after the other, and is laid out once.
 Segment = tuple[Call, ...] | list[Call]
@@ -104,17 +104,13 @@ class Tape:
 class _Kept:
     """The segments of one kind of container that serve one after the other."""
 
-    __slots__ = ("actions", "content", "groups", "places")
+    __slots__ = ("actions", "content", "places", "tuples")
 
     def __init__(self, groups: Sequence[Sequence[Segment]]) -> None:
-        self.groups = groups  # so that nothing else gets the identity of a part of it
+        # Held, so that nothing else gets the identity of one of them.
+        self.tuples = [c for group in groups for c in group if isinstance(c, tuple)]
         layout = _Layout(TAPE + HEAD, 0)
-        self.places = {
-            id(calls): layout.add(calls)
-            for group in groups
-            for calls in group
-            if isinstance(calls, tuple)
-        }
+        self.places = {id(calls): layout.add(calls) for calls in self.tuples}
         self.content, self.actions = bytes(HEAD * WORD) + layout.render(), layout.actions
 
 
@@ -122,7 +118,15 @@ _kept: dict[tuple[tuple[int, ...], ...], _Kept] = {}
 
 
 def make_tape(groups: Sequence[Sequence[Segment]]) -> Tape:
-    """Lay out groups of segments, none of them empty, and no tuple twice."""
+    """Lay out groups of segments, none of them empty, and no tuple twice.
+
+    Raises:
+        ValueError: There is such a segment.
+    """
+    segments = [calls for group in groups for calls in group]
+    tuples = [id(calls) for calls in segments if isinstance(calls, tuple)]
+    if not all(segments) or len(tuples) != len(set(tuples)):
+        raise ValueError("a segment is empty, or twice on one tape")
     key = tuple(
         tuple(id(calls) if isinstance(calls, tuple) else 0 for calls in group) for group in groups
     )

@@ -27,20 +27,13 @@ _CHUNK = 2**20  # bytes
 
 
 def render_spec(spec: ContainerSpec) -> bytes:
-    """Return a spec as bytes: what kind of container it is, and the command in it."""
+    """Return a spec as bytes."""
     fields = {name: getattr(spec, name) for name in spec.__slots__}
-    command = [fields.pop(name) for name in ("argv", "env", "hostname")]
     fields["volumes"] = [(v.source, v.destination, v.read_only) for v in spec.volumes]
     fields["tmpfs"] = [(t.destination, t.size, t.mode) for t in spec.tmpfs]
     fields["rlimits"] = [(r.name, r.soft, r.hard) for r in spec.rlimits]
     fields["stop_signal"] = int(spec.stop_signal)
-    return marshal.dumps((marshal.dumps(fields), *command))
-
-
-def split_spec(text: bytes) -> tuple[bytes, list[str], dict[str, str], str]:
-    """Return the kind of container, as bytes, and the command, its variables and the host name."""
-    kind, argv, env, hostname = marshal.loads(text)
-    return kind, argv, env, hostname
+    return marshal.dumps(fields)
 
 
 def parse_spec(text: bytes) -> ContainerSpec:
@@ -49,12 +42,11 @@ def parse_spec(text: bytes) -> ContainerSpec:
     Raises:
         SpecError: It was no spec.
     """
-    kind, argv, env, hostname = split_spec(text)
-    fields = marshal.loads(kind)
+    fields = marshal.loads(text)
     fields["volumes"] = [Volume(s, d, read_only=ro) for s, d, ro in fields["volumes"]]
     fields["tmpfs"] = [Tmpfs(*values) for values in fields["tmpfs"]]
     fields["rlimits"] = [Rlimit(*values) for values in fields["rlimits"]]
-    return ContainerSpec(argv, env=env, hostname=hostname, **fields)
+    return ContainerSpec(fields.pop("argv"), **fields)
 
 
 def render_prepared(plan: Plan, spec: bytes, stdio: Sequence[int], tape: Tape) -> bytes:

@@ -191,7 +191,8 @@ def test_cloner_that_dies_on_the_way_is_an_error() -> None:
 def test_planner_is_a_clone_too_and_can_ask_for_more(cloner: Cloner) -> None:
     ours, theirs = socket.socketpair()
     with ours:
-        pid = cloner.start_planner(theirs.fileno())
+        pid, pidfd = cloner.start_planner(theirs.fileno())
+        os.close(pidfd)
         theirs.close()
         ours.send(b"hello")
 

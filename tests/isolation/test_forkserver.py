@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from errno import ENOSYS, EPERM
+from enum import StrEnum
+from errno import EAGAIN, ENOSYS, EPERM
 from fcntl import ioctl
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from mocker.isolation import (
 from mocker.isolation.syscalls import CLONE_NEWNS, MS_REC, MS_SLAVE, mount, unshare
 from tests.containers import open_container, run_captured, script, wait_readable
 from tests.in_namespaces import run_in_child
-from tests.leaks import PATIENCE, read_children
+from tests.leaks import PATIENCE, read_children, read_descriptors
 from tests.refusals import Refusal, refuse_system_calls
 from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
 
@@ -677,3 +678,76 @@ def test_server_does_with_a_plain_clone_where_clone3_is_refused(errno: int) -> N
         return code, ""
 
     assert run_in_child(act) == (5, "create namespaces")
+
+
+class Word(StrEnum):
+    """A word that is not of str itself."""
+
+    TRUE = "true"
+    NAME = "A"
+    HOST = "web"
+
+
+def test_words_of_a_subclass_of_str_are_taken_as_their_text(server: ForkServer) -> None:
+    spec = ContainerSpec(["sh", "-c", "hostname; echo $A"], env={Word.NAME: Word.TRUE})
+    spec = ContainerSpec(spec.argv, env=spec.env, hostname=Word.HOST, rootfs="busybox")
+
+    assert run_captured(spec, spawn=server.spawn).stdout == "web\ntrue\n"
+
+
+def test_spec_that_cannot_be_sent_harms_nobody(server: ForkServer) -> None:
+    odd = ContainerSpec(["true"])
+    odd.workdir = Path("/")  # type: ignore[assignment]
+
+    with pytest.raises(ValueError, match="unmarshallable"):
+        server.spawn(odd)
+
+    assert run_captured(script("exit 3"), spawn=server.spawn).status == ExitStatus(code=3)
+
+
+def test_server_that_cannot_be_forked_is_an_error_and_leaves_nothing() -> None:
+    def act() -> tuple[str, set[int], bool]:
+        before = read_descriptors()
+        refuse_system_calls([Refusal("clone", EAGAIN)])
+        try:
+            ForkServer()
+        except SetupError as error:
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+            return str(error), set(blocked), read_descriptors() == before
+        return "", set(), False
+
+    message, blocked, clean = run_in_child(act)
+
+    assert message.startswith("cannot start the fork server: Resource temporarily unavailable")
+    assert (blocked, clean) == (set(), True)
+
+
+def test_closing_twice_ends_no_process_of_somebody_else() -> None:
+    with ForkServer() as server:
+        planner = server.open_planner()
+        planner.close()
+
+        planner.close()
+    server.close()
+
+    assert read_children() == []
+
+
+def test_memory_that_is_taken_below_2_gib_is_had_elsewhere() -> None:
+    text = f"""
+import ctypes, mmap
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_long
+libc.mmap.argtypes = [ctypes.c_long] * 6
+assert libc.mmap({0x7000_0000}, 4096, 3, {0x22 | 0x10_0000}, -1, 0) == {0x7000_0000}
+from mocker.isolation import ContainerSpec, ForkServer, spawn
+spec = ContainerSpec(["sh", "-c", "ls /bin/cat && exit 4"])
+with spawn(spec) as container:
+    print(container.wait().code, flush=True)
+with ForkServer() as server, server.spawn(spec) as container:
+    print(container.wait().code)
+"""
+
+    result = run_program(text)
+
+    assert (result.stdout, result.stderr) == ("/bin/cat\n4\n/bin/cat\n4\n", "")

@@ -166,16 +166,6 @@ def test_without_isolation_there_is_nothing_of_its_own(
         make_spec(**{**shared, **fields})
 
 
-def test_spec_of_another_command_is_the_same_but_for_that() -> None:
-    made = make_spec(rootfs="/srv", env={"A": "1"}, read_only=True)
-
-    other = made.with_command(["cat"], {"B": "2"}, "other")
-
-    assert (other.argv, other.env, other.hostname) == (("cat",), {"B": "2"}, "other")
-    assert (made.argv, made.env, made.hostname) == (("true",), {"A": "1"}, "containerhostname")
-    assert (other.rootfs, other.read_only) == ("/srv", True)
-
-
 @given(st.text())
 def test_destination_stays_what_it_is_or_is_refused(text: str) -> None:
     try:
