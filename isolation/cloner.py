@@ -23,13 +23,13 @@ import gc
 import os
 import select
 from _collections_abc import Callable, Sequence
-from errno import EMFILE
+from errno import EMFILE, ETOOMANYREFS
 from struct import Struct
 
 from .errors import ForkServerError, IsolationError, SetupError
 from .handshake import receive_with_fds, send_failure, send_with_fds
 from .init import run_init
-from .launch import Launch, check_size, hand_over, open_channels
+from .launch import Launch, above_stdio, check_size, hand_over, open_channels, open_pair
 from .memory import (
     HEAD,
     NUMBER,
@@ -86,18 +86,22 @@ class Cloner:
 
     Attributes:
         requests: The socket that it listens to.
+        pidfd: Of its process.
     """
 
-    __slots__ = ("_reply", "_reply_end", "requests")
+    __slots__ = ("_reply", "_reply_end", "pidfd", "requests")
 
-    def __init__(self, requests: socket.socket) -> None:
-        self.requests = requests
-        self._reply, self._reply_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, requests: socket.socket, pidfd: int) -> None:
+        self.requests, self.pidfd = requests, pidfd
+        self._reply, self._reply_end = open_pair(socket.SOCK_SEQPACKET)
 
     def close(self) -> None:
         """Let go of it; it ends when nobody can ask it any more."""
         for end in (self.requests, self._reply, self._reply_end):
             end.close()
+        pidfd, self.pidfd = self.pidfd, -1
+        if pidfd >= 0:
+            os.close(pidfd)
 
     def start_planner(self, peer: int) -> tuple[int, int]:
         """Clone a process that plans containers, and return its pid and a pidfd.
@@ -109,7 +113,7 @@ class Cloner:
             ForkServerError: The cloner is gone.
             SetupError: The kernel refused.
         """
-        self._ask(CLONE_PARENT, _PLANNER, [peer, self.requests.fileno()])
+        self._ask(CLONE_PARENT, _PLANNER, [peer, self.requests.fileno(), self.pidfd])
         return self._take()
 
     def launch(self, plan: Plan, spec: bytes, stdio: Sequence[int]) -> Launch:
@@ -154,13 +158,15 @@ class Cloner:
         try:
             send_with_fds(self.requests, request, [self._reply_end.fileno(), *fds])
         except OSError as error:
+            if error.errno == ETOOMANYREFS:  # too many of the user's descriptors are on their way
+                raise SetupError("ask for a clone", ETOOMANYREFS) from error
             raise ForkServerError("cannot ask the cloner: it is gone") from error
 
     def _take(self) -> tuple[int, int]:
         """Return the pid and the pidfd of what was asked for."""
         poll = select.poll()
         poll.register(self._reply, select.POLLIN)
-        poll.register(self.requests, 0)  # which ends with the cloner
+        poll.register(self.pidfd, select.POLLIN)  # a clone may have all else open
         if self._reply.fileno() not in dict(poll.poll()):
             raise ForkServerError("cannot ask the cloner: it is gone")
         message, fds = receive_with_fds(self._reply, _PID.size, 1)
@@ -170,7 +176,7 @@ class Cloner:
         if not fds:
             os.kill(pid, signal.SIGKILL)
             raise SetupError("hold a container", EMFILE)
-        return pid, fds[0]
+        return pid, above_stdio(fds[0])
 
 
 def _lay_out(plan: Plan, spec: bytes, count: int, report: int) -> bytearray:
@@ -339,4 +345,4 @@ def _be_planner(run_planner: Callable[[socket.socket, Cloner], None]) -> None:
         socket.socket(socket.AF_UNIX, kind, 0, fd)
         for fd, kind in ((CONTROL, socket.SOCK_STREAM), (REPORT, socket.SOCK_SEQPACKET))
     )
-    run_planner(peer, Cloner(requests))
+    run_planner(peer, Cloner(requests, _STDIO))

@@ -27,13 +27,13 @@ import os
 import select
 from _collections_abc import Sequence
 from _thread import allocate_lock
-from errno import EMFILE
+from errno import EMFILE, ETOOMANYREFS
 
 from .cloner import Cloner, run_cloner
 from .container import Container
 from .errors import ForkServerError, SetupError
 from .hints import explain
-from .launch import Launch, above_stdio, check_handed_on, check_one_thread
+from .launch import Launch, above_stdio, check_handed_on, check_one_thread, open_pair
 from .planner import run_planner
 from .spec import ContainerSpec
 from .transport import receive_message, render_spec, send_message
@@ -53,7 +53,7 @@ class Planner:
 
     def __init__(self, cloner: Cloner) -> None:
         self._lock = allocate_lock()  # answers come in the order of the requests
-        self._socket, peer = _open_pair(socket.SOCK_STREAM)
+        self._socket, peer = open_pair(socket.SOCK_STREAM)
         try:
             self.pid, self._pidfd = cloner.start_planner(peer.fileno())
         except BaseException:
@@ -116,6 +116,8 @@ class Planner:
         try:
             send_message(self._socket, text, [*stdio, *namespaces])
         except OSError as error:
+            if error.errno == ETOOMANYREFS:  # too many of the user's descriptors are on their way
+                raise SetupError("ask the fork server", ETOOMANYREFS) from error
             raise self._gone() from error
         except BaseException:
             self._socket.close()  # interrupted half-way: what follows would not be understood
@@ -142,7 +144,7 @@ class Planner:
         if len(fds) < _HELD_FDS:
             _end_unheld([pid, helper], fds)
             raise SetupError("hold a container", EMFILE)
-        pidfd, control, report = fds
+        pidfd, control, report = map(above_stdio, fds)
         launched = Launch(pid, pidfd, socket.socket(fileno=control), report, notes)
         launched.helper = helper
         return Container(spec, launched)
@@ -156,6 +158,11 @@ class Planner:
         pidfd, self._pidfd = self._pidfd, -1
         if pidfd >= 0:
             _wait_for(pidfd)
+
+    def give_up(self) -> None:
+        """Kill the process, which may take its time, and ask it nothing any more."""
+        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._hang_up()
 
     def _hang_up(self) -> None:
         try:
@@ -184,7 +191,7 @@ class ForkServer(Planner):
 
     def __init__(self) -> None:
         check_one_thread()
-        requests, theirs = _open_pair(socket.SOCK_SEQPACKET)
+        requests, theirs = open_pair(socket.SOCK_SEQPACKET)
         try:
             cloner_pid = _fork_cloner(theirs.fileno())
         except OSError as error:
@@ -192,14 +199,16 @@ class ForkServer(Planner):
             raise SetupError("start the fork server", error.errno or 0) from error
         finally:
             theirs.close()
-        self._cloner_pidfd = os.pidfd_open(cloner_pid)
+        self._cloner_pidfd = above_stdio(os.pidfd_open(cloner_pid))
         self._others = list[Planner]()
-        self._cloner = Cloner(requests)
         try:
+            self._cloner = Cloner(requests, above_stdio(os.dup(self._cloner_pidfd)))
             super().__init__(self._cloner)
-        except BaseException:
-            self._cloner.close()
+        except BaseException as error:
+            requests.close()
             _wait_for(self._cloner_pidfd)
+            if isinstance(error, OSError):
+                raise SetupError("start the fork server", error.errno or 0) from error
             raise
         self.pids = (self.pid, cloner_pid)
 
@@ -262,16 +271,6 @@ def _wait_for(pidfd: int) -> None:
         pass  # somebody who reaps everything was faster
     finally:
         os.close(pidfd)
-
-
-def _open_pair(kind: int) -> tuple[socket.socket, socket.socket]:
-    """Open a socket pair out of the way of 0, 1 and 2, should the program have closed those."""
-    try:
-        ends = [above_stdio(end.detach()) for end in socket.socketpair(socket.AF_UNIX, kind)]
-    except OSError as error:
-        raise SetupError("open a socket to the fork server", error.errno or 0) from error
-    ours, theirs = (socket.socket(fileno=end) for end in ends)
-    return ours, theirs
 
 
 def _end_unheld(pids: list[int], fds: list[int]) -> None:

@@ -46,7 +46,9 @@ READY = b"ready"
 
 _FD = struct.Struct("i")
 _MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
-MAX_FAILURE = 2**14  # bytes; two paths, or what newuidmap said, and more
+MAX_FAILURE = 2**16  # bytes; what a pipe holds, and more than two paths, or what newuidmap said
+_MOST_SURVIVORS = 2**14  # bytes; more processes than anybody reads
+_MOST_TEXT = 2**14  # characters of a failure, of four bytes at most
 
 
 def send_go(control: socket.socket, trees: list[int]) -> None:
@@ -121,7 +123,7 @@ def send_survivors(control: socket.socket, survivors: Iterable[tuple[int, str]])
     lines = (f"{pid} {title}" for pid, title in survivors)
     text = "\0".join(["survivors", *lines, ""]).encode("utf-8", "surrogateescape")
     # What does not fit is left out from the last whole line on: half a number is another process.
-    _send_quietly(control, text[: text.rindex(b"\0", 0, MAX_FAILURE)])
+    _send_quietly(control, text[: text.rindex(b"\0", 0, _MOST_SURVIVORS)])
 
 
 def parse_survivors(message: bytes) -> list[tuple[int, str]]:
@@ -237,7 +239,9 @@ def render_failure(error: IsolationError) -> bytes:
         fields = ("setup", error.step, error.errno, error.path, error.hint)
     else:
         fields = ("setup", str(error), 0, "", "")
-    texts = (str(field).replace("\0", "\\0") for field in fields)
+    texts = [str(field).replace("\0", "\\0") for field in fields]
+    if sum(map(len, texts)) > _MOST_TEXT:  # a command may be megabytes long
+        texts = [text[: _MOST_TEXT // len(texts)] for text in texts]
     return "\0".join(texts).encode("utf-8", "surrogatepass")
 
 

@@ -325,3 +325,17 @@ def above_stdio(fd: int) -> int:
     moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
     os.close(fd)
     return moved
+
+
+def open_pair(kind: int) -> tuple[socket.socket, socket.socket]:
+    """Open a socket pair out of the way of 0, 1 and 2, should the caller have closed those.
+
+    Raises:
+        SetupError: There is no room for it.
+    """
+    try:
+        ends = [above_stdio(end.detach()) for end in socket.socketpair(socket.AF_UNIX, kind)]
+    except OSError as error:
+        raise SetupError("open a socket to the fork server", error.errno or 0) from error
+    ours, theirs = (socket.socket(fileno=end) for end in ends)
+    return ours, theirs

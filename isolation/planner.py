@@ -42,9 +42,8 @@ def _answer(requests: socket.socket, cloner: Cloner, spec: bytes, fds: list[int]
         send_message(requests, marshal.dumps(fields))
     except (IsolationError, OSError) as error:
         send_message(requests, marshal.dumps((f"use the spec: {error}",)))
-    except BaseException as error:  # noqa: BLE001 - the process ends right after it
+    except Exception as error:  # noqa: BLE001 - one start fails, and others go on
         send_message(requests, marshal.dumps((f"go on after {error!r}",)))
-        os._exit(1)
     else:
         held = [launched.pidfd, launched.control.fileno(), launched.report]
         send_message(requests, marshal.dumps((launched.pid, launched.helper, launched.notes)), held)

@@ -12,7 +12,7 @@ from contextlib import closing
 import structlog
 import trio
 
-from mocker.isolation import Container, ExitStatus, IsolationError
+from mocker.isolation import Container, ExitStatus, IsolationError, SetupError
 
 from . import lifecycle
 from .config import JobConfig
@@ -192,7 +192,7 @@ class Job:
     async def _contain(self, pipes: Pipes, relays: trio.Nursery) -> ExitStatus | IsolationError:
         """Make a container and accompany it until it is gone; return why there was none."""
         try:
-            with await start(self.config, self._means, pipes) as container:
+            with await self._start(pipes) as container:
                 self.pid = self._last_pid = container.pid
                 self._relay(pipes, container.pid, relays)
                 try:
@@ -203,6 +203,31 @@ class Job:
                     self.pid = self.kill_at = None
         except IsolationError as error:
             return error
+
+    async def _start(self, pipes: Pipes) -> Container:
+        """Start to make a container, unless that takes longer than the job may take to stop."""
+        made: Container | IsolationError = SetupError(
+            "make its container", hint="it was to stop, and there was no answer yet"
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._give_up_start, nursery.cancel_scope)
+            try:
+                made = await start(self.config, self._means, pipes)
+            except IsolationError as error:
+                made = error
+            nursery.cancel_scope.cancel()
+        if isinstance(made, IsolationError):
+            raise made
+        return made
+
+    async def _give_up_start(self, scope: trio.CancelScope) -> None:
+        while self.life.state is not State.STOPPING:
+            await self._changed.wait()
+        grace = 0.0 if self._kill_asked else self.config.grace
+        with trio.move_on_after(grace) as self._patience:
+            self.kill_at = trio.current_time() + grace
+            await trio.sleep_forever()
+        scope.cancel()
 
     def _relay(self, pipes: Pipes, pid: int, relays: trio.Nursery) -> None:
         """Relay what the run prints in the background, until nobody can print any more."""

@@ -3,8 +3,6 @@
 A planner is asked for one container at a time. It looks at the host's files, and one of them may be
 on a server that does not answer: then others go on. Two are there while there is enough to do, so
 that one plans while the other waits for the kernel; more come if none of them answers.
-
-Whoever asked takes its answer in any case, also if it does not want it any more.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +13,14 @@ import trio
 from mocker.isolation import Container, ContainerSpec, ForkServer, ForkServerError, SetupError
 from mocker.isolation.forkserver import Planner
 
+from .threads import run_in_thread
+
 log = structlog.get_logger("mocker.supervisor")
 
 _USUALLY = 2
 _AT_MOST = 64  # each takes some megabytes
-_HELD_UP_S = 0.5  # without any answer; one takes a few milliseconds
+_HELD_UP_S = 0.5  # without any answer, though somebody waits; one takes a few milliseconds
+_LAST_S = 1.0  # for an answer that nobody wants any more
 
 
 class Starter:
@@ -27,6 +28,7 @@ class Starter:
 
     Attributes:
         server: The fork server.
+        given_up: The pids of planners that did not answer, and were killed.
     """
 
     def __init__(self, server: ForkServer, watch: Callable[[int], None]) -> None:
@@ -37,10 +39,12 @@ class Starter:
             watch: Is called with the pid of each process that is added to it.
         """
         self.server = server
+        self.given_up = set[int]()
         self._watch = watch
         self._idle: list[Planner] = [server]
-        self._busy = 0
-        self._last_answer = 0.0
+        self._count = 1  # of planners, those that are being opened included
+        self._silent_since = 0.0
+        self._opening = trio.Lock()
         self._waiting = trio.lowlevel.ParkingLot()  # first come, first served
 
     async def start(
@@ -48,35 +52,55 @@ class Starter:
     ) -> Container:
         """Start to make a container, see `ForkServer.request`.
 
+        Who is cancelled meanwhile gets its container all the same, or gives the planner up that
+        does not answer.
+
         Raises:
             IsolationError: It could not be made, or the server is gone.
         """
-        planner, gone = await self._take(), False
-        self._busy += 1
+        if len(self._idle) == self._count:
+            self._silent_since = trio.current_time()  # nobody has asked for anything
+        planner, is_lost = await self._take(), True
         try:
             planner.request(spec, stdio, namespaces)
-            with trio.CancelScope(shield=True):
-                await trio.lowlevel.wait_readable(planner)
-            return planner.receive(spec)
+            await self._wait_for_answer(planner)
+            container = planner.receive(spec)
+            is_lost = False
         except ForkServerError:
-            gone = True
+            raise
+        except SetupError:
+            is_lost = False
             raise
         finally:
-            self._busy -= 1
-            self._last_answer = trio.current_time()
-            if not gone:
+            self._silent_since = trio.current_time()
+            if is_lost:
+                self._count -= 1
+            else:
                 self._idle.append(planner)
             self._waiting.unpark()
+        return container
+
+    async def _wait_for_answer(self, planner: Planner) -> None:
+        try:
+            await trio.lowlevel.wait_readable(planner)
+        except trio.Cancelled:
+            with trio.move_on_after(_LAST_S, shield=True) as last:
+                await trio.lowlevel.wait_readable(planner)
+            if last.cancelled_caught:
+                log.warning("planner.given_up", pid=planner.pid)
+                self.given_up.add(planner.pid)
+                planner.give_up()
+                raise
 
     async def _take(self) -> Planner:
         """Return a planner that nobody else asks, once there is one."""
         is_next = not self._waiting
         while not (is_next and self._idle):
-            if not self._idle and (self._busy < _USUALLY or self._is_held_up()):
+            if not self._idle and (self._count < _USUALLY or self._is_held_up()):
                 try:
-                    return self._open()
-                except SetupError:
-                    if not self._busy:
+                    return await self._open()
+                except (SetupError, BlockingIOError):
+                    if not self._count:
                         raise
                     # Nothing is left for one more, and an answer may set something free.
             with trio.move_on_after(_HELD_UP_S):
@@ -85,13 +109,20 @@ class Starter:
         return self._idle.pop()
 
     def _is_held_up(self) -> bool:
-        silence = trio.current_time() - self._last_answer
-        return silence >= _HELD_UP_S and self._busy < _AT_MOST
+        silence = trio.current_time() - self._silent_since
+        return silence >= _HELD_UP_S and self._count < _AT_MOST
 
-    def _open(self) -> Planner:
-        if self._busy >= _USUALLY:
-            self._last_answer = trio.current_time()  # one more gets its chance first
-            log.warning("planner.held_up", planners=self._busy)
-        planner = self.server.open_planner()
+    async def _open(self) -> Planner:
+        if self._count >= _USUALLY:
+            self._silent_since = trio.current_time()  # one more gets its chance first
+            log.warning("planner.held_up", planners=self._count)
+        self._count += 1
+        try:
+            async with self._opening:  # answers of the cloner come in the order of the requests
+                # In a thread, for the cloner may have to wait for the kernel.
+                planner = await run_in_thread(self.server.open_planner)
+        except BaseException:
+            self._count -= 1
+            raise
         self._watch(planner.pid)
         return planner

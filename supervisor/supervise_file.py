@@ -84,10 +84,15 @@ async def _supervise(
         await nursery.start(reaper.run)
         await nursery.start(sinks.run)
         log.info("config.loaded", path=config.path, jobs=len(config.jobs))
-        means = Means(Starter(server, reaper.watch), reaper, sinks)
+
+        def watch(pid: int) -> None:
+            reaper.watch(pid)
+            nursery.start_soon(_watch_server, pid, means, supervisor)
+
+        means = Means(Starter(server, watch), reaper, sinks)
         supervisor = Supervisor(config, means, load, partial(_abandon, sinks, stderr, journal))
         for pid in server.pids:
-            nursery.start_soon(_watch_server, pid, reaper, supervisor)
+            nursery.start_soon(_watch_server, pid, means, supervisor)
         status = await supervisor.run(signals)
         await _say_last(status, sinks, stderr, journal)
         nursery.cancel_scope.cancel()
@@ -107,11 +112,12 @@ async def _abandon(sinks: SinkTable, stderr: Output, journal: EventJournal, stat
     os._exit(status)
 
 
-async def _watch_server(pid: int, reaper: Reaper, supervisor: Supervisor) -> None:
-    """End everything if a part of the fork server dies: nothing could be run again, ever."""
-    await reaper.wait(pid)
-    log.error("fork_server.exited", pid=pid)
-    supervisor.end("the fork server is gone", _SERVER_GONE)
+async def _watch_server(pid: int, means: Means, supervisor: Supervisor) -> None:
+    """End everything if a part of the fork server dies: what it was making, nobody would hold."""
+    await means.reaper.wait(pid)
+    if pid not in means.starter.given_up:
+        log.error("fork_server.exited", pid=pid)
+        supervisor.end("the fork server is gone", _SERVER_GONE)
 
 
 def _allow_many_descriptors() -> None:

@@ -46,7 +46,7 @@ def open_cloner(
         run_cloner(theirs.fileno(), run_planner)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     theirs.close()
-    cloner = Cloner(requests)
+    cloner = Cloner(requests, os.pidfd_open(pid))
     try:
         yield cloner, pid
     finally:
@@ -202,13 +202,12 @@ def test_planner_is_a_clone_too_and_can_ask_for_more(cloner: Cloner) -> None:
 
 
 def test_requests_of_two_askers_do_not_mix(cloner: Cloner) -> None:
-    other = Cloner(_socket.socket(fileno=os.dup(cloner.requests.fileno())))
+    requests = _socket.socket(fileno=os.dup(cloner.requests.fileno()))
+    other = Cloner(requests, os.dup(cloner.pidfd))
 
     codes = [run(each, ["sh", "-c", f"exit {n}"]) for n in range(4) for each in (cloner, other)]
 
-    other._reply.close()
-    other._reply_end.close()
-    other.requests.close()
+    other.close()
     assert codes == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
@@ -219,3 +218,23 @@ def test_init_answers_who_asked(cloner: Cloner) -> None:
     launched.close()
     os.waitpid(launched.pid, 0)
     assert (message, fds) == (b"ready", [])
+
+
+def test_cloner_that_dies_while_it_clones_is_an_error(cloner: Cloner) -> None:
+    with open_cloner(be_planner) as (mortal, pid):
+        ours, theirs = socket.socketpair()
+        os.kill(pid, signal.SIGSTOP)
+        mortal._ask(0, _INIT, [theirs.fileno()] * 5)
+        keeper = os.fork()  # as a clone that has all of the cloner's descriptors open
+        if keeper == 0:
+            ours.recv(1)
+            os._exit(0)
+        os.kill(pid, signal.SIGKILL)
+
+        with pytest.raises(ForkServerError, match="it is gone"):
+            mortal._take()
+
+        ours.close()
+        theirs.close()
+        os.kill(keeper, signal.SIGKILL)
+        os.waitpid(keeper, 0)

@@ -149,7 +149,7 @@ def test_server_keeps_no_descriptor_of_any_container(server: ForkServer) -> None
             server.spawn(ContainerSpec(["true"], rootfs="/no/such/root"))
 
     assert sorted(path.readlink() for path in listing.iterdir()) == before
-    assert len(before) == 7  # /dev/null, the program, the cloner, and both ends of its answers
+    assert len(before) == 8  # /dev/null, the program, the cloner, and both ends of its answers
 
 
 def test_server_is_named_and_has_nothing_of_the_programs(server: ForkServer) -> None:
@@ -158,7 +158,7 @@ def test_server_is_named_and_has_nothing_of_the_programs(server: ForkServer) -> 
     targets = {str(path.readlink()) for path in Path(f"/proc/{server.pid}/fd").iterdir()}
 
     assert Path(f"/proc/{server.pid}/comm").read_text() == "mocker-fork\n"
-    assert {target.split(":")[0] for target in targets} == {"/dev/null", "socket"}
+    assert {target.split(":")[0] for target in targets} == {"/dev/null", "socket", "anon_inode"}
 
 
 def test_descriptors_of_a_container_reach_no_other_program(server: ForkServer) -> None:
@@ -751,3 +751,31 @@ with ForkServer() as server, server.spawn(spec) as container:
     result = run_program(text)
 
     assert (result.stdout, result.stderr) == ("/bin/cat\n4\n/bin/cat\n4\n", "")
+
+
+def test_command_of_megabytes_is_refused_with_a_sentence_of_kilobytes(server: ForkServer) -> None:
+    with pytest.raises(CommandError, match="E2BIG") as info:
+        server.spawn(ContainerSpec(["x" * 5_000_000]))
+
+    assert len(str(info.value)) < 100_000
+    assert run_captured(script("exit 3"), spawn=server.spawn).status == ExitStatus(code=3)
+
+
+def test_program_without_standard_descriptors_keeps_the_servers_to_itself() -> None:
+    text = """
+import os
+from mocker.isolation import ContainerSpec, ForkServer
+null = os.open("/dev/null", os.O_RDWR)
+os.dup2(null, 100)
+os.closerange(0, 50)
+with ForkServer() as server:
+    with server.spawn(ContainerSpec(["true"]), stdin=100, stdout=100, stderr=100) as container:
+        container.wait()
+        found = [fd for fd in (0, 1, 2) if os.path.lexists(f"/proc/self/fd/{fd}")]
+os.dup2(100, 0)
+os.dup2(100, 1)
+os.dup2(100, 2)
+os._exit(len(found))
+"""
+
+    assert run_program(text).returncode == 0

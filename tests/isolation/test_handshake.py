@@ -69,20 +69,18 @@ def test_any_other_failure_arrives_with_its_sentence(text: str) -> None:
     assert arrived.step == text.replace("\0", "\\0")
 
 
-def test_failure_that_is_longer_than_a_pipe_arrives_whole() -> None:
+@pytest.mark.parametrize("letter", ["x", "\U0001f433"])
+def test_failure_that_is_longer_than_a_pipe_is_cut_so_that_nobody_waits(letter: str) -> None:
     read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        send_failure(write_end, SetupError("x" * 300_000, ENOENT, "", "the end"))
-        os._exit(0)
+
+    send_failure(write_end, SetupError(letter * 300_000, ENOENT, "", "the end"))
+
     os.close(write_end)
-
     arrived = receive_failure(read_end)
-
     os.close(read_end)
-    os.waitpid(child, 0)
     assert isinstance(arrived, SetupError)
-    assert (len(arrived.step), arrived.errno, arrived.hint) == (300_000, ENOENT, "the end")
+    assert (arrived.errno, arrived.hint) == (ENOENT, "the end")
+    assert 1000 < len(arrived.step) < 10_000
 
 
 def test_end_of_the_report_means_that_the_command_is_executed() -> None:
