@@ -373,6 +373,15 @@ def reserve_memory(size: int) -> tuple[memoryview, int]:
     return memoryview(memory).cast("B").cast("l"), address
 
 
+def trim_heap() -> None:
+    """Give memory that was freed back to the kernel, also what is between things that are used.
+
+    Only the GNU C library can do so.
+    """
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
 def _check(result: int) -> int:
     if result < 0:
         errno = ctypes.get_errno()

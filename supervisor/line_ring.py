@@ -75,7 +75,7 @@ class LineRing:
         except OSError:
             return
         size = len(text)
-        memory[self._size : self._size + size] = bytes(text)
+        memory[self._size : self._size + size] = text
         self._size += size
         if self._batches and _go_together(self._batches[-1], lines):
             last = self._batches.pop()

@@ -38,19 +38,33 @@ class LineSplitter:
         """Whether something has come that is not out yet."""
         return bool(self._rest)
 
-    def feed(self, chunk: bytes) -> Pieces:
-        """Take what comes next, not empty, and return the lines that are complete; maybe none."""
-        text = self._rest + chunk
+    def feed(self, memory: bytes | bytearray, size: int) -> Pieces:
+        """Take what comes next, and return the lines that are complete; maybe none.
+
+        Each byte is copied once, and nothing of the memory is kept.
+
+        Args:
+            memory: What comes is at its beginning.
+            size: Bytes of that, at least one.
+        """
+        end = memory.rfind(b"\n", 0, size) + 1
+        is_too_long = size - end + (0 if end else len(self._rest)) > self._most
+        with memoryview(memory) as chunk:
+            taken = size if is_too_long else end
+            if not taken:
+                self._rest += chunk[:size]
+                return Pieces(b"")
+            text = b"".join((self._rest, chunk[:taken]))
+            self._rest = bytes(chunk[taken:size])
         partial: tuple[int, ...] = ()
         if len(text) > self._most:
             text, partial = _cut(text, self._most)
-        end = text.rfind(b"\n") + 1
-        self._rest = text[end:]
-        if not end:
-            return Pieces(b"")
+        if is_too_long:
+            end = text.rfind(b"\n") + 1
+            text, self._rest = text[:end], text[end:]
         continues = self._is_cut
         self._is_cut = bool(partial) and partial[-1] == text.count(b"\n") - 1
-        return Pieces(text[:end], partial, continues)
+        return Pieces(text, partial, continues)
 
     def cut(self) -> Pieces:
         """Return what has come of a line as a piece of it: the rest is late, or will not come."""

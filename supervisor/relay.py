@@ -107,11 +107,12 @@ class Relay:
 
     def _take(self) -> bool:
         """Hand out what is there; return whether anything was, or it is the end."""
-        chunk = self._pipe.read(self._ways.traffic.most_read)
-        self._note_flood(chunk is not None and len(chunk) >= _FLOOD)
-        if chunk:
-            self._hand_out(self._splitter.feed(chunk))
-        return chunk is not None
+        traffic = self._ways.traffic
+        size = self._pipe.read(traffic.buffer, traffic.most_read)
+        self._note_flood(size is not None and size >= _FLOOD)
+        if size:
+            self._hand_out(self._splitter.feed(traffic.buffer, size))
+        return size is not None
 
     def _note_flood(self, is_flood: bool) -> None:
         self._ways.traffic.floods += is_flood - self._is_flood
@@ -141,9 +142,10 @@ class Relay:
 
     def _tell_lost(self) -> None:
         """Tell how many lines nobody will get, if there are any."""
-        rest = self._pipe.read(_BIG_PIPE) or b""
-        has_begun = self._splitter.is_inside_line or rest[-1:] not in {b"", b"\n"}
-        lines = rest.count(b"\n") + has_begun
+        buffer = self._ways.traffic.buffer
+        size = self._pipe.read(buffer, len(buffer)) or 0
+        has_begun = buffer[size - 1 : size] != b"\n" if size else self._splitter.is_inside_line
+        lines = buffer.count(b"\n", 0, size) + has_begun
         if lines:
             facts = {"job": self._source.job, "channel": self._source.channel, "lines": lines}
             log.warning("job.output_lost", **facts)
@@ -165,24 +167,25 @@ class _Pipe:
         self._full_reads = 0
         self._is_waiting = False
 
-    def read(self, most: int) -> bytes | None:
-        """Return what is there, at most so many bytes; b"" at the end, None if nothing is."""
+    def read(self, buffer: bytearray, most: int) -> int | None:
+        """Read what is there, at most so many bytes; return how many, None if nothing is."""
         try:
-            chunk = os.read(self._fd, min(most, self._next))
+            with memoryview(buffer)[: min(most, self._next)] as room:
+                size = os.readv(self._fd, [room])
         except BlockingIOError:
             return None
-        if len(chunk) < _CHUNK:
-            self.at_end = not chunk
+        if size < _CHUNK:
+            self.at_end = not size
             self._full_reads = 0
             self._next = _CHUNK
-            return chunk
+            return size
         self._full_reads += 1
         if self._full_reads == _FULL_READS and self._size == _CHUNK:
             # It is refused where the user has too much in pipes already.
             with suppress(OSError):
                 self._size = fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, _BIG_PIPE)
         self._next = self._size
-        return chunk
+        return size
 
     async def wait_readable(self) -> bool:
         """Wait until there is something to read, and return whether there is, or `wake` came."""

@@ -17,17 +17,22 @@ import structlog
 import trio
 
 from mocker.isolation.errors import render_reason
+from mocker.isolation.syscalls import trim_heap
 
 from .threads import Places
 
 log = structlog.get_logger("mocker.sinks")
 
 _MOST = 2**20  # bytes on their way to one target: two chunks of a pipe that is full, as JSON
-_MOST_TOGETHER = 12 * 2**20  # bytes that move, and as many that do not
-# Bytes that all jobs which have much to say read at a time. What is read comes from the heap, and a
-# thousand things that stay there meanwhile leave a thousand holes of that size.
+_MOST_TOGETHER = 6 * 2**20  # bytes that move, and as many that do not
+# Bytes that all jobs which have much to say read at a time. What becomes of them is on the heap,
+# and a thousand things that stay there meanwhile leave a thousand holes of that size.
 _MOST_READ = 8 * 2**20
-_SMALL_READ, _BIG_READ = 2**14, 2**18
+_BIG_READ, _SMALL_READ = 2**18, 2**14
+_TINY_READ = 2**12  # while much does not move: then each of a thousand sinks has that in addition
+# Bytes after which the holes are given back that many sinks leave in the heap. A few sinks leave
+# few, and would only have to get the same memory anew.
+_TRIM_AFTER, _MANY_SINKS = 16 * 2**20, 16
 _STUCK_S = 1.0  # after which bytes are taken for those that do not move
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.02, 2.0
 _BREATH_S = 0.005  # for a target that seems to have room and takes nothing
@@ -62,6 +67,7 @@ class Traffic:
         places: Threads to write in.
         sinks: Those that something may be on its way to.
         floods: How many channels have much to say.
+        buffer: Where whoever reads from a job has it first, until it waits for something.
     """
 
     def __init__(self) -> None:
@@ -69,6 +75,8 @@ class Traffic:
         self.places = Places(_PLACES)
         self.sinks: set[Sink] = set()
         self.floods = 0
+        self.buffer = bytearray(_BIG_READ)
+        self._came = 0  # bytes since the heap was trimmed
         self._turn = trio.Lock()  # first come, first served
         self._relief = trio.Event()
 
@@ -81,7 +89,7 @@ class Traffic:
     def most_read(self) -> int:
         """Bytes that should be read at a time."""
         if self.is_clogged:
-            return _SMALL_READ
+            return _TINY_READ
         return max(_SMALL_READ, min(_BIG_READ, _MOST_READ // max(self.floods, 1)))
 
     @property
@@ -107,6 +115,10 @@ class Traffic:
         was_heavy = self.is_heavy
         self.moving += moving
         self.stuck += stuck
+        self._came += max(moving, 0)
+        if self._came >= _TRIM_AFTER and len(self.sinks) >= _MANY_SINKS:
+            self._came = 0
+            trim_heap()
         if was_heavy and not self.is_heavy:
             self._relief.set()
             self._relief = trio.Event()

@@ -26,8 +26,10 @@ from mocker.isolation.syscalls import (
     prctl,
     set_child_subreaper,
     set_process_name,
+    trim_heap,
     unshare,
 )
+from tests.benchmarks.process_use import read_resident_memory
 from tests.in_namespaces import InNewNamespaces, run_in_child
 from tests.requirements import requires_user_namespaces
 
@@ -302,3 +304,16 @@ def test_capability_that_was_given_up_does_not_come_back(
 
     with pytest.raises(PermissionError):
         in_new_namespaces(act)
+
+
+def test_memory_between_things_that_are_used_can_be_given_back() -> None:
+    def act() -> int:
+        # Of a size that the C library takes from its heap; every tenth stays, and the last.
+        blocks = [b"x" * (20_000 + number) for number in range(1001)]
+        kept = blocks[::10]
+        del blocks
+        before = read_resident_memory(os.getpid())
+        trim_heap()
+        return before - read_resident_memory(os.getpid()) if kept else 0
+
+    assert run_in_child(act) > 10_000_000

@@ -12,6 +12,10 @@ NOTHING = Pieces(b"")
 chunks_of_lines = st.lists(st.text("a\né", min_size=1).map(str.encode))
 
 
+def feed(splitter: LineSplitter, chunk: bytes) -> Pieces:
+    return splitter.feed(chunk, len(chunk))
+
+
 def restore(pieces: list[Pieces]) -> bytes:
     """Return the bytes that came in."""
     source = Source("web", "stdout", 12, 1)
@@ -33,30 +37,41 @@ def restore(pieces: list[Pieces]) -> bytes:
 def test_lines_come_out_once_they_are_complete(chunks: list[bytes], expected: list[bytes]) -> None:
     splitter = LineSplitter(MOST)
 
-    assert [splitter.feed(chunk) for chunk in chunks] == [Pieces(text) for text in expected]
+    assert [feed(splitter, chunk) for chunk in chunks] == [Pieces(text) for text in expected]
 
 
 @given(chunks_of_lines)
 def test_nothing_is_lost_or_added(chunks: list[bytes]) -> None:
     splitter = LineSplitter(MOST)
 
-    pieces = [*(splitter.feed(chunk) for chunk in chunks), splitter.cut()]
+    pieces = [*(feed(splitter, chunk) for chunk in chunks), splitter.cut()]
 
     assert restore(pieces) == b"".join(chunks)
 
 
+def test_what_is_behind_the_chunk_or_comes_there_later_is_no_part_of_it() -> None:
+    memory = bytearray(b"one\ntwo\nthree\n")
+    splitter = LineSplitter(MOST)
+
+    first = splitter.feed(memory, 6)
+    memory[:] = b"x\n" * 7
+    second = splitter.feed(memory, 2)
+
+    assert (first, second) == (Pieces(b"one\n"), Pieces(b"twx\n"))
+
+
 def test_longest_line_is_left_whole() -> None:
-    assert LineSplitter(MOST).feed(LONG_LINE + b"\n") == Pieces(LONG_LINE + b"\n")
+    assert feed(LineSplitter(MOST), LONG_LINE + b"\n") == Pieces(LONG_LINE + b"\n")
 
 
 def test_line_that_is_longer_is_cut_into_pieces() -> None:
-    pieces = LineSplitter(MOST).feed(LONG_LINE * 2 + b"end\n")
+    pieces = feed(LineSplitter(MOST), LONG_LINE * 2 + b"end\n")
 
     assert pieces == Pieces((LONG_LINE + b"\n") * 2 + b"end\n", (0, 1))
 
 
 def test_lines_around_a_long_one_are_left_whole() -> None:
-    pieces = LineSplitter(MOST).feed(b"one\n" * 1000 + LONG_LINE + b"x\n" + b"two\n" * 1000)
+    pieces = feed(LineSplitter(MOST), b"one\n" * 1000 + LONG_LINE + b"x\n" + b"two\n" * 1000)
 
     assert pieces.text == b"one\n" * 1000 + LONG_LINE + b"\nx\n" + b"two\n" * 1000
     assert pieces.partial == (1000,)
@@ -65,7 +80,7 @@ def test_lines_around_a_long_one_are_left_whole() -> None:
 def test_line_without_end_comes_out_in_pieces_meanwhile() -> None:
     splitter = LineSplitter(MOST)
 
-    pieces = [splitter.feed(b"x" * 30) for _ in range(7)]
+    pieces = [feed(splitter, b"x" * 30) for _ in range(7)]
 
     assert [p for p in pieces if p.text] == [
         Pieces(LONG_LINE + b"\n", (0,)),
@@ -77,7 +92,7 @@ def test_line_without_end_comes_out_in_pieces_meanwhile() -> None:
 @pytest.mark.parametrize("character", ["é", "€", "😀"])
 @pytest.mark.parametrize("offset", range(4))
 def test_no_character_is_cut(character: str, offset: int) -> None:
-    text = LineSplitter(MOST).feed(b"x" * offset + character.encode() * MOST + b"\n").text
+    text = feed(LineSplitter(MOST), b"x" * offset + character.encode() * MOST + b"\n").text
 
     pieces = [piece.decode() for piece in text.splitlines()]
     assert "".join(pieces) == "x" * offset + character * MOST
@@ -85,7 +100,7 @@ def test_no_character_is_cut(character: str, offset: int) -> None:
 
 
 def test_bytes_that_are_no_text_are_cut_anywhere() -> None:
-    pieces = LineSplitter(MOST).feed(b"\x80" * (MOST + 1) + b"\n")
+    pieces = feed(LineSplitter(MOST), b"\x80" * (MOST + 1) + b"\n")
 
     assert pieces == Pieces(b"\x80" * MOST + b"\n\x80\n", (0,))
 
@@ -97,7 +112,7 @@ def test_all_bytes_come_out_in_pieces_that_are_short_enough(
     splitter = LineSplitter(MOST)
     chunks = [(part * repeats)[:1000] for part in parts[:5]]
 
-    pieces = [*(splitter.feed(chunk) for chunk in chunks), splitter.cut()]
+    pieces = [*(feed(splitter, chunk) for chunk in chunks), splitter.cut()]
 
     assert max(len(line) for p in pieces for line in p.text.split(b"\n")) <= MOST
     assert restore(pieces) == b"".join(chunks)
@@ -108,7 +123,7 @@ def test_what_continues_a_line_is_known(chunks: list[bytes], is_cut: bool) -> No
     splitter = LineSplitter(4)
     pieces = []
     for chunk in chunks:
-        pieces.append(splitter.feed(chunk))
+        pieces.append(feed(splitter, chunk))
         if is_cut:
             pieces.append(splitter.cut())
 
@@ -119,7 +134,7 @@ def test_what_continues_a_line_is_known(chunks: list[bytes], is_cut: bool) -> No
 
 def test_beginning_of_a_line_can_be_had_before_its_end() -> None:
     splitter = LineSplitter(MOST)
-    splitter.feed(b"one\nName: ")
+    feed(splitter, b"one\nName: ")
 
     assert splitter.is_inside_line
     assert splitter.cut() == Pieces(b"Name: \n", (0,))
@@ -128,16 +143,16 @@ def test_beginning_of_a_line_can_be_had_before_its_end() -> None:
 
 def test_rest_of_a_line_continues_it_even_if_that_is_only_its_end() -> None:
     splitter = LineSplitter(MOST)
-    splitter.feed(b"Name: ")
+    feed(splitter, b"Name: ")
     splitter.cut()
 
-    assert splitter.feed(b"\n") == Pieces(b"\n", (), continues=True)
-    assert splitter.feed(b"\n") == Pieces(b"\n")
+    assert feed(splitter, b"\n") == Pieces(b"\n", (), continues=True)
+    assert feed(splitter, b"\n") == Pieces(b"\n")
 
 
 def test_between_two_lines_there_is_nothing_to_cut() -> None:
     splitter = LineSplitter(MOST)
-    splitter.feed(b"one\n")
+    feed(splitter, b"one\n")
 
     assert splitter.cut() == NOTHING
-    assert splitter.feed(b"\n") == Pieces(b"\n")
+    assert feed(splitter, b"\n") == Pieces(b"\n")
