@@ -40,16 +40,24 @@ class Outlet:
     @property
     def must_wait(self) -> bool:
         """Whether it has no room, and will have."""
-        return self.sink.is_full and not self._drops
+        return not self._drops and self.sink.is_full(self._job)
 
     def put(self, lines: Lines) -> None:
         """Write lines, or drop them."""
-        if self.sink.is_full and self._drops:
+        if self._drops and self.sink.is_full(self._job):
             self._dropped += lines.text.count(b"\n")
         else:
-            self.sink.put(self._render(lines))
+            self.sink.put(self._render(lines), self._job)
         if self._dropped and trio.current_time() >= self._tell_at:
             self._tell()
+
+    async def wait_room(self) -> None:
+        """Wait until it has room."""
+        await self.sink.wait_room(self._job)
+
+    async def flush(self, patience: float) -> None:
+        """Wait until all that was put by now is written, at most so many seconds."""
+        await self.sink.flush(patience, self._job)
 
     def close(self) -> None:
         """Put nothing any more, and tell what has been dropped since the last time."""
@@ -66,4 +74,4 @@ class Outlet:
 async def wait_room(outlets: Sequence[Outlet]) -> None:
     """Wait until all of them have room; what follows without waiting may be put."""
     while full := next((outlet for outlet in outlets if outlet.must_wait), None):
-        await full.sink.wait_room()
+        await full.wait_room()

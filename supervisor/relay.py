@@ -83,7 +83,7 @@ class Relay:
                     self._hand_out(self._splitter.cut())
             self._hand_out(self._splitter.cut())
             for outlet in self._ways.outlets:
-                await outlet.sink.flush(_FLUSH_S)
+                await outlet.flush(_FLUSH_S)
         except trio.Cancelled:
             self._tell_lost()
             raise

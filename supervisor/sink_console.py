@@ -16,6 +16,8 @@ FINAL = frozenset({EPIPE, EIO, EBADF})
 class Console:
     """A target that is open already; see `sinks.Target`."""
 
+    may_hang = True
+
     def __init__(self, fd: int) -> None:
         self.fd = fd
 

@@ -62,6 +62,8 @@ class LogFile:
     twice is given the same LogFile, because two would rotate it under each other's hands.
     """
 
+    may_hang = True
+
     def __init__(
         self, path: str, max_size: int | None = None, backups: int = 0, *, compress: bool = False
     ) -> None:

@@ -1,16 +1,18 @@
 """What is on its way to one place where lines end up, and how it gets there however slow that is.
 
-A target is written to by worker threads, one call for all that has gathered meanwhile. Nobody waits
-for it but those whose lines it does not take. What it refuses is kept and tried again, more rarely
-each time; that it does not work is said once, and so is that it works again.
+A target is written to by worker threads, one call for all that has gathered meanwhile; one that can
+never hang is written to on the spot. Nobody waits for it but those whose lines it does not take.
+What it refuses is kept and tried again, more rarely each time; that it does not work is said once,
+and so is that it works again.
 
-Memory is bounded three times: one sink takes no more when it has as much as makes it fast; when all
-of them together have much, whoever has more for one waits for its turn, until some is written; and
-what does not move for a second is left out of that, as it must hold up nobody else, until that is
-too much as well: then each sink takes a little, and no more before that is written.
+Memory is bounded three times: one sink takes no more when it has as much as makes it fast, though
+where jobs take turns a few that have nothing on their way may still come; when all of them together
+have much, whoever has more for one waits for its turn, until some is written; and what does not
+move for a second is left out of that, as it must hold up nobody else, until that is too much as
+well: then each sink takes a little, and no more before that is written.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 import structlog
@@ -19,11 +21,14 @@ import trio
 from mocker.isolation.errors import render_reason
 from mocker.isolation.syscalls import trim_heap
 
+from .lanes import Lane, Lanes
 from .threads import Places
 
 log = structlog.get_logger("mocker.sinks")
 
 _MOST = 2**20  # bytes on their way to one target: two chunks of a pipe that is full, as JSON
+_MOST_IN_TURNS = 2 * _MOST  # of all jobs that take turns at one target
+_PORTION = 32  # entries, one job's turn; journald spends a third of a millisecond on them
 _MOST_TOGETHER = 6 * 2**20  # bytes that move, and as many that do not
 # Bytes that all jobs which have much to say read at a time. What becomes of them is on the heap,
 # and a thousand things that stay there meanwhile leave a thousand holes of that size.
@@ -42,7 +47,14 @@ _PLACES = 16  # threads for targets that do not hang
 
 
 class Target(Protocol):
-    """A file or a socket: it never waits, but for the disk, and is used by one thread at a time."""
+    """A file or a socket: it never waits, but for the disk, and is used by one thread at a time.
+
+    Attributes:
+        may_hang: Whether it may wait for a disk. If not, it is not written to by a thread: one that
+            makes a system call for each piece waits for the interpreter after each.
+    """
+
+    may_hang: bool
 
     @property
     def fd(self) -> int | None:
@@ -130,6 +142,7 @@ class Sink:
     Attributes:
         name: As events have it.
         users: How many may still put something.
+        waiting: Bytes that are on their way.
         lost: Lines that will never be written.
         over: Happens when the target will never take anything any more.
     """
@@ -153,11 +166,13 @@ class Sink:
             final: Kernel's reasons after which the target will never take anything: what comes then
                 is lost, so that nobody waits for ever.
             entry: If each piece is to be written by itself: what each line has once in it, and
-                nothing else has. Others are bytes that can be put together.
+                nothing else has. The jobs take turns then. Other pieces are bytes that can be put
+                together, and are written in the order in which they come.
             find_trouble: Tells what is wrong with a target that takes everything nevertheless.
         """
         self.name = name
         self.users = 0
+        self.waiting = 0
         self.lost = 0
         self.over = trio.Event()
         self._target = target
@@ -165,75 +180,71 @@ class Sink:
         self._final = final
         self._entry = entry
         self._find_trouble = find_trouble
-        self._pieces: list[bytes] = []
+        self._lanes = Lanes(None if entry is None else _PORTION)
         self._in_thread: list[bytes] = []
         self._is_stuck = False  # and left out of the traffic that moves
         self._moved_at = 0.0
-        self._taken = 0  # bytes, of all times
-        self._gone = 0  # of these, written or lost
         self._arrival = trio.Event()
-        self._progress = trio.Event()
+        self._relief = trio.Event()
         self._retry = trio.Event()
         self._is_last_try = False
-        self._turn = trio.Lock()  # first come, first served
         self._failing_since: float | None = None
         self._told: float | None = None  # since when it has failed, if that was said
         self._trouble = ""  # that was said last
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that are on their way."""
-        return self._taken - self._gone
 
     @property
     def standstill_s(self) -> float:
         """Seconds for which nothing has been written, though something is on its way."""
         return trio.current_time() - self._moved_at if self.waiting else 0.0
 
-    @property
-    def is_full(self) -> bool:
-        """Whether it should be given nothing for now."""
+    def is_full(self, job: str = "") -> bool:
+        """Tell whether it should be given nothing for now by a job."""
         is_slow = self._is_stuck or self._traffic.is_clogged
-        return self.waiting >= (1 if is_slow else _MOST)
+        has_lane = self._lanes.find(job).waiting > 0
+        most = _MOST_IN_TURNS if not has_lane else 1 if is_slow else _MOST
+        return self.waiting >= most
 
-    async def wait_room(self) -> None:
-        """Wait until it is not full; whoever waits has its turn before those who came later.
+    async def wait_room(self, job: str = "") -> None:
+        """Wait until it is not full for a job; of its channels, the one that came first is first.
 
         What follows without waiting for anything else may be put.
         """
-        async with self._turn:
-            while self.is_full:
+        lane = self._lanes.find(job)
+        async with lane.turn:
+            while self.is_full(job):
                 with trio.move_on_after(_STALL_S) as wait:
-                    await self._progress.wait()
+                    await (lane.progress if lane.waiting else self._relief).wait()
                 if wait.cancelled_caught:
                     self._tell_failure(f"it has taken nothing for {_STALL_S:g} s")
 
-    def put(self, pieces: list[bytes]) -> None:
-        """Have pieces written, each of them whole lines; never waits."""
+    def put(self, pieces: list[bytes], job: str = "") -> None:
+        """Have pieces of a job's written, each of them whole lines; never waits."""
         size = sum(map(len, pieces))
         if not self.waiting:
             self._moved_at = trio.current_time()
-        self._pieces += pieces
-        self._taken += size
+        self._lanes.put(self._lanes.find(job), pieces, size)
+        self.waiting += size
         self._count(size)
         self._arrival.set()
 
-    async def flush(self, patience: float) -> bool:
-        """Wait until all that was put by now is written, and return whether it is.
+    async def flush(self, patience: float, job: str = "") -> bool:
+        """Wait until all that a job has put by now is written, and return whether it is.
 
         Args:
             patience: Seconds to wait at most, for a target that works.
+            job: Its name.
         """
-        upto = self._taken
+        lane = self._lanes.find(job)
+        upto = lane.taken
         with trio.move_on_after(patience):
-            while self._gone < upto and self._told is None:
-                await self._progress.wait()
-        return self._gone >= upto
+            while lane.gone < upto and self._told is None:
+                await lane.progress.wait()
+        return lane.gone >= upto
 
     async def wait_written(self) -> None:
         """Wait until nothing is on its way any more, however long that takes."""
-        while self.waiting:
-            await self._progress.wait()
+        while busy := [lane for lane in self._lanes if lane.waiting]:
+            await busy[0].progress.wait()
 
     async def drain(self, patience: float) -> None:
         """Try a last time to write everything; what is left then is lost, and that is told.
@@ -245,7 +256,10 @@ class Sink:
         self._retry.set()
         with trio.move_on_after(patience):
             await self.wait_written()
-        self._lose([*self._in_thread, *self._pieces])
+        self.lost += self._count_lines(self._in_thread)
+        for lane in self._lanes:
+            self.lost += self._count_lines(lane.pieces)
+            self._settle(lane, lane.waiting)
         if self.lost:
             log.error("sink.lost", sink=self.name, lines=self.lost)
 
@@ -272,8 +286,8 @@ class Sink:
         retry = _FIRST_RETRY_S
         self._traffic.sinks.add(self)
         try:
-            while self.users or self._pieces:
-                if not self._pieces:
+            while self.users or self._lanes.has_pieces:
+                if not self._lanes.has_pieces:
                     await self._arrival.wait()
                     self._arrival = trio.Event()
                     continue
@@ -285,8 +299,6 @@ class Sink:
                     continue
                 if error.errno in self._final:
                     self._tell_failure(_render(error))
-                    self._lose(self._pieces)
-                    self._pieces = []
                     self.over.set()
                 elif isinstance(error, BlockingIOError) and self._target.fd is not None:
                     await self._wait_for_room(error, self._target.fd, has_moved=has_moved)
@@ -301,18 +313,27 @@ class Sink:
 
     async def _write(self) -> tuple[OSError | None, bool]:
         """Write what has gathered, put back what is not written; return why, and whether any is."""
-        # Put together here and not there: each thread has a heap of its own, and keeps it.
-        pieces = [b"".join(self._pieces)] if self._entry is None else self._pieces
-        self._pieces = []
+        lane, pieces = self._lanes.take()
+        if self._entry is None:
+            # Put together here and not there: each thread has a heap of its own, and keeps it.
+            pieces = [b"".join(pieces)]
         self._in_thread = pieces
-        rest, error = await self._write_in_thread(pieces)
+        rest, error = await self._call_target(pieces)
         self._in_thread = []
-        self._pieces[:0] = rest
-        size = sum(map(len, pieces)) - sum(map(len, rest))
-        self._settle(size)
-        return error, size > 0
+        size = sum(map(len, pieces))
+        left = sum(map(len, rest))
+        if error is not None and error.errno in self._final:
+            self.lost += self._count_lines(rest)
+            self._settle(lane, size)
+        else:
+            self._lanes.put_back(lane, rest)
+            self._settle(lane, size - left)
+        return error, size > left
 
-    async def _write_in_thread(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
+    async def _call_target(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
+        if not self._target.may_hang:
+            await trio.lowlevel.checkpoint()
+            return self._target.write(pieces)
         while True:
             try:
                 return await self._traffic.places.run(self._target.write, pieces)
@@ -339,15 +360,17 @@ class Sink:
         if not self._is_last_try:
             self._retry = trio.Event()
 
-    def _settle(self, size: int) -> None:
-        """Have so many bytes no longer on their way."""
+    def _settle(self, lane: Lane, size: int) -> None:
+        """Have so many bytes of a lane no longer on their way."""
         if size:
             self._leave_out(is_stuck=False)
             self._moved_at = trio.current_time()
-            self._gone += size
+            self.waiting -= size
+            if self.waiting < _MOST_IN_TURNS <= self.waiting + size:
+                self._relief.set()
+                self._relief = trio.Event()
             self._count(-size)
-            self._progress.set()
-            self._progress = trio.Event()
+            lane.settle(size)
 
     def _count(self, size: int) -> None:
         self._traffic.add(0, size) if self._is_stuck else self._traffic.add(size, 0)
@@ -358,16 +381,15 @@ class Sink:
             self._is_stuck = is_stuck
             self._count(self.waiting)
 
-    def _lose(self, pieces: list[bytes]) -> None:
-        self.lost += sum(piece.count(self._entry or b"\n") for piece in pieces)
-        self._settle(sum(map(len, pieces)))
+    def _count_lines(self, pieces: Iterable[bytes]) -> int:
+        return sum(piece.count(self._entry or b"\n") for piece in pieces)
 
     def _tell_failure(self, reason: str) -> None:
         if self._told is None:
             self._told = trio.current_time()
             log.error("sink.failed", sink=self.name, reason=reason)
-            self._progress.set()  # who waits for what works need not wait any longer
-            self._progress = trio.Event()
+            for lane in self._lanes:
+                lane.tell()  # who waits for what works need not wait any longer
 
     def _note_success(self) -> None:
         self._failing_since = None

@@ -331,13 +331,16 @@ def run_script(lines: Sequence[str]) -> list[str]:
 
 
 def start_journald(order: Order) -> Journald:
-    """Start a journald that keeps its journal where logs are."""
+    """Start a journald that keeps its journal where logs are.
+
+    It makes its socket itself, because only there the queue is as long as systemd makes it.
+    """
     if obstacle := find_journald_obstacle():
         raise ObstacleError(obstacle)
     directory = order.logs / "journald"
     directory.mkdir()
     try:
-        journald = Journald(directory, outlived=True)
+        journald = Journald(directory, outlived=False)
     except RuntimeError as error:
         raise ObstacleError(f"journald does not run here: {error}") from error
     order.stack.callback(journald.close)

@@ -76,7 +76,7 @@ async def test_whoever_carries_a_batch_waits_for_the_slowest_sink() -> None:
         done_at_first, fast_at_first = len(done), len(fast.written)
         slow.gate.set()
         while len(done) < 2:
-            await sinks[0]._progress.wait()
+            await sinks[0]._lanes.find("web").progress.wait()
         for outlet in outlets:
             outlet.close()
 

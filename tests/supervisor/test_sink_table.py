@@ -150,3 +150,22 @@ async def test_lines_reach_the_journal(console: int) -> None:
     assert {(entry["MOCKER_SUPERVISOR"], entry["CONTAINER_NAME"]) for entry in entries} == {
         ("mine", "web")
     }
+
+
+@requires_journald
+async def test_line_of_a_quiet_job_reaches_the_journal_before_a_flood_that_came_earlier(
+    console: int,
+) -> None:
+    journal = SinkConfig(kind="journald")
+    flood = [b"%d" % number for number in range(3000)]
+    with open_journald() as journald:
+        async with open_table(console, str(journald.socket)) as table:
+            journald.pause()
+            put(table, write_to(journal, name="db"), b"".join(n + b"\n" for n in flood), OTHER)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            put(table, write_to(journal), b"web\n")
+            journald.resume()
+        messages = journald.read_messages()
+
+    assert messages.index("web") < 1000
+    assert [message for message in messages if message != "web"] == list(map(bytes.decode, flood))

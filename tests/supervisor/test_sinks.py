@@ -13,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from mocker.supervisor.sinks import Sink, Traffic
 
 PIECE = b"x" * 65_535 + b"\n"
+ENTRY = b"E="  # of which each piece has one, where jobs take turns
 
 
 class Memory:
@@ -24,6 +25,7 @@ class Memory:
         room: Bytes that it still takes before it refuses the rest.
         gate: Open unless a write is to hang.
         calls: How often it was written to.
+        thread: That wrote last.
     """
 
     def __init__(self) -> None:
@@ -35,10 +37,13 @@ class Memory:
         self.calls = 0
         self.reopened = 0
         self.is_closed = False
+        self.thread = 0
+        self.may_hang = True
         self.fd: int | None = None
 
     def write(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
         self.calls += 1
+        self.thread = threading.get_ident()
         self.gate.wait()
         if self.error is None:
             self.written += b"".join(pieces)
@@ -61,9 +66,12 @@ class Memory:
 
 @asynccontextmanager
 async def open_sink(
-    target: Memory, traffic: Traffic | None = None, final: tuple[int, ...] = ()
+    target: Memory,
+    traffic: Traffic | None = None,
+    final: tuple[int, ...] = (),
+    entry: bytes | None = None,
 ) -> AsyncIterator[Sink]:
-    sink = Sink("logs/web.log", target, traffic or Traffic(), final=final)
+    sink = Sink("logs/web.log", target, traffic or Traffic(), final=final, entry=entry)
     sink.users = 1
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sink.run)
@@ -126,12 +134,12 @@ async def test_sink_that_has_much_is_full_until_some_is_written() -> None:
     async with open_sink(target, traffic) as sink:
         for _ in range(16):
             sink.put([PIECE])
-        was_full, was_waiting = sink.is_full, traffic.moving
+        was_full, was_waiting = sink.is_full(), traffic.moving
         target.gate.set()
 
         await sink.wait_room()
 
-        assert not sink.is_full
+        assert not sink.is_full()
         await sink.flush(5)
     assert (was_full, was_waiting, traffic.moving) == (True, 2**20, 0)
 
@@ -189,11 +197,11 @@ async def test_what_is_stuck_keeps_nobody_else_from_its_turn(patient_clock: Mock
         waited = trio.current_time()
         assert (traffic.moving, traffic.stuck) == (0, stuck.waiting)
         sink.put([PIECE])
-        assert sink.is_full  # as much is stuck, it takes little at a time
+        assert sink.is_full()  # as much is stuck, it takes little at a time
         target.gate.set()
         await stuck.flush(5)
         await sink.flush(5)
-        assert not sink.is_full
+        assert not sink.is_full()
     assert (traffic.moving, traffic.stuck) == (0, 0)
     assert waited < 3
 
@@ -247,7 +255,7 @@ async def test_target_that_is_reopened_is_tried_at_once(patient_clock: MockClock
             asked = trio.current_time()
 
             sink.reopen()
-            await sink._progress.wait()
+            await sink._lanes.find("").progress.wait()
 
             waited = trio.current_time() - asked
     assert target.reopened == 1
@@ -449,3 +457,109 @@ def test_the_more_have_much_to_say_the_less_of_it_is_read_at_a_time() -> None:
 
     assert sizes == [2**18, 2**18, 2**18, 2**17, 2**14]
     assert traffic.most_read == 2**12
+
+
+@pytest.mark.parametrize("may_hang", [True, False])
+async def test_only_a_target_that_may_hang_is_written_to_by_a_thread(may_hang: bool) -> None:
+    target = Memory()
+    target.may_hang = may_hang
+    async with open_sink(target) as sink:
+        sink.put([b"one\n"])
+        await sink.flush(5)
+
+    assert target.written == b"one\n"
+    assert (target.thread == threading.get_ident()) != may_hang
+
+
+# Where jobs take turns.
+
+
+def make_entries(job: str, count: int) -> list[bytes]:
+    return [b"E=%b%d\n" % (job.encode(), number) for number in range(count)]
+
+
+async def test_line_of_a_quiet_job_passes_a_flood() -> None:
+    target = Memory()
+    target.refuse(errno.EAGAIN)
+    flood = make_entries("flood", 1000)
+    with open_full_pipe() as (read_end, target.fd):
+        async with open_sink(target, entry=ENTRY) as sink:
+            sink.put(flood, "flood")
+            await wait_all_tasks_blocked(0.02)
+            sink.put([b"E=web\n"], "web")
+            target.error = None
+
+            os.read(read_end, 2**16)
+
+            await sink.flush(5, "flood")
+
+    before, after = target.written.split(b"E=web\n")
+    assert before.count(ENTRY) <= 100
+    assert before + after == b"".join(flood)
+
+
+async def test_job_with_nothing_on_its_way_may_come_when_another_has_much() -> None:
+    target = Memory()
+    target.gate.clear()
+    async with open_sink(target, entry=ENTRY) as sink:
+        sink.put([PIECE] * 16, "flood")
+
+        assert (sink.is_full("flood"), sink.is_full("web")) == (True, False)
+        with trio.fail_after(1):
+            await sink.wait_room("web")
+        sink.put([PIECE], "web")
+        assert sink.is_full("web")
+
+
+async def test_jobs_together_have_no_more_than_twice_as_much() -> None:
+    target = Memory()
+    target.gate.clear()
+    passed = []
+
+    async def write(sink: Sink, job: str) -> None:
+        await sink.wait_room(job)
+        sink.put([PIECE] * 8, job)
+        passed.append(job)
+
+    async with open_sink(target, entry=ENTRY) as sink, trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(write, sink, f"job-{number}")
+        await wait_all_tasks_blocked(0.02)
+        passed_at_first = len(passed)
+        target.gate.set()
+
+    assert (passed_at_first, len(passed)) == (4, 20)
+
+
+async def test_each_job_waits_for_its_own_lines_alone() -> None:
+    target = Memory()
+    target.refuse(errno.EAGAIN, room=200)
+    with open_full_pipe() as (_, target.fd):
+        async with open_sink(target, entry=ENTRY) as sink:
+            sink.put([b"E=web\n"], "web")
+            sink.put(make_entries("flood", 1000), "flood")
+
+            written = await sink.flush(5, "web"), await sink.flush(0.01, "flood")
+
+    assert written == (True, False)
+
+
+async def test_lines_of_all_jobs_that_cannot_be_written_at_the_end_are_counted(
+    patient_clock: MockClock,
+) -> None:
+    target = Memory()
+    target.refuse(errno.ECONNREFUSED)
+    with capture_logs() as events:
+        async with open_sink(target, entry=ENTRY) as sink:
+            for job in ("web", "db"):
+                sink.put(make_entries(job, 100), job)
+            await trio.sleep(10)
+
+            await sink.drain(0.5)
+
+            left = sink.waiting
+    assert [(event["event"], event.get("lines")) for event in events] == [
+        ("sink.failed", None),
+        ("sink.lost", 200),
+    ]
+    assert left == 0
