@@ -22,7 +22,7 @@ from .line_ring import LineRing
 from .line_splitter import LineSplitter, Pieces
 from .lines import Lines, Source
 from .outlets import Outlet, wait_room
-from .sinks import Traffic
+from .traffic import Traffic
 
 log = structlog.get_logger("mocker.jobs")
 

@@ -13,7 +13,8 @@ from .outlets import Outlet
 from .sink_console import FINAL, Console
 from .sink_file import LogFile
 from .sink_journald import Journal
-from .sinks import Sink, Traffic
+from .sinks import Sink
+from .traffic import Traffic
 
 _ENTRY = b"\nMESSAGE="  # in each once, as a line has no newline inside
 _ENDS_WITH_US = ("/dev/stdout", "/dev/stderr")  # as the console does

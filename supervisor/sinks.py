@@ -19,31 +19,19 @@ import structlog
 import trio
 
 from mocker.isolation.errors import render_reason
-from mocker.isolation.syscalls import trim_heap
 
 from .lanes import Lane, Lanes
-from .threads import Places
+from .traffic import STUCK_S, Traffic
 
 log = structlog.get_logger("mocker.sinks")
 
 _MOST = 2**20  # bytes on their way to one target: two chunks of a pipe that is full, as JSON
 _MOST_IN_TURNS = 2 * _MOST  # of all jobs that take turns at one target
 _PORTION = 32  # entries, one job's turn; journald spends a third of a millisecond on them
-_MOST_TOGETHER = 6 * 2**20  # bytes that move, and as many that do not
-# Bytes that all jobs which have much to say read at a time. What becomes of them is on the heap,
-# and a thousand things that stay there meanwhile leave a thousand holes of that size.
-_MOST_READ = 8 * 2**20
-_BIG_READ, _SMALL_READ = 2**18, 2**14
-_TINY_READ = 2**12  # while much does not move: then each of a thousand sinks has that in addition
-# Bytes after which the holes are given back that many sinks leave in the heap. A few sinks leave
-# few, and would only have to get the same memory anew.
-_TRIM_AFTER, _MANY_SINKS = 16 * 2**20, 16
-_STUCK_S = 1.0  # after which bytes are taken for those that do not move
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.02, 2.0
 _BREATH_S = 0.005  # for a target that seems to have room and takes nothing
 _NO_THREAD_S = 0.1  # before the next try to get one
 _STALL_S = 5.0  # for which a target may be busy without a word about it
-_PLACES = 16  # threads for targets that do not hang
 
 
 class Target(Protocol):
@@ -68,72 +56,6 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Let go of everything, until another write."""
-
-
-class Traffic:
-    """What all sinks share.
-
-    Attributes:
-        moving: Bytes that are on their way.
-        stuck: Bytes that are on their way to targets that have taken nothing for a while.
-        places: Threads to write in.
-        sinks: Those that something may be on its way to.
-        floods: How many channels have much to say.
-        buffer: Where whoever reads from a job has it first, until it waits for something.
-    """
-
-    def __init__(self) -> None:
-        self.moving = self.stuck = 0
-        self.places = Places(_PLACES)
-        self.sinks: set[Sink] = set()
-        self.floods = 0
-        self.buffer = bytearray(_BIG_READ)
-        self._came = 0  # bytes since the heap was trimmed
-        self._turn = trio.Lock()  # first come, first served
-        self._relief = trio.Event()
-
-    @property
-    def is_heavy(self) -> bool:
-        """Whether nothing more should come for now."""
-        return self.moving >= _MOST_TOGETHER
-
-    @property
-    def most_read(self) -> int:
-        """Bytes that should be read at a time."""
-        if self.is_clogged:
-            return _TINY_READ
-        return max(_SMALL_READ, min(_BIG_READ, _MOST_READ // max(self.floods, 1)))
-
-    @property
-    def is_clogged(self) -> bool:
-        """Whether only little should come at a time."""
-        return self.stuck >= _MOST_TOGETHER
-
-    async def wait_turn(self) -> None:
-        """Wait until more may come; whoever waits has its turn before those who came later.
-
-        What follows without waiting for anything else may come.
-        """
-        async with self._turn:
-            while self.is_heavy:
-                with trio.move_on_after(_STUCK_S) as wait:
-                    await self._relief.wait()
-                if wait.cancelled_caught:
-                    for sink in self.sinks:
-                        sink.leave_out_if_stuck()
-
-    def add(self, moving: int, stuck: int) -> None:
-        """Have so many bytes more, or less, on their way."""
-        was_heavy = self.is_heavy
-        self.moving += moving
-        self.stuck += stuck
-        self._came += max(moving, 0)
-        if self._came >= _TRIM_AFTER and len(self.sinks) >= _MANY_SINKS:
-            self._came = 0
-            trim_heap()
-        if was_heavy and not self.is_heavy:
-            self._relief.set()
-            self._relief = trio.Event()
 
 
 class Sink:
@@ -265,7 +187,7 @@ class Sink:
 
     def leave_out_if_stuck(self) -> None:
         """Leave what is on its way out of the traffic that moves, if it does not."""
-        if self.waiting and trio.current_time() - self._moved_at >= _STUCK_S:
+        if self.waiting and trio.current_time() - self._moved_at >= STUCK_S:
             self._leave_out(is_stuck=True)
 
     def reopen(self) -> None:

@@ -4,7 +4,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mocker.supervisor.lines import Lines, Source
 from mocker.supervisor.outlets import Outlet, wait_room
-from mocker.supervisor.sinks import Sink, Traffic
+from mocker.supervisor.sinks import Sink
+from mocker.supervisor.traffic import Traffic
 from tests.supervisor.test_sinks import Memory
 
 WEB = Source("web", "stdout", 12, 1)

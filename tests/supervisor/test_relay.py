@@ -15,7 +15,8 @@ from mocker.supervisor.lines import Source
 from mocker.supervisor.outlets import Outlet
 from mocker.supervisor.relay import Relay, Ways
 from mocker.supervisor.sink_console import Console
-from mocker.supervisor.sinks import Sink, Traffic
+from mocker.supervisor.sinks import Sink
+from mocker.supervisor.traffic import Traffic
 from tests.containers import in_container, script
 
 WEB = Source("web", "stdout", 12, 1)

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from mocker.supervisor.sinks import Sink, Traffic
+from mocker.supervisor.sinks import Sink
+from mocker.supervisor.traffic import Traffic
 
 PIECE = b"x" * 65_535 + b"\n"
 ENTRY = b"E="  # of which each piece has one, where jobs take turns
@@ -445,18 +446,6 @@ async def test_trouble_that_stops_nothing_is_told_once() -> None:
             sink.release()
 
     assert names(events) == ["sink.degraded"]
-
-
-def test_the_more_have_much_to_say_the_less_of_it_is_read_at_a_time() -> None:
-    traffic = Traffic()
-
-    sizes = []
-    for traffic.floods in (0, 1, 32, 64, 1000):
-        sizes.append(traffic.most_read)
-    traffic.add(0, 2**30)
-
-    assert sizes == [2**18, 2**18, 2**18, 2**17, 2**14]
-    assert traffic.most_read == 2**12
 
 
 @pytest.mark.parametrize("may_hang", [True, False])
