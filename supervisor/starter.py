@@ -84,7 +84,8 @@ class Starter:
         try:
             await trio.lowlevel.wait_readable(planner)
         except trio.Cancelled:
-            with trio.move_on_after(_LAST_S, shield=True) as last:
+            deadline = trio.current_time() + _LAST_S
+            with trio.CancelScope(shield=True, deadline=deadline) as last:
                 await trio.lowlevel.wait_readable(planner)
             if last.cancelled_caught:
                 log.warning("planner.given_up", pid=planner.pid)
