@@ -14,7 +14,7 @@ import attrs
 from .lines import Lines, Source
 
 _MOST_LINES = 1000  # of a job
-_MOST_EACH = 2**18  # bytes: 1,000 lines of 250
+_MOST_EACH = 2**18  # bytes: 1,000 lines of up to 190, as a quarter is let go at a time
 _MOST_TOGETHER = 16 * 2**20  # bytes: 16 kB for each of a thousand jobs
 _OVERHEAD = 600  # bytes; twice what a batch takes, its text apart
 _SMALL = 2**12  # bytes of a batch that others are added to

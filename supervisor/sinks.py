@@ -258,9 +258,13 @@ class Sink:
             return self._target.write(pieces)
         while True:
             try:
-                return await self._traffic.places.run(self._target.write, pieces)
+                rest, error = await self._traffic.places.run(self._target.write, pieces)
             except BlockingIOError:  # no thread is to be had: too many processes
                 await trio.sleep(_NO_THREAD_S)
+                continue
+            if error is not None:
+                error.__traceback__ = None  # whose frames have the pieces, and the error again
+            return rest, error
 
     async def _wait_for_room(self, error: OSError, fd: int, *, has_moved: bool) -> None:
         """Wait for a slow reader, which is none that fails before it has read nothing for long."""

@@ -220,7 +220,7 @@ def prepare_restart(setting: Setting, stack: ExitStack) -> Measure:
     file.write_text(
         f'[supervisor]\nname = "restart-{os.getpid()}"\n'
         f'[jobs.first]\ncommand = ["/proc/self/fd/0"]\nstdin = "{program}"\n'
-        'restart = "always"\nbackoff = { initial = 0 }\n'
+        'restart = "always"\nbackoff = { initial = 0 }\nstdout = "inherit"\n'
     )
     stack.enter_context(leaving_nothing())
     supervisor = subprocess.Popen(
