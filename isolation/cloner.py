@@ -2,7 +2,7 @@
 
 A page that a process writes to after a fork is copied, and the fork keeps the page as it was. So
 who makes many containers, and wants each of them to be small, plans them in one process, a planner,
-and clones them from another, whose loop is four calls and touches some thirty pages.
+and clones them from another, whose loop is four calls and touches some fifty pages.
 
     planner                            cloner                          init
       │ ─ flags, size, descriptors ────▶ │                               │

@@ -2,9 +2,9 @@
 
 A process with several threads can't go on in Python after a raw clone, and a big one forks slowly.
 So such a program forks this server as its first act, before it imports much and before its first
-thread. It is two processes: a planner, which is asked, and the `cloner`. Each container is cloned
-with CLONE_PARENT: it is a child of the program, which waits for it and reaps it, and dies with the
-program and not with the server.
+thread. It is two processes: a planner, which is asked, and the `cloner`; and more planners, where
+one is held up. Each container is cloned with CLONE_PARENT: it is a child of the program, which
+waits for it and reaps it, and dies with the program and not with the server.
 
     program                          planner                         cloner
       │  ─── spec, 3 descriptors ───▶  │                               │

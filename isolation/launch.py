@@ -74,7 +74,7 @@ def launch(
     Args:
         plan: What to do.
         stdio: Three descriptors of the caller's for the command, and a fourth with `ready_fd`.
-        sibling: Make it a child of the caller's parent, as a fork server does.
+        sibling: Make it a child of the caller's parent, as a planner does for a shared network.
         join: The user and the network namespace of the container whose network it shares.
 
     Raises:

@@ -72,6 +72,7 @@ def render_prepared(plan: Plan, spec: bytes, stdio: Sequence[int], tape: Tape) -
         tape.segments,
         list(map(_render_action, tape.actions)),
     )
+    # What an action takes is of any type to mypy; each kind of container is sent by a test.
     return marshal.dumps(known)  # type: ignore[arg-type]
 
 
