@@ -79,15 +79,23 @@ class Lanes:
         lane.taken += size
         self._queue.setdefault(lane)
 
-    def take(self) -> tuple[Lane, list[bytes]]:
-        """Remove a portion of the lane whose turn it is; there must be one."""
+    def take(self, most: int | None = None) -> tuple[Lane, list[bytes]]:
+        """Remove a portion of the lane whose turn it is; there must be one.
+
+        Args:
+            most: Bytes after which nothing more is taken; None for no limit.
+        """
         lane, _ = self._queue.popitem(last=False)
         pieces = lane.pieces
-        if self._portion is None or len(pieces) <= self._portion:
+        if most is None and (self._portion is None or len(pieces) <= self._portion):
             portion = list(pieces)
             pieces.clear()
-        else:
-            portion = [pieces.popleft() for _ in range(self._portion)]
+            return lane, portion
+        portion, size = list[bytes](), 0
+        while pieces and len(portion) != self._portion and (most is None or size < most):
+            portion.append(pieces.popleft())
+            size += len(portion[-1])
+        if pieces:
             self._queue[lane] = None
         return lane, portion
 

@@ -56,6 +56,7 @@ async def _relay(
         supervisor=_SUPERVISOR,
         journald_socket=_find_socket(request.sinks),
     )
+    table.expect([job])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stderr.run)
         await nursery.start(table.run)

@@ -48,6 +48,15 @@ class Outlet:
             self._dropped += lines.text.count(b"\n")
         else:
             self.sink.put(self._render(lines), self._job)
+        self.tell_dropped()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether it has dropped what nobody has been told about."""
+        return self._dropped > 0
+
+    def tell_dropped(self) -> None:
+        """Tell what has been dropped since the last time, if that was not just now."""
         if self._dropped and trio.current_time() >= self._tell_at:
             self._tell()
 
@@ -71,7 +80,7 @@ class Outlet:
         self._tell_at = trio.current_time() + _TELL_S
 
 
-async def wait_room(outlets: Sequence[Outlet]) -> None:
+async def wait_for_all(outlets: Sequence[Outlet]) -> None:
     """Wait until all of them have room; what follows without waiting may be put."""
     while full := next((outlet for outlet in outlets if outlet.must_wait), None):
         await full.wait_room()

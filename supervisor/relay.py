@@ -21,7 +21,7 @@ import trio
 from .line_ring import LineRing
 from .line_splitter import LineSplitter, Pieces
 from .lines import Lines, Source
-from .outlets import Outlet, wait_room
+from .outlets import Outlet, wait_for_all
 from .traffic import Traffic
 
 log = structlog.get_logger("mocker.jobs")
@@ -29,9 +29,8 @@ log = structlog.get_logger("mocker.jobs")
 _CHUNK = 2**16  # bytes; what a pipe holds
 _BIG_PIPE = 2**18  # bytes; a quarter of what an ordinary user may ask for, and as fast
 _FULL_READS = 4  # in a row, after which a pipe is made bigger
-_FLOOD = 2**14  # bytes that are there at once, when a job has much to say
 _PROMPT_S = 1.0  # after which the beginning of a line is shown: it may be a question
-_FLUSH_S = 1.0  # for what is on its way when a run has ended, which is told after that
+_FLUSH_S = 0.5  # for what is on its way when a run has ended, which is told after that
 
 
 @attrs.frozen
@@ -71,14 +70,13 @@ class Relay:
         self._ways = ways
         self._splitter = LineSplitter(max_line)
         self._is_over = False
-        self._is_flood = False
 
     async def run(self) -> None:
         """Write what comes to all sinks, until the end of the pipe; then until it is written."""
         try:
             while not self._pipe.at_end:
                 await trio.lowlevel.checkpoint()
-                await self._wait_room()
+                await wait_for_all(self._ways.outlets)
                 if not self._take() and not await self._wait_readable():
                     self._hand_out(self._splitter.cut())
             self._hand_out(self._splitter.cut())
@@ -88,7 +86,6 @@ class Relay:
             self._tell_lost()
             raise
         finally:
-            self._note_flood(False)
             self._pipe.close()
             for outlet in self._ways.outlets:
                 outlet.close()
@@ -98,25 +95,13 @@ class Relay:
         self._is_over = True
         self._pipe.wake()
 
-    async def _wait_room(self) -> None:
-        """Wait until more may be read, if nothing else happens before that."""
-        await wait_room(self._ways.outlets)
-        while self._ways.traffic.is_heavy and self._ways.outlets:
-            await self._ways.traffic.wait_turn()
-            await wait_room(self._ways.outlets)
-
     def _take(self) -> bool:
         """Hand out what is there; return whether anything was, or it is the end."""
         traffic = self._ways.traffic
         size = self._pipe.read(traffic.buffer, traffic.most_read)
-        self._note_flood(size is not None and size >= _FLOOD)
         if size:
             self._hand_out(self._splitter.feed(traffic.buffer, size))
         return size is not None
-
-    def _note_flood(self, is_flood: bool) -> None:
-        self._ways.traffic.floods += is_flood - self._is_flood
-        self._is_flood = is_flood
 
     def _hand_out(self, pieces: Pieces) -> None:
         if not pieces.text:
@@ -132,11 +117,15 @@ class Relay:
     async def _wait_readable(self) -> bool:
         """Wait until there is something to read, not for ever if a line has begun; tell whether."""
         while True:
-            is_hurried = self._splitter.is_inside_line or self._is_over
+            outlets = self._ways.outlets
+            has_news = any(outlet.has_news for outlet in outlets)
+            is_hurried = self._splitter.is_inside_line or self._is_over or has_news
             with trio.move_on_after(_PROMPT_S if is_hurried else float("inf")):
                 if await self._pipe.wait_readable():
                     return True
                 continue
+            for outlet in outlets:
+                outlet.tell_dropped()
             self._pipe.at_end = self._is_over
             return False
 

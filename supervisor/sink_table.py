@@ -3,6 +3,8 @@
 A sink is open while a run writes to it, and until all that is on its way is written.
 """
 
+from collections.abc import Iterable
+
 import trio
 
 from .config import JobConfig, SinkConfig
@@ -53,6 +55,11 @@ class SinkTable:
             self._console.users += 1  # for good
             task_status.started()
 
+    def expect(self, jobs: Iterable[JobConfig]) -> None:
+        """Share the memory among the sinks of these jobs."""
+        sinks = (sink for job in jobs for sinks in job.channels.values() for sink in sinks)
+        self.traffic.sinks = len({_name(sink) for sink in sinks})
+
     def open_outlets(self, job: JobConfig, source: Source) -> list[Outlet]:
         """Return the ways from one channel of a run to its sinks; each is to be closed."""
         drops = job.on_full == "drop"
@@ -76,7 +83,7 @@ class SinkTable:
                 nursery.start_soon(sink.drain, patience)
 
     def _open(self, config: SinkConfig) -> Sink:
-        name = config.path or config.kind
+        name = _name(config)
         sink = self._sinks.get(name)
         if sink is None:
             sink = self._sinks[name] = self._make_sink(name, config)
@@ -108,3 +115,7 @@ class SinkTable:
         """Write to a sink for as long as it has users, and until everything is written."""
         await sink.run()
         del self._sinks[sink.name]
+
+
+def _name(config: SinkConfig) -> str:
+    return config.path or config.kind

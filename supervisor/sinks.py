@@ -5,11 +5,8 @@ never hang is written to on the spot. Nobody waits for it but those whose lines 
 What it refuses is kept and tried again, more rarely each time; that it does not work is said once,
 and so is that it works again.
 
-Memory is bounded three times: one sink takes no more when it has as much as makes it fast, though
-where jobs take turns a few that have nothing on their way may still come; when all of them together
-have much, whoever has more for one waits for its turn, until some is written; and what does not
-move for a second is left out of that, as it must hold up nobody else, until that is too much as
-well: then each sink takes a little, and no more before that is written.
+A sink takes no more when it has its share, see `traffic`; where jobs take turns, a few that have
+nothing on their way may still come.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -18,16 +15,15 @@ from typing import Protocol
 import structlog
 import trio
 
-from mocker.isolation.errors import render_reason
-
 from .lanes import Lane, Lanes
-from .traffic import STUCK_S, Traffic
+from .sink_health import SinkHealth, render_error
+from .traffic import Traffic
 
 log = structlog.get_logger("mocker.sinks")
 
-_MOST = 2**20  # bytes on their way to one target: two chunks of a pipe that is full, as JSON
-_MOST_IN_TURNS = 2 * _MOST  # of all jobs that take turns at one target
 _PORTION = 32  # entries, one job's turn; journald spends a third of a millisecond on them
+# Bytes written at a time to what does not take everything: what it leaves has to be copied.
+_MOST_IF_SLOW = 2**16
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.02, 2.0
 _BREATH_S = 0.005  # for a target that seems to have room and takes nothing
 _NO_THREAD_S = 0.1  # before the next try to get one
@@ -104,15 +100,13 @@ class Sink:
         self._find_trouble = find_trouble
         self._lanes = Lanes(None if entry is None else _PORTION)
         self._in_thread: list[bytes] = []
-        self._is_stuck = False  # and left out of the traffic that moves
         self._moved_at = 0.0
+        self._most: int | None = None  # bytes that are written at a time
         self._arrival = trio.Event()
         self._relief = trio.Event()
         self._retry = trio.Event()
         self._is_last_try = False
-        self._failing_since: float | None = None
-        self._told: float | None = None  # since when it has failed, if that was said
-        self._trouble = ""  # that was said last
+        self._health = SinkHealth(name)
 
     @property
     def standstill_s(self) -> float:
@@ -121,10 +115,8 @@ class Sink:
 
     def is_full(self, job: str = "") -> bool:
         """Tell whether it should be given nothing for now by a job."""
-        is_slow = self._is_stuck or self._traffic.is_clogged
-        has_lane = self._lanes.find(job).waiting > 0
-        most = _MOST_IN_TURNS if not has_lane else 1 if is_slow else _MOST
-        return self.waiting >= most
+        share = self._traffic.share
+        return self.waiting >= (share if self._lanes.find(job).waiting else 2 * share)
 
     async def wait_room(self, job: str = "") -> None:
         """Wait until it is not full for a job; of its channels, the one that came first is first.
@@ -146,7 +138,7 @@ class Sink:
             self._moved_at = trio.current_time()
         self._lanes.put(self._lanes.find(job), pieces, size)
         self.waiting += size
-        self._count(size)
+        self._traffic.note(size)
         self._arrival.set()
 
     async def flush(self, patience: float, job: str = "") -> bool:
@@ -159,7 +151,7 @@ class Sink:
         lane = self._lanes.find(job)
         upto = lane.taken
         with trio.move_on_after(patience):
-            while lane.gone < upto and self._told is None:
+            while lane.gone < upto and not self._health.is_failing:
                 await lane.progress.wait()
         return lane.gone >= upto
 
@@ -185,11 +177,6 @@ class Sink:
         if self.lost:
             log.error("sink.lost", sink=self.name, lines=self.lost)
 
-    def leave_out_if_stuck(self) -> None:
-        """Leave what is on its way out of the traffic that moves, if it does not."""
-        if self.waiting and trio.current_time() - self._moved_at >= STUCK_S:
-            self._leave_out(is_stuck=True)
-
     def reopen(self) -> None:
         """Have the target opened anew; one that failed is tried at once."""
         self._target.reopen()
@@ -206,7 +193,6 @@ class Sink:
         If this is cancelled, a write that hangs is left behind.
         """
         retry = _FIRST_RETRY_S
-        self._traffic.sinks.add(self)
         try:
             while self.users or self._lanes.has_pieces:
                 if not self._lanes.has_pieces:
@@ -217,25 +203,24 @@ class Sink:
                 if has_moved or error is None:
                     retry = _FIRST_RETRY_S
                 if error is None:
-                    self._note_success()
+                    self._health.note_success(self._find_trouble())
                     continue
                 if error.errno in self._final:
-                    self._tell_failure(_render(error))
+                    self._tell_failure(render_error(error))
                     self.over.set()
                 elif isinstance(error, BlockingIOError) and self._target.fd is not None:
                     await self._wait_for_room(error, self._target.fd, has_moved=has_moved)
                 else:
-                    self._tell_failure(_render(error))
+                    self._tell_failure(render_error(error))
                     await self._wait_for_retry(retry)
                     retry = min(2 * retry, _LAST_RETRY_S)
         finally:
-            self._traffic.sinks.remove(self)
             if not self._in_thread:
                 self._target.close()
 
     async def _write(self) -> tuple[OSError | None, bool]:
         """Write what has gathered, put back what is not written; return why, and whether any is."""
-        lane, pieces = self._lanes.take()
+        lane, pieces = self._lanes.take(self._most)
         if self._entry is None:
             # Put together here and not there: each thread has a heap of its own, and keeps it.
             pieces = [b"".join(pieces)]
@@ -244,11 +229,12 @@ class Sink:
         self._in_thread = []
         size = sum(map(len, pieces))
         left = sum(map(len, rest))
+        self._most = None if error is None else _MOST_IF_SLOW
         if error is not None and error.errno in self._final:
             self.lost += self._count_lines(rest)
             self._settle(lane, size)
         else:
-            self._lanes.put_back(lane, rest)
+            self._lanes.put_back(lane, rest if self._entry is not None else _cut(rest))
             self._settle(lane, size - left)
         return error, size > left
 
@@ -268,11 +254,8 @@ class Sink:
 
     async def _wait_for_room(self, error: OSError, fd: int, *, has_moved: bool) -> None:
         """Wait for a slow reader, which is none that fails before it has read nothing for long."""
-        now = trio.current_time()
-        if has_moved or self._failing_since is None:
-            self._failing_since = now
-        elif now - self._failing_since >= _STALL_S:
-            self._tell_failure(_render(error))
+        if self.standstill_s >= _STALL_S:
+            self._tell_failure(render_error(error))
         with trio.move_on_after(_STALL_S):
             await trio.lowlevel.wait_writable(fd)
         if not has_moved:
@@ -289,46 +272,26 @@ class Sink:
     def _settle(self, lane: Lane, size: int) -> None:
         """Have so many bytes of a lane no longer on their way."""
         if size:
-            self._leave_out(is_stuck=False)
             self._moved_at = trio.current_time()
             self.waiting -= size
-            if self.waiting < _MOST_IN_TURNS <= self.waiting + size:
-                self._relief.set()
-                self._relief = trio.Event()
-            self._count(-size)
+            self._relief.set()
+            self._relief = trio.Event()
             lane.settle(size)
-
-    def _count(self, size: int) -> None:
-        self._traffic.add(0, size) if self._is_stuck else self._traffic.add(size, 0)
-
-    def _leave_out(self, *, is_stuck: bool) -> None:
-        if is_stuck != self._is_stuck:
-            self._count(-self.waiting)
-            self._is_stuck = is_stuck
-            self._count(self.waiting)
 
     def _count_lines(self, pieces: Iterable[bytes]) -> int:
         return sum(piece.count(self._entry or b"\n") for piece in pieces)
 
     def _tell_failure(self, reason: str) -> None:
-        if self._told is None:
-            self._told = trio.current_time()
-            log.error("sink.failed", sink=self.name, reason=reason)
+        if not self._health.is_failing:
+            self._health.note_failure(reason)
             for lane in self._lanes:
                 lane.tell()  # who waits for what works need not wait any longer
 
-    def _note_success(self) -> None:
-        self._failing_since = None
-        if self._told is not None:
-            seconds = trio.current_time() - self._told
-            self._told = None
-            log.info("sink.recovered", sink=self.name, after_s=round(seconds, 3))
-        error = self._find_trouble()
-        trouble = "" if error is None else _render(error)
-        if trouble and trouble != self._trouble:
-            log.warning("sink.degraded", sink=self.name, reason=trouble)
-        self._trouble = trouble
 
-
-def _render(error: OSError) -> str:
-    return f"it cannot be written{render_reason(error.errno or 0)}"
+def _cut(pieces: Iterable[bytes]) -> list[bytes]:
+    """Return the same bytes in pieces that are not big."""
+    return [
+        piece[start : start + _MOST_IF_SLOW]
+        for piece in pieces
+        for start in range(0, len(piece), _MOST_IF_SLOW)
+    ]

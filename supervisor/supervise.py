@@ -84,6 +84,7 @@ class Supervisor:
         Args:
             signals: Those that arrive, by number.
         """
+        self._means.sinks.expect(self.config.jobs.values())
         async with trio.open_nursery() as nursery:
             for config in self.config.jobs.values():
                 self._add(config, nursery)
@@ -223,6 +224,7 @@ class Supervisor:
             return
         changes = compare(self.config, new)
         self.config = new
+        self._means.sinks.expect(new.jobs.values())
         log.info("config.loaded", path=path, **_render(attrs.asdict(changes)))
         self._replaced = set(changes.changed)
         for name in changes.added:

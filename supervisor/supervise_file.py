@@ -30,7 +30,7 @@ log = structlog.get_logger("mocker.supervisor")
 
 # For the last lines of jobs, and for the supervisor's own, if nobody takes them. With what the end
 # of a job's own run takes then, it is about two seconds.
-_DRAIN_S = 1.0
+_DRAIN_S = 0.9
 _LAST_WORD_S = 0.2
 _SERVER_GONE = 1
 

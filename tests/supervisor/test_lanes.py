@@ -38,6 +38,14 @@ def test_who_comes_later_waits_for_one_portion_of_each_other_job() -> None:
     assert [lanes.take()[1] for _ in range(2)] == [[b"1", b"1"], [b"a"]]
 
 
+def test_no_more_is_taken_once_there_are_so_many_bytes() -> None:
+    lanes = Lanes(None)
+    put(lanes, "web", b"123", b"456", b"789")
+
+    assert [lanes.take(most)[1] for most in (4, None)] == [[b"123", b"456"], [b"789"]]
+    assert not lanes.has_pieces
+
+
 def test_what_is_put_back_comes_before_what_came_meanwhile() -> None:
     lanes = Lanes(2)
     put(lanes, "web", b"1", b"2")

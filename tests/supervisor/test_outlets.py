@@ -3,7 +3,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mocker.supervisor.lines import Lines, Source
-from mocker.supervisor.outlets import Outlet, wait_room
+from mocker.supervisor.outlets import Outlet, wait_for_all
 from mocker.supervisor.sinks import Sink
 from mocker.supervisor.traffic import Traffic
 from tests.supervisor.test_sinks import Memory
@@ -64,7 +64,7 @@ async def test_whoever_carries_a_batch_waits_for_the_slowest_sink() -> None:
 
     async def carry() -> None:
         for _ in range(2):
-            await wait_room(outlets)
+            await wait_for_all(outlets)
             for outlet in outlets:
                 outlet.put(MUCH)
             done.append(1)
@@ -83,3 +83,22 @@ async def test_whoever_carries_a_batch_waits_for_the_slowest_sink() -> None:
 
     assert (done_at_first, fast_at_first) == (1, len(MUCH.text))
     assert slow.written == fast.written == MUCH.text * 2
+
+
+async def test_what_was_dropped_can_be_told_without_another_line(
+    autojump_clock: MockClock,
+) -> None:
+    sink = Sink("logs/web.log", Memory(), Traffic())
+    outlet = make_outlet(sink, drops=True)
+    outlet.put(MUCH)
+    with capture_logs() as events:
+        for _ in range(2):
+            outlet.put(LINES)
+        had_news = outlet.has_news
+        outlet.tell_dropped()
+        told_at_once = len(events)
+        await trio.sleep(10)
+        outlet.tell_dropped()
+
+    assert (had_news, outlet.has_news, told_at_once) == (True, False, 1)
+    assert [event["lines"] for event in events] == [2, 2]

@@ -193,6 +193,29 @@ async def test_pipe_that_somebody_else_has_open_is_at_its_end_when_nothing_comes
     assert 102.7 < ended < 103
 
 
+async def test_drops_are_told_though_the_job_falls_silent(autojump_clock: MockClock) -> None:
+    read_end, write_end = os.pipe()
+    stuck_read, stuck_write = os.pipe()
+    sink = Sink("stuck", Console(stuck_write), Traffic())
+    sink.put([b"x" * 2**20])
+    sink.users += 1
+    outlet = Outlet(sink, make_format("raw", WEB), job="web", drops=True)
+    ways = Ways([outlet], RingSpace().make_ring(), Traffic())
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Relay(read_end, WEB, ways, MOST).run)
+            os.write(write_end, b"one\n")
+            await trio.sleep(1)
+            os.write(write_end, b"two\nthree\n")
+            await trio.sleep(20)
+            told = [event["lines"] for event in events]
+            nursery.cancel_scope.cancel()
+
+    for fd in (write_end, stuck_read, stuck_write):
+        os.close(fd)
+    assert told == [1, 2]
+
+
 async def test_lines_that_a_relay_leaves_behind_are_told() -> None:
     read_end, write_end = os.pipe()
     stuck_read, stuck_write = os.pipe()

@@ -67,6 +67,18 @@ async def test_line_goes_to_every_sink_in_its_format(console: int, tmp_path: Pat
     assert text.read_bytes() == b"1970-01-01T00:00:00.000000Z stdout web | one\n"
 
 
+async def test_memory_is_shared_among_the_sinks_of_all_jobs(console: int) -> None:
+    async with open_table(console) as table:
+        share = table.traffic.share
+        paths = [Path(f"/logs/{number}.log") for number in range(99)]
+        jobs = [write_to(CONSOLE, log_file(path)) for path in paths]
+
+        table.expect(jobs)
+
+        assert table.traffic.sinks == 100
+        assert table.traffic.share < share
+
+
 async def test_channel_without_sinks_goes_nowhere(console: int) -> None:
     async with open_table(console) as table:
         outlets = table.open_outlets(write_to(), Source("web", "stderr", 12, 1))

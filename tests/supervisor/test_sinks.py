@@ -2,7 +2,7 @@ import errno
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import pytest
 import trio
@@ -131,18 +131,17 @@ async def test_what_gathers_during_a_write_is_written_with_one() -> None:
 async def test_sink_that_has_much_is_full_until_some_is_written() -> None:
     target = Memory()
     target.gate.clear()
-    traffic = Traffic()
-    async with open_sink(target, traffic) as sink:
+    async with open_sink(target) as sink:
         for _ in range(16):
             sink.put([PIECE])
-        was_full, was_waiting = sink.is_full(), traffic.moving
+        was_full, was_waiting = sink.is_full(), sink.waiting
         target.gate.set()
 
         await sink.wait_room()
 
         assert not sink.is_full()
         await sink.flush(5)
-    assert (was_full, was_waiting, traffic.moving) == (True, 2**20, 0)
+        assert (was_full, was_waiting, sink.waiting) == (True, 2**20, 0)
 
 
 async def test_those_who_wait_have_their_turn_in_order() -> None:
@@ -165,46 +164,64 @@ async def test_those_who_wait_have_their_turn_in_order() -> None:
     assert target.written.endswith(b"x\n0\n1\n2\n3\n4\n")
 
 
-async def test_when_much_is_on_its_way_whoever_has_more_waits_for_a_turn() -> None:
+async def test_slow_sinks_take_nothing_from_what_another_one_may_have() -> None:
+    traffic = Traffic()
+    traffic.sinks = 21
+    target = Memory()
+    target.gate.clear()
+    async with AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(open_sink(target, traffic)) for _ in range(20)]
+        sink = await stack.enter_async_context(open_sink(Memory(), traffic))
+        await wait_all_tasks_blocked()
+        for other in slow:
+            while not other.is_full():
+                other.put([PIECE])
+
+        room = 0
+        while not sink.is_full():
+            sink.put([PIECE])
+            room += len(PIECE)
+
+        assert all(other.waiting <= room for other in slow)
+
+
+async def test_room_is_found_though_others_have_made_the_share_smaller_meanwhile() -> None:
     traffic = Traffic()
     target = Memory()
     target.gate.clear()
-    passed = []
+    with trio.fail_after(3):
+        async with open_sink(target, traffic) as sink, trio.open_nursery() as nursery:
+            sink.put([PIECE] * 16)
+            nursery.start_soon(sink.wait_room)
+            traffic.sinks = 100
+            await wait_all_tasks_blocked(0.01)
 
-    async def wait(number: int) -> None:
-        await traffic.wait_turn()
-        passed.append(number)
-
-    async with open_sink(target, traffic) as sink, trio.open_nursery() as nursery:
-        sink.put([PIECE] * 200)
-        for number in range(3):
-            nursery.start_soon(wait, number)
-            await wait_all_tasks_blocked()
-        passed_at_first = list(passed)
-        target.gate.set()
-
-    assert (passed_at_first, passed) == ([], [0, 1, 2])
+            target.gate.set()
 
 
-async def test_what_is_stuck_keeps_nobody_else_from_its_turn(patient_clock: MockClock) -> None:
-    traffic = Traffic()
+async def test_what_a_slow_reader_leaves_is_written_in_small_parts() -> None:
     target = Memory()
-    target.gate.clear()
-    async with open_sink(target, traffic) as stuck, open_sink(Memory(), traffic) as sink:
-        stuck.put([PIECE] * 200)
+    target.refuse(errno.EAGAIN, room=3)
+    sizes = []
+    write = target.write
 
-        await traffic.wait_turn()
+    def note_size(pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
+        sizes.append(sum(map(len, pieces)))
+        return write(pieces)
 
-        waited = trio.current_time()
-        assert (traffic.moving, traffic.stuck) == (0, stuck.waiting)
-        sink.put([PIECE])
-        assert sink.is_full()  # as much is stuck, it takes little at a time
-        target.gate.set()
-        await stuck.flush(5)
-        await sink.flush(5)
-        assert not sink.is_full()
-    assert (traffic.moving, traffic.stuck) == (0, 0)
-    assert waited < 3
+    target.write = note_size  # type: ignore[method-assign]
+    with open_full_pipe() as (read_end, target.fd):
+        async with open_sink(target) as sink:
+            sink.put([PIECE * 4])
+            await wait_all_tasks_blocked(0.02)
+            target.error = None
+
+            os.read(read_end, 2**16)
+
+            assert await sink.flush(5)
+
+    assert target.written == PIECE * 4
+    assert sizes[:2] == [2**18, 2**16]
 
 
 async def test_broken_target_is_told_once_and_so_is_that_it_works_again(

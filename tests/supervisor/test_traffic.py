@@ -1,13 +1,21 @@
+import pytest
+
 from mocker.supervisor.traffic import Traffic
 
 
-def test_the_more_have_much_to_say_the_less_of_it_is_read_at_a_time() -> None:
+@pytest.mark.parametrize(
+    ("sinks", "share", "most_read"),
+    [
+        (0, 2**20, 2**18),
+        (1, 2**20, 2**18),
+        (8, 2**20, 2**18),
+        (128, 2**16, 2**14),
+        (1024, 2**13, 2**12),
+        (10_000, 2**12, 2**12),
+    ],
+)
+def test_the_more_sinks_there_are_the_less_has_each(sinks: int, share: int, most_read: int) -> None:
     traffic = Traffic()
+    traffic.sinks = sinks
 
-    sizes = []
-    for traffic.floods in (0, 1, 32, 64, 1000):
-        sizes.append(traffic.most_read)
-    traffic.add(0, 2**30)
-
-    assert sizes == [2**18, 2**18, 2**18, 2**17, 2**14]
-    assert traffic.most_read == 2**12
+    assert (traffic.share, traffic.most_read) == (share, most_read)
