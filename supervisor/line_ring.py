@@ -1,12 +1,15 @@
 """The last lines of each job, for whoever asks what it said.
 
-They are kept as they came, many in one piece, and are looked at only when somebody asks. All jobs
-together take no more than a fixed number of bytes; the more jobs there are, the less has each.
+They are kept as they came, many in one piece, and are looked at only when somebody asks. What comes
+is written behind what came before, from the beginning again at the end of the memory, so that it is
+copied once, and nothing is let go but what it is written over. All jobs together take no more than
+a fixed number of bytes; the more jobs there are, the less has each.
 """
 
 import mmap
 from collections import deque
-from itertools import islice
+from collections.abc import Iterator
+from typing import NamedTuple
 from weakref import WeakSet
 
 import attrs
@@ -14,7 +17,7 @@ import attrs
 from .lines import Lines, Source
 
 _MOST_LINES = 1000  # of a job
-_MOST_EACH = 2**18  # bytes: 1,000 lines of up to 190, as a quarter is let go at a time
+_MOST_EACH = 2**20  # bytes: 1,000 lines of 1 kB
 _MOST_TOGETHER = 16 * 2**20  # bytes: 16 kB for each of a thousand jobs
 _OVERHEAD = 600  # bytes; twice what a batch takes, its text apart
 _SMALL = 2**12  # bytes of a batch that others are added to
@@ -23,13 +26,28 @@ _MOST_SHOWN = 1024  # bytes of a line
 _MARK = "…".encode()
 
 
+class KeptLine(NamedTuple):
+    """One of the last lines.
+
+    Attributes:
+        time_ns: When it came, since the epoch; up to a second too early, where lines came one soon
+            after the other.
+        source: Where from.
+        text: Without its end; of a long one the beginning.
+    """
+
+    time_ns: int
+    source: Source
+    text: bytes
+
+
 class RingSpace:
     """The bytes that the rings of all jobs share."""
 
     def __init__(self, most: int = _MOST_TOGETHER) -> None:
         self._most = most
         self._rings: WeakSet[LineRing] = WeakSet()
-        self.share = _MOST_EACH
+        self.share = min(_MOST_EACH, most)
 
     def make_ring(self) -> "LineRing":
         """Return a ring for one more job, which is in the space for as long as it lives."""
@@ -40,15 +58,21 @@ class RingSpace:
         if share != self.share:
             self.share = share
             for other in self._rings:
-                other.trim()
+                other.fit()
         return ring
 
 
 @attrs.frozen
 class _Batch:
-    """Where a part of the text came from."""
+    """Where a part of the text came from.
 
-    size: int
+    Attributes:
+        begin: Its first byte, as a count of those that came before it.
+        source: Where from.
+        time_ns: When.
+    """
+
+    begin: int
     source: Source
     time_ns: int
 
@@ -58,96 +82,102 @@ class LineRing:
 
     def __init__(self, space: RingSpace) -> None:
         self._space = space
-        self._batches: deque[_Batch] = deque()
-        self._size = 0  # bytes of all of them
-        # Not from the heap: there, what is kept of each big chunk would stay here and there, and
-        # what is between that would be too small for the next chunk.
+        self._batches: deque[_Batch] = deque()  # the text of the first may be there in part
+        self._end = 0  # bytes that came; each has its place in the memory: its number modulo share
+        # Not from the heap: it is used only as far as something came, and leaves no hole there.
         self._memory: mmap.mmap | None = None
 
     def add(self, lines: Lines) -> None:
         """Add what came last; nothing happens where there is no memory to be had."""
-        text, time_ns, share = memoryview(lines.text), lines.time_ns, self._space.share
-        if len(text) > share:
-            text = text[_find_line(lines.text, share) :][:share]
-        self._let_go(share - len(text))
-        try:
-            memory = self._provide(share)
-        except OSError:
-            return
-        size = len(text)
-        memory[self._size : self._size + size] = text
-        self._size += size
-        if self._batches and _go_together(self._batches[-1], lines):
-            last = self._batches.pop()
-            size, time_ns = size + last.size, last.time_ns
-        self._batches.append(_Batch(size, lines.source, time_ns))
+        share, batches = self._space.share, self._batches
+        text: bytes | memoryview = lines.text
+        if len(text) >= share:
+            text = _take_end(lines.text, share - 1)
+            batches.clear()  # there would be a gap between that and what is left of this
+        if self._memory is None:
+            try:
+                self._memory = mmap.mmap(-1, share, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            except OSError:
+                return
+        if not batches or not self._goes_with(batches[-1], lines):
+            batches.append(_Batch(self._end, lines.source, lines.time_ns))
+        place = self._end % share
+        room, size = share - place, len(text)
+        if size <= room:
+            self._memory[place : place + size] = text
+        else:
+            with memoryview(text) as view:
+                self._memory[place:] = view[:room]
+                self._memory[: size - room] = view[room:]
+        self._end += size
+        most, oldest = share // _OVERHEAD, self._end - share
+        while len(batches) > 1 and (batches[1].begin <= oldest or len(batches) > most):
+            batches.popleft()
 
-    def trim(self) -> None:
-        """Let go of the oldest lines, until the others fit into the share."""
-        self._let_go(self._space.share)
-        if self._memory is not None:
-            self._provide(self._space.share)
+    def fit(self) -> None:
+        """Keep the last lines that fit into the share, which has changed."""
+        kept = [Lines(last.source, text, (), last.time_ns) for last, text in self._walk()]
+        self._batches.clear()
+        self._end = 0
+        self._memory = None
+        for lines in reversed(kept):
+            self.add(lines)
 
     def list_last(self, count: int = _MOST_LINES, pid: int | None = None) -> list[bytes]:
-        """Return the last lines, the latest last, without their ends; of a long one the beginning.
+        """Return the text of the last lines, the latest last, as `list_lines` has it."""
+        return [line.text for line in self.list_lines(count, pid)]
+
+    def list_lines(self, count: int = _MOST_LINES, pid: int | None = None) -> list[KeptLine]:
+        """Return the last lines, the latest last.
 
         Args:
             count: How many.
             pid: Of the run they must be from; None for any.
         """
-        begin = self._size
-        for batch in reversed(self._batches):
-            if pid not in {None, batch.source.pid}:
+        found: list[KeptLine] = []
+        for batch, text in self._walk():
+            missing = count - len(found)
+            if missing <= 0 or pid not in {None, batch.source.pid}:
                 break
-            begin -= batch.size
-        if self._memory is None or begin == self._size:
-            return []
-        text = self._memory[begin : self._size].removesuffix(b"\n")
-        return [_shorten(piece) for piece in text.rsplit(b"\n", count)[-count:]]
+            pieces = text[:-1].rsplit(b"\n", missing)[-missing:]
+            found += [
+                KeptLine(batch.time_ns, batch.source, _shorten(piece)) for piece in reversed(pieces)
+            ]
+        return found[::-1]
 
-    def _let_go(self, most: int) -> None:
-        """Let go of the oldest lines, if there are more bytes than that, or too many batches."""
-        gone = 0
-        if self._memory is not None and self._size > most:
-            # Some more, not to do this for each line.
-            enough = self._size - most + most // 4
-            gone = self._memory.find(b"\n", max(enough - 1, 0), self._size) + 1 or self._size
-        elif len(self._batches) > self._space.share // _OVERHEAD:
-            gone = sum(batch.size for batch in islice(self._batches, len(self._batches) // 4))
-        if self._memory is None or not gone:
+    def _goes_with(self, last: _Batch, lines: Lines) -> bool:
+        """Tell whether lines may be kept as if they had come with the last ones."""
+        return (
+            last.source is lines.source
+            and self._end - last.begin < _SMALL
+            and lines.time_ns - last.time_ns < _SOON
+        )
+
+    def _walk(self) -> Iterator[tuple[_Batch, bytes]]:
+        """Yield what is kept of each batch, whole lines, the latest first."""
+        if self._memory is None:
             return
-        self._size -= gone
-        self._memory.move(0, gone, self._size)
-        while gone:
-            batch = self._batches.popleft()
-            if batch.size > gone:
-                self._batches.appendleft(attrs.evolve(batch, size=batch.size - gone))
-            gone -= min(batch.size, gone)
-
-    def _provide(self, size: int) -> mmap.mmap:
-        """Return memory of this size, with what is kept."""
-        old = self._memory
-        if old is not None and len(old) == size:
-            return old
-        new = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if old is not None:
-            new[: self._size] = old[: self._size]
-            old.close()
-        self._memory = new
-        return new
+        most, end = len(self._memory), self._end
+        for batch in reversed(self._batches):
+            begin = max(batch.begin, self._end - most)
+            place = begin % most
+            text = self._memory[place : place + end - begin]
+            text += self._memory[: end - begin - len(text)]
+            if begin > batch.begin:
+                text = text[text.index(b"\n") + 1 :]
+            if text:
+                yield batch, text
+            end = batch.begin
 
 
-def _go_together(last: _Batch, lines: Lines) -> bool:
-    """Tell whether lines may be kept as if they had come with the last ones."""
-    return (
-        last.source is lines.source and last.size < _SMALL and lines.time_ns - last.time_ns < _SOON
-    )
-
-
-def _find_line(text: bytes, size: int) -> int:
-    """Return where the last lines begin that have so many bytes together; the last one if none."""
+def _take_end(text: bytes, most: int) -> bytes | memoryview:
+    """Return the last whole lines that have so many bytes together; of a longer one what fits."""
     last = len(text) - 1
-    return text.find(b"\n", last - size, last) + 1 or text.rfind(b"\n", 0, last) + 1
+    begin = text.find(b"\n", last - most, last) + 1
+    if begin:
+        return memoryview(text)[begin:]
+    begin = text.rfind(b"\n", 0, last) + 1
+    return text[begin : begin + most - 1] + b"\n"
 
 
 def _shorten(piece: bytes) -> bytes:

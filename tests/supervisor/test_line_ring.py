@@ -1,10 +1,15 @@
 import sys
 
-from mocker.supervisor.line_ring import LineRing, RingSpace
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mocker.supervisor.line_ring import KeptLine, LineRing, RingSpace
 from mocker.supervisor.lines import Lines, Source
 
 WEB = Source("web", "stdout", 12, 1)
+ERRORS = Source("web", "stderr", 12, 1)
 AGAIN = Source("web", "stdout", 13, 2)
+SECOND = 10**9  # nanoseconds
 
 
 def make_ring() -> LineRing:
@@ -49,12 +54,30 @@ def test_of_a_long_line_the_beginning_is_listed() -> None:
     assert ring.list_last() == [b"x" * 1024 + "…".encode()]
 
 
+def test_thousand_lines_of_a_kilobyte_are_kept() -> None:
+    ring = make_ring()
+
+    for number in range(5000):
+        add(ring, b"%1023d\n" % number, time_ns=number * SECOND)
+
+    assert ring.list_last() == [b"%1023d" % number for number in range(4000, 5000)]
+
+
 def test_of_a_line_that_is_longer_than_the_ring_the_beginning_is_kept() -> None:
     ring = RingSpace(5000).make_ring()
 
     add(ring, b"one\n" + b"x" * 10_000 + b"\n")
 
     assert ring.list_last() == [b"x" * 1024 + "…".encode()]
+
+
+def test_line_after_one_that_is_longer_than_the_ring_is_a_line_of_its_own() -> None:
+    ring = RingSpace(5000).make_ring()
+
+    add(ring, b"x" * 10_000 + b"\n")
+    add(ring, b"one\n")
+
+    assert ring.list_last() == [b"one"]
 
 
 def test_end_of_a_big_chunk_begins_with_a_whole_line() -> None:
@@ -64,7 +87,16 @@ def test_end_of_a_big_chunk_begins_with_a_whole_line() -> None:
 
     lines = ring.list_last()
     assert lines == [b"0123456"] * (len(lines) - 1) + [b"end"]
-    assert 500 < len(lines) < 700
+    assert len(lines) == 1 + (5000 - 4) // 8
+
+
+def test_nothing_is_listed_from_before_a_line_that_is_left_out() -> None:
+    ring = RingSpace(5000).make_ring()
+
+    add(ring, b"1\n", AGAIN)
+    add(ring, b"2" * 10_000 + b"\n3\n")
+
+    assert ring.list_last() == [b"3"]
 
 
 def test_line_after_a_big_chunk_leaves_most_of_that() -> None:
@@ -76,15 +108,14 @@ def test_line_after_a_big_chunk_leaves_most_of_that() -> None:
 
     lines = ring.list_last()
     assert lines == [b"0123456"] * (len(lines) - 100) + [b"more"] * 100
-    assert 400 < len(lines) < 700
+    assert len(lines) == 100 + (5000 - 100 * 5) // 8
 
 
 def test_channels_that_take_turns_leave_many_lines() -> None:
     ring = RingSpace(50_000).make_ring()
-    other = Source("web", "stderr", 12, 1)
 
     for number in range(1000):
-        add(ring, b"%d\n" % number, (WEB, other)[number % 2])
+        add(ring, b"%d\n" % number, (WEB, ERRORS)[number % 2])
 
     lines = ring.list_last()
     assert lines == [b"%d" % number for number in range(1000 - len(lines), 1000)]
@@ -111,13 +142,101 @@ def test_lines_that_come_one_by_one_are_kept_together() -> None:
     assert len(ring._batches) < 10
 
 
-def test_lines_of_another_time_keep_it() -> None:
+def test_line_is_listed_with_where_and_when_it_came_from() -> None:
     ring = make_ring()
 
-    add(ring, b"1\n", time_ns=0)
-    add(ring, b"2\n", time_ns=10**9)
+    add(ring, b"0\n1\n", WEB, 3)
+    add(ring, b"2\n", ERRORS, 4)
+    add(ring, b"3\n", AGAIN, 5)
 
-    assert [batch.time_ns for batch in ring._batches] == [0, 10**9]
+    assert ring.list_lines(3) == [
+        KeptLine(3, WEB, b"1"),
+        KeptLine(4, ERRORS, b"2"),
+        KeptLine(5, AGAIN, b"3"),
+    ]
+
+
+def test_lines_that_come_within_a_second_have_the_time_of_the_first() -> None:
+    ring = make_ring()
+
+    for time_ns in 1, SECOND, SECOND + 1, 2 * SECOND:
+        add(ring, b"x\n", time_ns=time_ns)
+
+    assert [line.time_ns for line in ring.list_lines()] == [1, 1, SECOND + 1, SECOND + 1]
+
+
+# Some lines of a source, of so many bytes each, after so many nanoseconds.
+some_lines = st.tuples(
+    st.sampled_from([WEB, ERRORS, AGAIN]),
+    st.lists(st.sampled_from([0, 1, 10, 100, 1000, 30_000]), min_size=1, max_size=30),
+    st.sampled_from([1, SECOND]),
+)
+other_jobs = st.integers(0, 15)
+
+
+@given(steps=st.lists(st.tuples(other_jobs, some_lines), min_size=1))
+def test_lines_that_are_kept_are_the_last_that_came(
+    steps: list[tuple[int, tuple[Source, list[int], int]]],
+) -> None:
+    space = RingSpace(20_000)
+    ring = space.make_ring()
+    came: list[KeptLine] = []
+    now = 0
+
+    for others, (source, sizes, wait_ns) in steps:
+        rings = [space.make_ring() for _ in range(others)]
+        now += wait_ns
+        texts = [b"%d" % (len(came) + index) + b"x" * size for index, size in enumerate(sizes)]
+        add(ring, b"".join(text + b"\n" for text in texts), source, now)
+        came += [KeptLine(now, source, text) for text in texts]
+        del rings
+
+        kept = ring.list_lines(len(came))
+        expected = came[-len(kept) :]
+        assert kept
+        assert [line.source for line in kept] == [line.source for line in expected]
+        assert [line.text[:1024] for line in kept] == [line.text[:1024] for line in expected]
+        early = [last.time_ns - line.time_ns for line, last in zip(kept, expected, strict=True)]
+        assert 0 <= min(early) <= max(early) < SECOND
+
+
+@given(chunks=st.lists(st.lists(st.integers(0, 1000), min_size=1, max_size=10), min_size=1))
+def test_no_line_is_let_go_that_fits(chunks: list[list[int]]) -> None:
+    ring = RingSpace(5000).make_ring()
+    came: list[bytes] = []
+
+    for sizes in chunks:
+        came += [b"x" * size for size in sizes]
+        add(ring, b"".join(b"x" * size + b"\n" for size in sizes))
+
+    kept = ring.list_last(len(came))
+    assert kept == came[-len(kept) :]
+    assert len(kept) == len(came) or sum(len(line) + 1 for line in came[-len(kept) - 1 :]) >= 5000
+
+
+def test_memory_is_used_only_as_far_as_something_came() -> None:
+    ring = make_ring()
+
+    add(ring, b"1\n")
+    add(ring, b"2\n", AGAIN)
+
+    assert bytes(ring._memory or b"").rstrip(b"\0") == b"1\n2\n"
+
+
+def test_lines_are_kept_when_the_share_changes() -> None:
+    space = RingSpace(2**20)
+    ring = space.make_ring()
+    add(ring, b"1\n2\n", time_ns=1)
+    add(ring, b"3\n", AGAIN, 2)
+    before = ring.list_lines()
+
+    others = [space.make_ring() for _ in range(100)]
+    while_many = ring.list_lines()
+    others.clear()
+    others.append(space.make_ring())
+
+    assert while_many == ring.list_lines() == before
+    assert space.share == 2**19
 
 
 def test_thousand_jobs_together_take_no_more_than_32_megabytes() -> None:
@@ -126,7 +245,7 @@ def test_thousand_jobs_together_take_no_more_than_32_megabytes() -> None:
     for _ in range(1000):
         rings.append(space.make_ring())
         for number in range(40):
-            add(rings[-1], b"x" * 9999 + b"\n", time_ns=number * 10**9)
+            add(rings[-1], b"x" * 9999 + b"\n", time_ns=number * SECOND)
 
     size = sum(len(ring._memory or b"") for ring in rings)
     size += sum(sys.getsizeof(batch) for ring in rings for batch in ring._batches)
@@ -141,5 +260,5 @@ def test_ring_of_a_job_that_is_gone_leaves_its_room_to_others() -> None:
 
     ring = space.make_ring()
 
-    assert space.share == 2**18
+    assert space.share == 2**20
     del ring
