@@ -173,16 +173,18 @@ class Journald:
         if b"error" in text or not text:
             raise ConnectionResetError(f"journald answers {text!r}")
 
-    def read(self, *matches: str, transport: str = "journal") -> list[Entry]:
+    def read(self, *matches: str, transport: str = "journal", fields: str = "") -> list[Entry]:
         """Return entries in order, as journalctl tells them; a field that is no text is bytes.
 
         Args:
             matches: What all of them have.
             transport: How they came: "journal" by its socket, "stdout" by a stream.
+            fields: The names of those that matter, with commas; all of them if there are none.
         """
         self.synchronize()
         (journal,) = (self.directory / "log").iterdir()
         arguments = ["--no-pager", "--quiet", "--all", "--output=json", f"--directory={journal}"]
+        arguments += [f"--output-fields={fields}"] if fields else []
         found = subprocess.run(
             ["journalctl", *arguments, f"_TRANSPORT={transport}", *matches],
             check=True,
@@ -195,7 +197,7 @@ class Journald:
         ]
 
     def read_messages(self, *matches: str) -> list[str | bytes]:
-        return [entry["MESSAGE"] for entry in self.read(*matches)]
+        return [entry["MESSAGE"] for entry in self.read(*matches, fields="MESSAGE")]
 
     def _listen(self, kind: socket.SocketKind, name: str) -> socket.socket:
         listening = socket.socket(socket.AF_UNIX, kind)
