@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -308,10 +308,49 @@ def test_sinks_that_stand_still_while_jobs_print_take_little_memory(tmp_path: Pa
     assert (status, max(samples) < 70_000_000) == (0, True)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_two_million_lines_are_complete_and_take_little_memory(tmp_path: Path) -> None:
+    count = 2_000_000
+    keys = ONESHOT + "isolate = false\nstdout = { file = 'web.log' }"
+    text = job("web", f"seq -f %099.0f 0 {count - 1}", keys) + job("other", SLEEP)
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.exited", job="web", exit_code=0)
+        most = read_peak_memory(run.process.pid)
+        status = run.terminate()
+
+    # With the backups, which have the biggest numbers where they are oldest.
+    paths = sorted(tmp_path.glob("web.log*"), reverse=True)
+    assert (len(paths) > 1, take_numbered_lines(paths)) == (True, count)
+    assert (status, most < 60_000_000) == (0, True)
+
+
 def print_much(size: int) -> str:
     """Return what prints lines of about so many bytes, almost as much at a time as a pipe holds."""
     blocks = f"dd bs=65500 count={size // 65500} iflag=fullblock status=none"
     return f"yes {'x' * 99} | {blocks}"
+
+
+def take_numbered_lines(paths: Iterable[Path]) -> int:
+    """Remove files, and return how many lines they have before one that is not the next in turn."""
+    count = 0
+    for path in paths:
+        with path.open("rb") as file:
+            path.unlink()
+            while chunk := file.read(1_000_000):
+                numbers = range(count, count + len(chunk) // 100)
+                if chunk != b"".join(b"%099d\n" % number for number in numbers):
+                    return count
+                count = numbers.stop
+    return count
+
+
+def read_peak_memory(pid: int) -> int:
+    """Return the most bytes that a process has had in memory so far."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (peak,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(peak) * 1024
 
 
 def count_bytes(path: Path) -> int:
