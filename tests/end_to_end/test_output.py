@@ -310,6 +310,20 @@ def test_sinks_that_stand_still_while_jobs_print_take_little_memory(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
+def test_sinks_that_are_slow_take_little_memory(tmp_path: Path) -> None:
+    with (
+        open_slow_sinks(tmp_path, 12) as text,
+        open_supervisor(tmp_path, text) as run,
+        sample_private_memory(run.process.pid) as samples,
+    ):
+        assert wait_until(lambda: len(samples) >= 200)  # which takes four seconds
+        status = run.terminate()
+
+    assert (status, max(samples) < 70_000_000) == (0, True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_two_million_lines_are_complete_and_take_little_memory(tmp_path: Path) -> None:
     count = 2_000_000
     keys = ONESHOT + "isolate = false\nstdout = { file = 'web.log' }"
@@ -330,6 +344,36 @@ def print_much(size: int) -> str:
     """Return what prints lines of about so many bytes, almost as much at a time as a pipe holds."""
     blocks = f"dd bs=65500 count={size // 65500} iflag=fullblock status=none"
     return f"yes {'x' * 99} | {blocks}"
+
+
+@contextmanager
+def open_slow_sinks(directory: Path, count: int) -> Iterator[str]:
+    """Read from FIFOs, until the end, 40 KiB a second each.
+
+    What this provides is the entries of jobs that print much more, each to one of them.
+    """
+    paths = [directory / f"fifo-{number}" for number in range(count)]
+    keys = "isolate = false\nstdout = { file = '%s' }"
+    text = "".join(job(path.name, print_much(2**30), keys % path) for path in paths)
+    is_over = threading.Event()
+
+    def read() -> None:
+        while not is_over.wait(0.1):
+            for fd in fds:
+                with suppress(BlockingIOError):
+                    os.read(fd, 4096)
+
+    with ExitStack() as stack:
+        fds = []
+        for path in paths:
+            os.mkfifo(path)
+            fds.append(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+            stack.callback(os.close, fds[-1])
+        reader = threading.Thread(target=read)
+        reader.start()
+        stack.callback(reader.join)
+        stack.callback(is_over.set)
+        yield text
 
 
 def take_numbered_lines(paths: Iterable[Path]) -> int:
