@@ -324,6 +324,20 @@ def test_sinks_that_are_slow_take_little_memory(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
+def test_sinks_that_are_slow_delay_no_other_job(tmp_path: Path) -> None:
+    tick = "while read -r up _ </proc/uptime; do echo $up; sleep 0.05; done"
+    other = job("other", tick, "stdout = { file = 'other.log' }")
+
+    with open_slow_sinks(tmp_path, 12) as text, open_supervisor(tmp_path, text + other) as run:
+        delays = measure_delays(tmp_path / "other.log", 80)
+        status = run.terminate()
+
+    late = [delay for delay in delays if delay > 0.2]
+    assert (status, len(late) <= 0.05 * len(delays)) == (0, True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_two_million_lines_are_complete_and_take_little_memory(tmp_path: Path) -> None:
     count = 2_000_000
     keys = ONESHOT + "isolate = false\nstdout = { file = 'web.log' }"
@@ -374,6 +388,22 @@ def open_slow_sinks(directory: Path, count: int) -> Iterator[str]:
         stack.callback(reader.join)
         stack.callback(is_over.set)
         yield text
+
+
+def measure_delays(path: Path, count: int) -> list[float]:
+    """Wait for so many lines in a file, and return the seconds that each took to get there.
+
+    A line is the moment at which it was printed, in the words of /proc/uptime.
+    """
+    assert wait_until(path.exists)
+    delays: list[float] = []
+    with path.open() as file:
+        while len(delays) < count:
+            if line := file.readline():
+                delays.append(time.clock_gettime(time.CLOCK_BOOTTIME) - float(line))
+            else:
+                time.sleep(0.002)
+    return delays
 
 
 def take_numbered_lines(paths: Iterable[Path]) -> int:
