@@ -13,7 +13,7 @@ import pytest
 
 from tests.end_to_end.processes import DEFAULT_SIGNALS, PATIENCE, wait_until
 from tests.end_to_end.supervised import MOCKER_SUPERVISE, open_supervisor, supervise
-from tests.end_to_end.test_mocker_supervise import job
+from tests.end_to_end.test_mocker_supervise import SLEEP, job
 from tests.journald import Entry, Journald, open_journald, requires_journald
 from tests.requirements import requires_busybox, requires_user_namespaces
 
@@ -26,6 +26,7 @@ pytestmark = [
 
 ONESHOT = "type = 'oneshot'\n"
 IN_JOURNAL = ONESHOT + "stdout = 'journald'\nstderr = 'journald'\n"
+MISSING = {"sink.dropped", "sink.lost"}  # events that say how many lines
 # Each line says when it is printed: /proc/uptime, in hundredths of a second.
 TICK = "while read -r up _ </proc/uptime; do echo $up; sleep 0.05; done"
 
@@ -241,6 +242,43 @@ def test_kills_of_journald_under_load_cost_what_it_had_in_its_hand(tmp_path: Pat
     assert 50_000 - kills <= len(messages) <= 50_000
 
 
+def test_journald_that_stands_still_costs_lines_and_no_time_where_that_is_preferred(
+    tmp_path: Path,
+) -> None:
+    keys = ONESHOT + "stdout = 'journald'\non_full = 'drop'"
+    with open_journald() as journald:
+        journald.pause()
+        text = head(journald) + job("web", "seq 0 199999", keys) + job("other", SLEEP)
+        with open_supervisor(tmp_path, text) as run:
+            run.wait_event("job.exited", job="web", exit_code=0)
+            journald.resume()
+            status = run.terminate()
+
+        numbers = [int(message) for message in journald.read_messages("CONTAINER_NAME=web")]
+    missing = sum(event["lines"] for event in run.events if event["event"] in MISSING)
+    assert (status, numbers) == (0, sorted(set(numbers)))
+    assert 0 < missing == 200_000 - len(numbers)
+
+
+@pytest.mark.slow
+def test_end_does_not_wait_for_a_journald_that_stands_still(tmp_path: Path) -> None:
+    script = f"seq 0 2999; echo >{tmp_path}/done; exec {SLEEP}"
+    keys = "isolate = false\nstdout = 'journald'"
+    with open_journald() as journald:
+        journald.pause()
+        with open_supervisor(tmp_path, head(journald) + job("web", script, keys)) as run:
+            assert wait_until((tmp_path / "done").exists)
+            began = time.monotonic()
+            status = run.terminate()
+            took = time.monotonic() - began
+        journald.resume()
+
+        messages = journald.read_messages("CONTAINER_NAME=web")
+    (lost,) = run.find("sink.lost", sink="journald")
+    assert (status, took < 2.5) == (0, True)
+    assert messages == count_up(0, 3000 - lost["lines"])
+
+
 # The supervisor's own events.
 
 
@@ -254,13 +292,14 @@ def open_stream(journald: Journald) -> Iterator[socket.socket]:
         yield stream
 
 
-def supervise_as_unit(journald: Journald, directory: Path, text: str) -> int:
-    """Supervise until all jobs have ended, with a stream for both channels; return the status."""
+@contextmanager
+def open_unit(journald: Journald, directory: Path, text: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `mocker-supervise` with one stream for both channels; kill it on the way out."""
     file = directory / "jobs.toml"
     file.write_text(head(journald) + text)
     with open_stream(journald) as stream:
         status = os.fstat(stream.fileno())
-        result = subprocess.run(
+        process = subprocess.Popen(
             [*DEFAULT_SIGNALS, MOCKER_SUPERVISE, file],
             env={
                 **os.environ,
@@ -270,17 +309,19 @@ def supervise_as_unit(journald: Journald, directory: Path, text: str) -> int:
             stdin=subprocess.DEVNULL,
             stdout=stream.fileno(),
             stderr=stream.fileno(),
-            timeout=PATIENCE,
-            check=False,
         )
-    return result.returncode
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_unit_has_its_events_in_the_journal_with_all_facts(tmp_path: Path) -> None:
+    text = job("web", "echo out; echo err >&2; exit 3", "restart = 'never'")
     with open_journald() as journald:
-        text = job("web", "echo out; echo err >&2; exit 3", "restart = 'never'")
-
-        status = supervise_as_unit(journald, tmp_path, text)
+        with open_unit(journald, tmp_path, text) as process:
+            status = process.wait(PATIENCE)
 
         events = journald.read("MOCKER_SUPERVISOR=mine", "SYSLOG_IDENTIFIER=mocker-supervise")
         lines = journald.read("SYSLOG_IDENTIFIER=unit", transport="stdout")
@@ -297,8 +338,27 @@ def test_unit_has_its_events_in_the_journal_with_all_facts(tmp_path: Path) -> No
     assert exited["MESSAGE"].startswith("job.exited job=web ")
     assert (exited["MOCKER_JOB"], exited["MOCKER_EXIT_CODE"]) == ("web", "3")
     assert (exited["PRIORITY"], facts["job.started"]["PRIORITY"]) == ("4", "6")
+    assert facts["supervisor.stopped"]["MOCKER_EXIT_CODE"] == str(status)
     assert {(line["MESSAGE"], line["PRIORITY"]) for line in lines} == {
         ("web | out", "6"),
         ("web | err", "3"),
     }
-    assert facts["supervisor.stopped"]["MOCKER_EXIT_CODE"] == str(status)
+
+
+@pytest.mark.slow
+def test_unit_goes_on_without_its_streams_when_journald_is_killed(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    script = f"seq 0 9; read -r _ <{go}; echo console >&2; seq 10 19"
+    text = job("web", script, ONESHOT + "isolate = false\nstdout = 'journald'")
+    with open_journald() as journald:
+        with open_unit(journald, tmp_path, text) as process:
+            assert wait_until(lambda: journald.read_messages("MESSAGE=9") != [])
+            journald.kill()
+            go.write_text("\n")
+            journald.start()
+            status = process.wait(PATIENCE)
+
+        messages = journald.read_messages("CONTAINER_NAME=web")
+        stopped = journald.read("MOCKER_EVENT=supervisor.stopped")
+    assert (status, messages, len(stopped)) == (0, count_up(0, 20), 1)
