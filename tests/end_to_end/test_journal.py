@@ -167,6 +167,7 @@ def test_bytes_are_those_of_the_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_journald_that_is_killed_is_told_once_and_costs_no_line(tmp_path: Path) -> None:
     # The socket is a new one each time: what journald has not read yet would die with it.
     go, ticks = tmp_path / "go", tmp_path / "ticks"
@@ -227,6 +228,7 @@ def restart_under_load(directory: Path, stop: Callable[[Journald], None]) -> tup
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_restarts_of_journald_under_load_cost_no_line(tmp_path: Path) -> None:
     restarts, messages = restart_under_load(tmp_path, Journald.terminate)
 
@@ -235,6 +237,7 @@ def test_restarts_of_journald_under_load_cost_no_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)
 def test_kills_of_journald_under_load_cost_what_it_had_in_its_hand(tmp_path: Path) -> None:
     kills, messages = restart_under_load(tmp_path, Journald.kill)
 
