@@ -17,6 +17,9 @@ _USAGE = """\
 usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of its own
        mocker check FILE...                    tell whether the jobs of a file could start here
        mocker check-host                       tell what this host grants, and what to turn on
+       mocker ps [JOB...]                      show the jobs of a supervisor
+       mocker start|stop|restart|kill JOB...   do that with jobs, and tell what came of it
+       mocker signal SIGNAL JOB...             send a signal to the commands of jobs
        mocker --version
 
 `mocker run --help` lists the options. `mocker-supervise FILE` keeps the jobs of a file running.
@@ -94,9 +97,19 @@ def run_command(words: Sequence[str]) -> int:
             print(_USAGE, end="")
             return os.EX_OK
         case _:
-            what = f"unknown command {words[0]!r}" if words else "a command is needed"
-            _tell(f"{what}; see 'mocker --help'")
-            return _WRONG_USAGE
+            return _ask_supervisor(words)
+
+
+def _ask_supervisor(words: Sequence[str]) -> int:
+    """Carry out a command that asks a supervisor, if it is one."""
+    from .client.commands import find_command
+
+    command = find_command(words[0]) if words else None
+    if command is not None:
+        return command(words[1:])
+    what = f"unknown command {words[0]!r}" if words else "a command is needed"
+    _tell(f"{what}; see 'mocker --help'")
+    return _WRONG_USAGE
 
 
 def _run_part(word: str, arguments: Sequence[str]) -> int:

@@ -88,6 +88,12 @@ class Life:
         return self.state in AT_REST
 
     @property
+    def stopped(self) -> bool:
+        """Whether it is not run because somebody asked for that, and may ask for it again."""
+        asked = self.state is State.STOPPED and self.attempt > 0
+        return asked and self.succeeded is None and not self.final
+
+    @property
     def skipped(self) -> bool:
         """Whether it is not run because what it depends on will never be so."""
         return self.state is State.STOPPED and self.succeeded is False

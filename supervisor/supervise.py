@@ -6,11 +6,13 @@ waits for another one and a stop can interrupt everything.
 """
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 
 import attrs
 import structlog
 import trio
+
+from mocker.isolation import Container
 
 from . import lifecycle
 from .config import JobConfig, SupervisorConfig
@@ -99,6 +101,11 @@ class Supervisor:
             nursery.cancel_scope.cancel()
         return status
 
+    @property
+    def running(self) -> Mapping[str, Container]:
+        """The containers whose commands are executed, by job."""
+        return self._means.running
+
     def end(self, reason: str, status: int) -> None:
         """Stop everything in order, unless that is under way.
 
@@ -154,9 +161,11 @@ class Supervisor:
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        """End once nothing runs, nothing waits and nothing is on a schedule."""
+        """End once nothing runs, and nothing waits: for a time, or for who has stopped it."""
         jobs = self.jobs.values()
-        if self._reloading or any(not j.life.at_rest or j.config.schedule for j in jobs):
+        if self._reloading or any(
+            not job.life.at_rest or job.life.stopped or job.config.schedule for job in jobs
+        ):
             return
         failed = any(job.life.succeeded is False for job in jobs)
         self.end("nothing is left to run", _SOME_JOB_FAILED if failed else 0)

@@ -13,6 +13,7 @@ from mocker.isolation import ForkServer
 
 from .config import SupervisorConfig
 from .config_file import load_config
+from .control.server import ControlServer
 from .errors import ConfigError
 from .event_journal import EventJournal
 from .log import choose_line_format, configure_logging
@@ -49,10 +50,11 @@ def supervise_file(path: str, server: ForkServer, tell: Callable[[str], None]) -
         config = load_config(path, env)
         gc.freeze()  # what is there by now stays, and need not be looked at ever again
         gc.enable()
-        with hold_name(config.name, find_runtime_directory(env, os.geteuid())):
+        directory = find_runtime_directory(env, os.geteuid())
+        with hold_name(config.name, directory):
             # By its absolute path, so that it is found again.
             load = partial(load_config, config.path, env)
-            return trio.run(_supervise, config, server, load)
+            return trio.run(_supervise, config, server, load, directory)
     except ConfigError as error:
         for mistake in error.mistakes:
             tell(mistake)
@@ -63,7 +65,10 @@ def supervise_file(path: str, server: ForkServer, tell: Callable[[str], None]) -
 
 
 async def _supervise(
-    config: SupervisorConfig, server: ForkServer, load: Callable[[], SupervisorConfig]
+    config: SupervisorConfig,
+    server: ForkServer,
+    load: Callable[[], SupervisorConfig],
+    directory: str,
 ) -> int:
     become_subreaper()
     reaper = Reaper()
@@ -93,6 +98,8 @@ async def _supervise(
         supervisor = Supervisor(config, means, load, partial(_abandon, sinks, stderr, journal))
         for pid in server.pids:
             nursery.start_soon(_watch_server, pid, means, supervisor)
+        control = ControlServer(directory, config.name, supervisor)
+        nursery.start_soon(control.run)
         status = await supervisor.run(signals)
         await _say_last(status, sinks, stderr, journal)
         nursery.cancel_scope.cancel()

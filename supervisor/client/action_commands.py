@@ -1,0 +1,62 @@
+"""`mocker start`, `stop`, `restart`, `kill` and `signal`: the outcome, job by job."""
+
+import os
+from collections.abc import Sequence
+
+from ..options import Option, Parsed
+from .arguments import Command
+from .run import FAILED, Ask, run
+
+_NO_WAIT = Option("--no-wait", "", "do not wait for the outcome")
+_EXIT = """\
+exit status:
+  0  it is so for all of them
+  1  it is not for some, or no supervisor answers
+  2  wrong usage
+  4  there is no such job"""
+
+COMMANDS = {
+    "start": Command("start", "JOB...", "Start jobs.", [_NO_WAIT], needs=1, more=_EXIT),
+    "stop": Command(
+        "stop",
+        "JOB...",
+        "Stop jobs, those that depend on others first.",
+        [_NO_WAIT, Option("-f --force", "", "stop also what others that run depend on")],
+        needs=1,
+        more=_EXIT,
+    ),
+    "restart": Command(
+        "restart", "JOB...", "Stop jobs and start them anew.", [_NO_WAIT], needs=1, more=_EXIT
+    ),
+    "kill": Command(
+        "kill", "JOB...", "Stop jobs at once, without their grace.", needs=1, more=_EXIT
+    ),
+    "signal": Command(
+        "signal",
+        "SIGNAL JOB...",
+        "Send a signal, such as HUP, to the commands of jobs.",
+        needs=2,
+        more=_EXIT,
+    ),
+}
+
+
+def act(name: str, words: Sequence[str]) -> int:
+    """Carry out the words after one of these commands and return the exit status."""
+
+    def carry_out(parsed: Parsed, ask: Ask) -> int:
+        jobs = list(parsed.words)
+        body: dict[str, object] = {"action": name}
+        if name == "signal":
+            body["signal"] = jobs.pop(0)
+        body |= {"jobs": jobs, "wait": not parsed.has("--no-wait")}
+        if parsed.has("--force"):
+            body["force"] = True
+        worst = os.EX_OK
+        for outcome in ask().stream("POST", "/v1/actions", body=body):
+            reason = f" ({outcome['reason']})" if outcome["reason"] else ""
+            print(f"{outcome['job']}: {outcome['outcome']}{reason}", flush=True)
+            worst = worst if outcome["ok"] else FAILED
+        return worst
+
+    return run(COMMANDS[name], words, carry_out)

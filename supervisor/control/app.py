@@ -1,0 +1,105 @@
+"""The resources below /v1/, and what each answers."""
+
+from importlib.metadata import version
+
+import attrs
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ..supervise import Supervisor
+from .actions import ACTIONS, Action, Deed, Outcome, parse_signal
+from .job_names import ALL, find_jobs
+from .job_views import describe_job, is_well
+from .line_stream import LineStream, Tell
+from .problems import RequestError
+from .requests import check_keys, read_body, take, take_names
+
+_CODES = {404: "no-such-resource", 405: "no-such-method"}
+
+
+class Resources:
+    """What is answered for one supervisor."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def make_app(self) -> Starlette:
+        """Return the application, for a server to run."""
+        return Starlette(
+            routes=[
+                Route("/health", self.tell_health),
+                Route("/v1/supervisor", self.describe_supervisor),
+                Route("/v1/jobs", self.list_jobs),
+                Route("/v1/actions", self.act, methods=["POST"]),
+            ],
+            exception_handlers={
+                RequestError: _answer_problem,  # type: ignore[dict-item]
+                HTTPException: _answer_http_problem,  # type: ignore[dict-item]
+            },
+        )
+
+    async def tell_health(self, _: Request) -> Response:
+        """Answer 200 if all jobs do what they are there for, 503 if not."""
+        unwell = [name for name, job in self._supervisor.jobs.items() if not is_well(job)]
+        return JSONResponse({"ok": not unwell, "jobs": unwell}, 503 if unwell else 200)
+
+    async def describe_supervisor(self, _: Request) -> Response:
+        """Answer what it is that answers."""
+        config = self._supervisor.config
+        return JSONResponse(
+            {
+                "name": config.name,
+                "path": config.path,
+                "version": version("mocker-supervise"),
+                "jobs": len(config.jobs),
+            }
+        )
+
+    async def list_jobs(self, request: Request) -> Response:
+        """Answer the state of jobs."""
+        names = request.query_params.getlist("name") or [ALL]
+        jobs = find_jobs(self._supervisor.jobs, names)
+        now = trio.current_time()
+        return JSONResponse({"jobs": [describe_job(job, now) for job in jobs]})
+
+    async def act(self, request: Request) -> Response:
+        """Do something with jobs, and answer a line for each once it is done."""
+        values = await read_body(request)
+        check_keys(values, ("action", "jobs", "signal", "wait", "force"))
+        name = take(values, "action", str, "")
+        if name not in ACTIONS:
+            text = f"there is no action {name!r}, but {', '.join(ACTIONS)}"
+            raise RequestError("bad-request", 400, text)
+        number = parse_signal(take(values, "signal", str, "")) if name == "signal" else 0
+        action = Action(
+            name=name,
+            signal=number,
+            wait=take(values, "wait", bool, True),
+            force=take(values, "force", bool, False),
+        )
+        everything = self._supervisor.jobs
+        jobs = find_jobs(everything, take_names(values))
+        others = list(everything.values())
+        deed = Deed(action, jobs, others, self._supervisor.running)
+
+        async def tell_all(tell: Tell) -> None:
+            async def tell_one(outcome: Outcome) -> None:
+                await tell(attrs.asdict(outcome))
+
+            await deed.follow(tell_one)
+
+        return LineStream(tell_all)
+
+
+def _answer_problem(_: Request, error: RequestError) -> Response:
+    return JSONResponse(error.render(), error.status)
+
+
+def _answer_http_problem(request: Request, error: HTTPException) -> Response:
+    code = _CODES.get(error.status_code, "bad-request")
+    text = f"{request.method} {request.url.path}: {error.detail}"
+    return JSONResponse(RequestError(code, error.status_code, text).render(), error.status_code)

@@ -1,0 +1,24 @@
+"""What is wrong with a request, as its answer has it."""
+
+from collections.abc import Sequence
+
+
+class RequestError(Exception):
+    """A request that is refused.
+
+    Attributes:
+        code: What programs look at; stays the same from version to version.
+        status: Of HTTP.
+        jobs: Those that it is about.
+    """
+
+    def __init__(self, code: str, status: int, message: str, jobs: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.code, self.status, self.jobs = code, status, tuple(jobs)
+
+    def render(self) -> dict[str, object]:
+        """Return the body of the answer."""
+        error: dict[str, object] = {"code": self.code, "message": str(self)}
+        if self.jobs:
+            error["jobs"] = list(self.jobs)
+        return {"error": error}

@@ -1,0 +1,128 @@
+"""The socket of a supervisor, and who is let in.
+
+Nothing that answers is loaded before somebody asks. A connection holds one of a fixed number of
+places; if all are taken, the oldest that asks nothing has to go, so that who has a question is
+answered however many others only connect.
+"""
+
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
+
+import structlog
+import trio
+
+from mocker.isolation.errors import render_reason
+
+from ..control_socket import name_socket, short_path
+from ..supervise import Supervisor
+from ..threads import run_in_thread
+from .connections import Connection, Connections
+
+log = structlog.get_logger("mocker.control")
+
+_MODE = 0o600
+_BACKLOG = 128
+_MOST = 256  # connections
+_BREATH_S = 0.1  # before the next try, where the kernel has no descriptor left
+_REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+Serve = Callable[[Connection], Awaitable[None]]
+
+
+class ControlServer:
+    """What listens for those who ask about a supervisor."""
+
+    def __init__(self, directory: str, name: str, supervisor: Supervisor) -> None:
+        """Make it; nobody can connect yet.
+
+        Args:
+            directory: Where its socket is to be.
+            name: Of the supervisor, who holds it: so whatever socket is there is nobody's.
+            supervisor: Who is asked about.
+        """
+        self._path = os.path.join(directory, name_socket(name))
+        self._supervisor = supervisor
+        self._connections = Connections(_MOST)
+        self._loading = trio.Lock()
+        self._serve: Serve | None = None
+
+    async def run(self) -> None:
+        """Answer until cancelled; without a socket, that is said and nobody is answered."""
+        listener = self._try_to_listen()
+        if listener is None:
+            return
+        with closing(listener):
+            try:
+                async with trio.open_nursery() as nursery:
+                    await self._accept(listener, nursery)
+            finally:
+                with suppress(OSError):
+                    os.unlink(self._path)
+
+    def _try_to_listen(self) -> trio.socket.SocketType | None:
+        try:
+            return self._listen()
+        except OSError as error:
+            reason = f"cannot listen at {self._path}{render_reason(error.errno or 0)}"
+        log.error("control.unavailable", reason=reason)
+        return None
+
+    def _listen(self) -> trio.socket.SocketType:
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            with short_path(self._path) as path:
+                listener.bind(path)
+            os.chmod(self._path, _MODE)  # nobody can have connected: it does not listen yet
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        return trio.socket.from_stdlib_socket(listener)
+
+    async def _accept(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
+        try:
+            while True:
+                try:
+                    connected, _ = await listener.accept()
+                    connection = self._connections.add(connected)
+                except OSError:
+                    await trio.sleep(_BREATH_S)
+                    continue
+                if connection is None:
+                    connected.close()
+                else:
+                    nursery.start_soon(self._attend, connection)
+        finally:
+            # Before those who write are cancelled: they would wait for whoever takes nothing.
+            self._connections.close()
+
+    async def _attend(self, connection: Connection) -> None:
+        peer = connection.peer
+        try:
+            if not peer.may_do_all:
+                log.warning("control.refused", uid=peer.uid, pid=peer.pid)
+                await connection.stream.send_all(_REFUSAL)
+                return
+            serve = await self._load()
+            await serve(connection)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it is gone
+        finally:
+            self._connections.remove(connection)
+
+    async def _load(self) -> Serve:
+        async with self._loading:
+            if self._serve is None:
+                # It takes longer than a job should wait.
+                self._serve = await run_in_thread(_load_service, self._supervisor)
+            return self._serve
+
+
+def _load_service(supervisor: Supervisor) -> Serve:
+    from .http_service import HttpService
+
+    return HttpService(supervisor).serve
