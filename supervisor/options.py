@@ -58,8 +58,13 @@ class Parsed:
         return name in self._values
 
 
-def parse_options(words: Sequence[str], options: Iterable[Option]) -> Parsed:
+def parse_options(words: Sequence[str], options: Iterable[Option], command: str = "run") -> Parsed:
     """Read the options at the start of a command line.
+
+    Args:
+        words: The line.
+        options: Those that there are.
+        command: Whose they are.
 
     Raises:
         SpecError: An option is unknown, lacks its value, or has one that it does not take.
@@ -74,7 +79,7 @@ def parse_options(words: Sequence[str], options: Iterable[Option]) -> Parsed:
         name, value = _split(word, by_name)
         option = by_name.get(name)
         if option is None:
-            raise SpecError(f"unknown option {name!r}{_suggest(name, by_name)}")
+            raise SpecError(f"unknown option {name!r}{_suggest(name, by_name, command)}")
         if not option.metavar:
             if value is not None and word.startswith("--"):
                 raise SpecError(f"{name} takes no value, not {value!r}")
@@ -117,12 +122,12 @@ def _split(word: str, by_name: dict[str, Option]) -> tuple[str, str | None]:
     return name, value or None
 
 
-def _suggest(name: str, by_name: dict[str, Option]) -> str:
+def _suggest(name: str, by_name: dict[str, Option], command: str) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, by_name, 1, 0.75)
     near = near or [known for known in by_name if name.startswith(f"{known}-")]  # --log-driver
-    return f"; did you mean {near[0]!r}?" if near else "; see 'mocker run --help'"
+    return f"; did you mean {near[0]!r}?" if near else f"; see 'mocker {command} --help'"
 
 
 def _wrap(text: str, width: int) -> list[str]:

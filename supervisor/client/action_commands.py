@@ -8,6 +8,7 @@ from .arguments import Command
 from .run import FAILED, Ask, run
 
 _NO_WAIT = Option("--no-wait", "", "do not wait for the outcome")
+_SOME = range(1, 10**6)
 _EXIT = """\
 exit status:
   0  it is so for all of them
@@ -16,26 +17,26 @@ exit status:
   4  there is no such job"""
 
 COMMANDS = {
-    "start": Command("start", "JOB...", "Start jobs.", [_NO_WAIT], needs=1, more=_EXIT),
+    "start": Command("start", "JOB...", "Start jobs.", [_NO_WAIT], count=_SOME, more=_EXIT),
     "stop": Command(
         "stop",
         "JOB...",
         "Stop jobs, those that depend on others first.",
         [_NO_WAIT, Option("-f --force", "", "stop also what others that run depend on")],
-        needs=1,
+        count=_SOME,
         more=_EXIT,
     ),
     "restart": Command(
-        "restart", "JOB...", "Stop jobs and start them anew.", [_NO_WAIT], needs=1, more=_EXIT
+        "restart", "JOB...", "Stop jobs and start them anew.", [_NO_WAIT], count=_SOME, more=_EXIT
     ),
     "kill": Command(
-        "kill", "JOB...", "Stop jobs at once, without their grace.", needs=1, more=_EXIT
+        "kill", "JOB...", "Stop jobs at once, without their grace.", count=_SOME, more=_EXIT
     ),
     "signal": Command(
         "signal",
         "SIGNAL JOB...",
         "Send a signal, such as HUP, to the commands of jobs.",
-        needs=2,
+        count=range(2, 10**6),
         more=_EXIT,
     ),
 }

@@ -1,10 +1,11 @@
 """The words after a command that asks a supervisor.
 
-Options may stand before the names of jobs and after them, as people of docker and supervisorctl have
-it in their fingers.
+Options may stand before the names of jobs and after them, as docker's and supervisorctl's do.
 """
 
 from collections.abc import Iterable, Sequence
+
+from mocker.isolation import SpecError
 
 from ..options import Option, Parsed, parse_options, render_options
 
@@ -20,8 +21,6 @@ class Command:
     Attributes:
         name: As it is typed.
         takes: What its words are, such as "JOB..."; empty for none.
-        needs: How many words it has at least.
-        most: How many at most; None for any number.
     """
 
     def __init__(
@@ -31,8 +30,7 @@ class Command:
         summary: str,
         options: Iterable[Option] = (),
         *,
-        needs: int = 0,
-        most: int | None = None,
+        count: range = range(10**6),
         more: str = "",
     ) -> None:
         """Describe a command.
@@ -42,11 +40,10 @@ class Command:
             takes: What its words are.
             summary: What it does, in a sentence.
             options: Besides those that each has.
-            needs: Words at least.
-            most: Words at most.
+            count: How many words it may have.
             more: What the help says at its end.
         """
-        self.name, self.takes, self.needs, self.most = name, takes, needs, most
+        self.name, self.takes, self._count = name, takes, count
         self._options = (*options, WHICH, HELP)
         self._summary, self._more = summary, more
 
@@ -64,11 +61,16 @@ class Command:
         """
         values, taken, rest = dict[str, list[str]](), list[str](), list(words)
         while rest:
-            parsed = parse_options(rest, self._options)
-            for option in self._options:
-                values.setdefault(option.names[-1], []).extend(parsed.all(option.names[-1]))
+            parsed = parse_options(rest, self._options, self.name)
+            for name in (option.names[-1] for option in self._options):
+                if parsed.has(name):
+                    values.setdefault(name, []).extend(parsed.all(name))
             ended = "--" in rest[: len(rest) - len(parsed.words)]
             take = len(parsed.words) if ended else 1
             taken += parsed.words[:take]
             rest = list(parsed.words[take:])
-        return Parsed({name: given for name, given in values.items() if given}, taken)
+        if "--help" not in values and len(taken) not in self._count:
+            few = len(taken) < self._count.start
+            text = f"{self.takes} is needed" if few else f"there is no use for {taken[-1]!r}"
+            raise SpecError(text)
+        return Parsed(values, taken)

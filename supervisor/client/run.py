@@ -33,33 +33,19 @@ def run(command: Command, words: Sequence[str], carry_out: Callable[[Parsed, Ask
         if parsed.has("--help"):
             print(command.render_help(), end="")
             return os.EX_OK
-        _check_count(command, parsed.words)
         return carry_out(parsed, lambda: _open(parsed, os.environ))
     except SpecError as error:
-        return _tell(command, f"{error}; see 'mocker {command.name} --help'", WRONG_USAGE)
-    except NoSupervisorError as error:
-        return _tell(command, str(error), FAILED)
+        text, status = str(error), WRONG_USAGE
     except AnswerError as error:
-        status = NO_SUCH_JOB if error.code == "no-such-job" else FAILED
-        return _tell(command, str(error), status)
+        text, status = str(error), NO_SUCH_JOB if error.code == "no-such-job" else FAILED
+    except NoSupervisorError as error:
+        text, status = str(error), FAILED
     except ProtocolError as error:
-        return _tell(command, f"cannot understand what answers there: {error}", FAILED)
-    except KeyboardInterrupt:
-        return 130
+        text, status = f"cannot understand what answers there: {error}", FAILED
+    sys.stdout.flush()
+    write_line(f"mocker {command.name}: {text}")
+    return status
 
 
 def _open(parsed: Parsed, env: Mapping[str, str]) -> Asker:
     return Asker(connect(choose_socket(parsed.maybe("--supervisor"), env)))
-
-
-def _check_count(command: Command, words: Sequence[str]) -> None:
-    if len(words) < command.needs:
-        raise SpecError(f"{command.takes} is needed")
-    if command.most is not None and len(words) > command.most:
-        raise SpecError(f"there is no use for {words[command.most]!r}")
-
-
-def _tell(command: Command, text: str, status: int) -> int:
-    sys.stdout.flush()
-    write_line(f"mocker {command.name}: {text}")
-    return status

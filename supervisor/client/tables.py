@@ -1,4 +1,4 @@
-"""Tables for people: columns as wide as they must be, and how times and sizes are written in them."""
+"""Tables for people, and how times are written in them."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,11 +11,7 @@ def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table, a line a row, without blanks at the ends of lines."""
     lines = [head, *([make_printable(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "".join(
-        _GAP.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        + "\n"
-        for line in lines
-    )
+    return "".join(_GAP.join(map(str.ljust, line, widths)).rstrip() + "\n" for line in lines)
 
 
 def render_duration(seconds: float | None) -> str:
