@@ -11,9 +11,11 @@ from .config import JobConfig, SinkConfig
 from .journal_entries import JournalEntries
 from .line_formats import make_format
 from .lines import Format, Source
+from .outage import Outage
 from .outlets import Outlet
 from .sink_console import FINAL, Console
 from .sink_file import INHERITED, LogFile, Rotation
+from .sink_health import SinkHealth
 from .sink_journald import Journal
 from .sinks import Sink
 from .traffic import Traffic
@@ -26,6 +28,7 @@ class SinkTable:
 
     Attributes:
         traffic: What they share.
+        journald_outage: Of journald, whoever writes to it.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class SinkTable:
             journald_socket: A path.
         """
         self.traffic = Traffic()
+        self.journald_outage = Outage("journald", path=journald_socket)
         self._console_format = console_format
         self._supervisor = supervisor
         self._journald_socket = journald_socket
@@ -99,7 +103,9 @@ class SinkTable:
 
     def _make_sink(self, name: str, config: SinkConfig) -> Sink:
         if config.kind == "journald":
-            return Sink(name, Journal(self._journald_socket), self.traffic, entry=_ENTRY)
+            sink = Sink(name, Journal(self._journald_socket), self.traffic, entry=_ENTRY)
+            sink.health = SinkHealth(name, self.journald_outage)
+            return sink
         file = self._files[name] = LogFile(config.path, _choose_rotation(config))
         is_ours = config.path in INHERITED
         final = FINAL if is_ours else ()

@@ -17,6 +17,7 @@ from tests.benchmarks.process_use import read_private_memory
 from tests.end_to_end.processes import wait_until
 from tests.end_to_end.supervised import Supervised, open_supervisor, supervise
 from tests.end_to_end.test_mocker_supervise import SLEEP, job
+from tests.journald import open_journald, requires_journald
 from tests.requirements import (
     IS_ROOT,
     requires_busybox,
@@ -289,6 +290,43 @@ def test_stdout_whose_reader_is_gone_keeps_no_job_from_its_work(
     (lost,) = run.find("sink.lost", sink=name)
     assert (status, lost["lines"]) == (0, 300_000)
     assert len(run.find("sink.failed")) == 1
+
+
+@requires_journald
+@pytest.mark.parametrize(
+    ("log_format", "sink"),
+    [("journald", "journald"), ("journald", "console"), ("json", "journald")],
+)
+def test_outage_of_journald_is_told_once_whoever_finds_out(
+    tmp_path: Path, log_format: str, sink: str
+) -> None:
+    path = tmp_path / "web.log"
+    with open_journald() as journald:
+        keys = f"log_format = '{log_format}'\njournald_socket = '{journald.socket}'"
+        web = job("web", TICK, f"stdout = ['{sink}', {{ file = 'web.log' }}]")
+        with open_supervisor(tmp_path, f"[supervisor]\n{keys}\n{web}") as run:
+
+            def count_words(name: str) -> int:
+                return len(run.find(name)) + len(journald.read(f"MOCKER_EVENT={name}"))
+
+            def wait_tick() -> None:
+                size = count_bytes(path)
+                assert wait_until(lambda: count_bytes(path) > size + 10)
+
+            wait_tick()
+            journald.synchronize()
+            journald.kill()
+            wait_tick()
+            run.send(signal.SIGQUIT)  # tells something
+            run.wait_event("job.state")
+            journald.start()
+            run.send(signal.SIGQUIT)
+            assert wait_until(lambda: count_words("sink.recovered") > 0)
+            status = run.terminate()
+
+            told = [count_words(name) for name in ("sink.failed", "sink.recovered", "sink.lost")]
+            seen = len(run.find("sink.failed"))
+    assert (status, told, seen) == (0, [1, 1, 0], 1)
 
 
 @pytest.mark.slow
