@@ -17,6 +17,9 @@ class Outage:
         is_being_told: Whether what is said now is that it is; that should not wait until it is not.
     """
 
+    # Small, as each sink of a thousand has one.
+    __slots__ = ("_facts", "_since", "_sink", "_ways", "is_being_told")
+
     def __init__(self, sink: str, **facts: str) -> None:
         """Take it to work.
 
@@ -25,18 +28,19 @@ class Outage:
             facts: What else is said of it.
         """
         self.is_being_told = False
-        self._facts = {"sink": sink, **facts}
-        self._ways: set[object] = set()  # that do not work
+        self._sink = sink
+        self._facts = facts
+        self._ways: frozenset[object] = frozenset()  # that do not work
         self._since = 0.0  # in trio's time
 
     def begin(self, way: object, reason: str) -> None:
         """Have one way not work; nothing is new if that is known, or another does not either."""
         is_new = not self._ways
-        self._ways.add(way)
+        self._ways |= {way}
         if is_new:
             self._since = trio.current_time()
             self.is_being_told = True
-            log.error("sink.failed", **self._facts, reason=reason)
+            log.error("sink.failed", sink=self._sink, **self._facts, reason=reason)
             self.is_being_told = False
 
     def end(self, way: object) -> None:
@@ -45,6 +49,6 @@ class Outage:
         They need not know yet that the sink is back: each tries when it has something to write.
         """
         if way in self._ways:
-            self._ways.clear()
+            self._ways = frozenset()
             seconds = trio.current_time() - self._since
-            log.info("sink.recovered", **self._facts, after_s=round(seconds, 3))
+            log.info("sink.recovered", sink=self._sink, **self._facts, after_s=round(seconds, 3))
