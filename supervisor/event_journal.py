@@ -2,6 +2,7 @@
 
 They are sent at once, from the event loop, because sending never waits. If journald does not keep
 up they are kept until it does; if it is not there they go to stderr, so that none is lost with it.
+So does the word that it takes nothing: there may be room for that, and nobody who reads it.
 """
 
 import errno
@@ -9,18 +10,16 @@ from collections import deque
 from itertools import islice
 from typing import NamedTuple
 
-import structlog
 import trio
 
-from mocker.isolation.errors import render_reason
-
+from .outage import Outage
 from .output import Output
+from .sink_health import render_error
 from .sink_journald import Journal
-
-log = structlog.get_logger("mocker.log")
 
 _MOST_KEPT = 2**23  # bytes, while journald stands still
 _AT_ONCE = 64  # events
+_STALL_S = 5.0  # for which journald may take nothing without a word about it
 
 
 class _Event(NamedTuple):
@@ -35,20 +34,21 @@ class EventJournal:
         supervisor: Its name.
     """
 
-    def __init__(self, supervisor: str, journal: Journal, stderr: Output) -> None:
+    def __init__(self, supervisor: str, journal: Journal, stderr: Output, outage: Outage) -> None:
         """Connect at the first event.
 
         Args:
             supervisor: Its name.
             journal: Used by nobody else.
             stderr: Gets what the journal does not.
+            outage: Of journald, whoever writes to it.
         """
         self.supervisor = supervisor
         self._journal = journal
         self._stderr = stderr
+        self._outage = outage
         self._kept: deque[_Event] = deque()
         self._size = 0  # bytes in it
-        self._is_broken = False
         self._arrival = trio.Event()
         self._progress = trio.Event()
 
@@ -59,7 +59,7 @@ class EventJournal:
             entry: For the journal.
             line: The same for stderr, with its newline.
         """
-        if self._size + len(entry) > _MOST_KEPT:
+        if self._outage.is_being_told or self._size + len(entry) > _MOST_KEPT:
             self._stderr.put(line)
             return
         self._kept.append(_Event(entry, line))
@@ -75,8 +75,10 @@ class EventJournal:
             await self._arrival.wait()
             self._arrival = trio.Event()
             while self._kept and self._journal.fd is not None:
-                await trio.lowlevel.wait_writable(self._journal.fd)
-                self._send()
+                with trio.move_on_after(_STALL_S) as wait:
+                    await trio.lowlevel.wait_writable(self._journal.fd)
+                if not self._send() and wait.cancelled_caught:
+                    self._outage.begin(self, f"it has taken nothing for {_STALL_S:g} s")
             self._progress.set()
             self._progress = trio.Event()
 
@@ -92,26 +94,23 @@ class EventJournal:
                 await self._progress.wait()
         self._give_up()
 
-    def _send(self) -> None:
+    def _send(self) -> bool:
+        """Send what journald takes, and return whether that is anything."""
         error: OSError | None = None
+        before = len(self._kept)
         while self._kept and error is None:
             entries = [event.entry for event in islice(self._kept, _AT_ONCE)]
             left, error = self._journal.write(entries)
             for entry in entries[: len(entries) - len(left)]:
                 self._kept.popleft()
                 self._size -= len(entry)
-        was_broken = self._is_broken
-        self._is_broken = error is not None and error.errno != errno.EAGAIN
-        if error is not None and self._is_broken:
-            if not was_broken:
-                reason = f"cannot reach journald{render_reason(error.errno or 0)}"
-                log.error("sink.failed", **self._describe(), reason=reason)
+        has_moved = len(self._kept) < before
+        if error is not None and error.errno != errno.EAGAIN:
             self._give_up()
-        elif was_broken:
-            log.info("sink.recovered", **self._describe())
-
-    def _describe(self) -> dict[str, str]:
-        return {"sink": "journald", "path": self._journal.path}
+            self._outage.begin(self, render_error(error))
+        elif has_moved:
+            self._outage.end(self)
+        return has_moved
 
     def _give_up(self) -> None:
         while self._kept:

@@ -23,7 +23,7 @@ from .log_backups import Backups, copy_access
 
 # These are not opened by name: a regular file would get a second position, so that two writers
 # overwrite each other, and a socket or the terminal of another user cannot be opened at all.
-_INHERITED = {
+INHERITED = {
     "/dev/stdout": 1,
     "/dev/stderr": 2,
     "/dev/fd/1": 1,
@@ -36,6 +36,24 @@ _MODE = 0o640  # as docker and rsyslog have it: what a job prints is not for eve
 _DIRECTORY_MODE = 0o750
 _TRUST_S = 0.01  # after a look at the path; lines that come in it may still go to a removed file
 _NEWLINE = b"\n"[0]
+
+
+@attrs.frozen
+class Rotation:
+    """When a file becomes a backup, and what becomes of that.
+
+    Attributes:
+        max_size: Bytes that only a line longer than this exceeds; None for no limit.
+        backups: How many are kept; with 0, a full file is emptied.
+        compress: Whether backups become .gz files.
+    """
+
+    max_size: int | None = None
+    backups: int = 0
+    compress: bool = attrs.field(default=False, kw_only=True)
+
+
+_NEVER = Rotation()
 
 
 @attrs.define
@@ -58,26 +76,23 @@ class _Opened:
 class LogFile:
     """The file at the end of a job's output.
 
-    It is used by one thread at a time; only `reopen` may be called from any. Whoever names one file
-    twice is given the same LogFile, because two would rotate it under each other's hands.
+    It is used by one thread at a time; `reopen` and `rotate_as` alone may be called from any.
+    Whoever names one file twice is given the same LogFile, because two would rotate it under each
+    other's hands.
     """
 
     may_hang = True
 
-    def __init__(
-        self, path: str, max_size: int | None = None, backups: int = 0, *, compress: bool = False
-    ) -> None:
+    def __init__(self, path: str, rotation: Rotation = _NEVER) -> None:
         """Take what the configuration says; nothing is opened yet.
 
         Args:
             path: Links are followed, and backups are kept beside the file that they lead to.
-            max_size: Bytes that only a line longer than this exceeds; None for no limit.
-            backups: How many are kept; with 0, a full file is emptied.
-            compress: Whether backups become .gz files.
+            rotation: Up to when it is appended to.
         """
         self._path = path
-        self._max_size = max_size
-        self._backups = Backups(backups, compress=compress)
+        self._rotation = self._asked_rotation = rotation
+        self._backups = _make_backups(rotation)
         self._opened: _Opened | None = None
         self._trusted_until = 0.0  # by the monotonic clock
         self._is_inside_line = False
@@ -105,6 +120,7 @@ class LogFile:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         start = 0
         try:
+            self._follow_rotation()
             opened = self._open_current()
             self._rotation_error = None  # what was in the way may be gone
             while start < len(data):
@@ -127,10 +143,24 @@ class LogFile:
         """Let the next write open the path anew."""
         self._is_stale = True
 
+    def rotate_as(self, rotation: Rotation) -> None:
+        """Let the next write, and those after it, follow what the configuration says by now."""
+        self._asked_rotation = rotation
+
     def close(self) -> None:
         """Close the file; what is not compressed yet stays as it is, until the next start."""
         self._close_file()
         self._backups.close()
+
+    def _follow_rotation(self) -> None:
+        asked = self._asked_rotation
+        if asked == self._rotation:
+            return
+        self._rotation = asked
+        self._backups.close()
+        self._backups = _make_backups(asked)
+        if self._opened is not None and self._opened.is_regular:
+            self._backups.follow(os.path.realpath(self._path))
 
     def _open_current(self) -> _Opened:
         opened = self._opened
@@ -158,7 +188,7 @@ class LogFile:
     def _open(self) -> _Opened:
         """Open the path, in place of what is open."""
         self._close_file()
-        inherited = _INHERITED.get(self._path)
+        inherited = INHERITED.get(self._path)
         if inherited is not None:
             self._opened = _Opened(os.dup(inherited), None, is_regular=False, size=0)
             return self._opened
@@ -181,9 +211,10 @@ class LogFile:
 
     def _find_end(self, opened: _Opened, data: bytes, start: int) -> int:
         """Return up to where the file takes the data; `start` if it has to be rotated first."""
-        if self._max_size is None or not opened.is_regular or self._rotation_error is not None:
+        max_size = self._rotation.max_size
+        if max_size is None or not opened.is_regular or self._rotation_error is not None:
             return len(data)
-        room = self._max_size - opened.size
+        room = max_size - opened.size
         if len(data) - start <= room:
             return len(data)
         end = data.rfind(b"\n", start, start + max(room, 0)) + 1
@@ -210,6 +241,10 @@ class LogFile:
         opened = self._open()
         copy_access(before, opened.fd)
         return opened
+
+
+def _make_backups(rotation: Rotation) -> Backups:
+    return Backups(rotation.backups, compress=rotation.compress)
 
 
 def _open_or_create(path: str) -> int:

@@ -11,15 +11,16 @@ from .config import JobConfig, SinkConfig
 from .journal_entries import JournalEntries
 from .line_formats import make_format
 from .lines import Format, Source
+from .outage import Outage
 from .outlets import Outlet
 from .sink_console import FINAL, Console
-from .sink_file import LogFile
+from .sink_file import INHERITED, LogFile, Rotation
+from .sink_health import SinkHealth
 from .sink_journald import Journal
 from .sinks import Sink
 from .traffic import Traffic
 
 _ENTRY = b"\nMESSAGE="  # in each once, as a line has no newline inside
-_ENDS_WITH_US = ("/dev/stdout", "/dev/stderr")  # as the console does
 
 
 class SinkTable:
@@ -27,6 +28,7 @@ class SinkTable:
 
     Attributes:
         traffic: What they share.
+        journald_outage: Of journald, whoever writes to it.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class SinkTable:
             journald_socket: A path.
         """
         self.traffic = Traffic()
+        self.journald_outage = Outage("journald", path=journald_socket)
         self._console_format = console_format
         self._supervisor = supervisor
         self._journald_socket = journald_socket
         self._console = Sink("console", Console(stdout), self.traffic, final=FINAL)
         self._sinks: dict[str, Sink] = {self._console.name: self._console}
+        self._files: dict[str, LogFile] = {}
         self._nursery: trio.Nursery | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -90,17 +94,25 @@ class SinkTable:
             if self._nursery is None:
                 raise AssertionError("the table does not run")
             self._nursery.start_soon(self._keep, sink)
+        if config.kind == "file":
+            # As the file says by now: two jobs that name it have the same there, so whatever else
+            # it was opened with is that of a run which is about to end.
+            self._files[name].rotate_as(_choose_rotation(config))
         sink.users += 1
         return sink
 
     def _make_sink(self, name: str, config: SinkConfig) -> Sink:
         if config.kind == "journald":
-            return Sink(name, Journal(self._journald_socket), self.traffic, entry=_ENTRY)
-        file = LogFile(
-            config.path, config.max_size or None, config.backups, compress=config.compress
-        )
-        final = FINAL if config.path in _ENDS_WITH_US else ()
-        return Sink(name, file, self.traffic, final=final, find_trouble=lambda: file.trouble)
+            sink = Sink(name, Journal(self._journald_socket), self.traffic, entry=_ENTRY)
+            sink.health = SinkHealth(name, self.journald_outage)
+            return sink
+        file = self._files[name] = LogFile(config.path, _choose_rotation(config))
+        is_ours = config.path in INHERITED
+        final = FINAL if is_ours else ()
+        sink = Sink(name, file, self.traffic, final=final, find_trouble=lambda: file.trouble)
+        # For good, as the console: what becomes of it is told once, and what it loses at the end.
+        sink.users += is_ours
+        return sink
 
     def _choose_format(self, config: SinkConfig, source: Source) -> Format:
         match config.kind:
@@ -115,7 +127,12 @@ class SinkTable:
         """Write to a sink for as long as it has users, and until everything is written."""
         await sink.run()
         del self._sinks[sink.name]
+        self._files.pop(sink.name, None)
 
 
 def _name(config: SinkConfig) -> str:
     return config.path or config.kind
+
+
+def _choose_rotation(config: SinkConfig) -> Rotation:
+    return Rotation(config.max_size or None, config.backups, compress=config.compress)

@@ -63,6 +63,7 @@ class Sink:
         waiting: Bytes that are on their way.
         lost: Lines that will never be written.
         over: Happens when the target will never take anything any more.
+        health: Whether the target works.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Sink:
         self.waiting = 0
         self.lost = 0
         self.over = trio.Event()
+        self.health = SinkHealth(name)
         self._target = target
         self._traffic = traffic
         self._final = final
@@ -106,7 +108,6 @@ class Sink:
         self._relief = trio.Event()
         self._retry = trio.Event()
         self._is_last_try = False
-        self._health = SinkHealth(name)
 
     @property
     def standstill_s(self) -> float:
@@ -151,7 +152,7 @@ class Sink:
         lane = self._lanes.find(job)
         upto = lane.taken
         with trio.move_on_after(patience):
-            while lane.gone < upto and not self._health.is_failing:
+            while lane.gone < upto and not self.health.is_failing:
                 await lane.progress.wait()
         return lane.gone >= upto
 
@@ -203,7 +204,7 @@ class Sink:
                 if has_moved or error is None:
                     retry = _FIRST_RETRY_S
                 if error is None:
-                    self._health.note_success(self._find_trouble())
+                    self.health.note_success(self._find_trouble())
                     continue
                 if error.errno in self._final:
                     self._tell_failure(render_error(error))
@@ -282,8 +283,9 @@ class Sink:
         return sum(piece.count(self._entry or b"\n") for piece in pieces)
 
     def _tell_failure(self, reason: str) -> None:
-        if not self._health.is_failing:
-            self._health.note_failure(reason)
+        was_failing = self.health.is_failing
+        self.health.note_failure(reason)
+        if not was_failing:
             for lane in self._lanes:
                 lane.tell()  # who waits for what works need not wait any longer
 

@@ -75,14 +75,15 @@ async def _supervise(
     for pid in server.pids:
         reaper.watch(pid)
     stderr = Output(2)
-    journal = EventJournal(config.name, Journal(config.journald_socket), stderr)
-    configure_logging(config.log_format, config.log_level, stderr, journal)
     sinks = SinkTable(
         stdout=1,
         console_format=choose_line_format(config.log_format, 1),
         supervisor=config.name,
         journald_socket=config.journald_socket,
     )
+    socket = Journal(config.journald_socket)
+    journal = EventJournal(config.name, socket, stderr, sinks.journald_outage)
+    configure_logging(config.log_format, config.log_level, stderr, journal)
     async with open_signals() as signals, trio.open_nursery() as nursery:
         nursery.start_soon(stderr.run)
         nursery.start_soon(journal.run)

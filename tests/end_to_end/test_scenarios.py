@@ -3,6 +3,7 @@
 Rarer than what `test_mocker_supervise` has, and each seen to go wrong somewhere.
 """
 
+import json
 import signal
 from pathlib import Path
 
@@ -190,6 +191,35 @@ def test_what_left_its_session_gets_sigterm_when_the_command_ends(tmp_path: Path
     status, run = supervise(tmp_path, text)
 
     assert (status, run.lines[-1]) == (1, "web | told")
+
+
+@pytest.mark.parametrize("isolate", ["true", "false"])
+@pytest.mark.parametrize(
+    ("rule", "next_step"), [("type = 'oneshot'", "nothing"), ("restart = 'always'", "restart")]
+)
+def test_what_outlives_its_command_is_logged_up_to_its_end_which_is_told(
+    tmp_path: Path, rule: str, next_step: str, isolate: str
+) -> None:
+    talk = 'trap "" TERM; i=0; while :; do i=$((i + 1)); echo $i; sleep 0.02; done'
+    script = f"setsid sh -c '{talk}' & sleep 0.1; echo over"
+    keys = f"grace = '300ms'\nisolate = {isolate}\noutput = {{ file = 'log', format = 'json' }}"
+    text = f"[jobs.web]\n{rule}\n{keys}\ncommand = ['sh', '-c', '''{script}''']"
+
+    with open_supervisor(tmp_path, text) as run:
+        exited = run.wait_event("job.exited")
+        killed = run.wait_event("job.killed")
+        started = run.find("job.started")[0]
+        run.terminate()
+
+    entries = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    lines = [entry["line"] for entry in entries if entry["attempt"] == 1]
+    after = len(lines) - lines.index("over") - 1
+    lines.remove("over")
+    commands = [survivor.split(" ", 1)[1] for survivor in killed["survivors"]]
+    assert lines == [str(number) for number in range(1, len(lines) + 1)]
+    assert after > 3
+    assert (killed["pid"], f"sh -c {talk}" in commands) == (started["pid"], True)
+    assert (exited["exit_code"], exited["next"]) == (0, next_step)
 
 
 @requires_root

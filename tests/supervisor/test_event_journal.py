@@ -3,12 +3,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
+import pytest
 import structlog
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from mocker.supervisor import event_journal
 from mocker.supervisor.event_journal import EventJournal
 from mocker.supervisor.journal_entries import render_event
+from mocker.supervisor.outage import Outage
 from mocker.supervisor.output import Output
 from mocker.supervisor.sink_journald import Journal
 from tests.journald import open_journald, requires_journald
@@ -31,9 +34,11 @@ async def read_stderr(stderr: Output) -> list[str]:
 
 
 @asynccontextmanager
-async def open_event_journal(path: Path) -> AsyncIterator[tuple[EventJournal, Output]]:
+async def open_event_journal(
+    path: Path, outage: Outage | None = None
+) -> AsyncIterator[tuple[EventJournal, Output]]:
     with open_stderr() as stderr, closing(Journal(str(path))) as journal:
-        events = EventJournal("mine", journal, stderr)
+        events = EventJournal("mine", journal, stderr, outage or Outage("journald"))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stderr.run)
             nursery.start_soon(events.run)
@@ -135,10 +140,54 @@ async def test_journald_that_is_not_there_is_told_once(tmp_path: Path) -> None:
             "event": "sink.failed",
             "log_level": "error",
             "sink": "journald",
-            "path": str(path),
-            "reason": "cannot reach journald: No such file or directory (ENOENT)",
+            "reason": "it cannot be written: No such file or directory (ENOENT)",
         }
     ]
+
+
+@requires_journald
+async def test_journald_that_stands_still_is_told_and_nothing_goes_to_stderr(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_journal, "_STALL_S", 0.05)
+    with open_journald() as journald, structlog.testing.capture_logs() as told:
+        async with open_event_journal(journald.socket) as (events, stderr):
+            journald.pause()
+            put(events, 0, MANY)
+            await trio.sleep(0.2)
+            before = [event["event"] for event in told]
+            journald.resume()
+            await events.drain(10)
+
+            assert journald.read_messages() == name(0, MANY)
+            assert await read_stderr(stderr) == []
+    assert before == ["sink.failed"]
+    assert [event["event"] for event in told] == ["sink.failed", "sink.recovered"]
+
+
+@requires_journald
+async def test_word_that_journald_takes_nothing_goes_to_stderr() -> None:
+    outage = Outage("journald")
+    with open_journald() as journald:
+        async with open_event_journal(journald.socket, outage) as (events, stderr):
+            outage.is_being_told = True
+            put(events, 0, 1)
+            outage.is_being_told = False
+            put(events, 1, 2)
+
+            assert await read_stderr(stderr) == ["line 0"]
+            assert journald.read_messages() == ["1"]
+
+
+async def test_outage_that_another_way_has_told_is_not_told_again(tmp_path: Path) -> None:
+    outage = Outage("journald")
+    with structlog.testing.capture_logs() as told:
+        outage.begin("another way", "it cannot be written")
+        async with open_event_journal(tmp_path / "missing", outage) as (events, stderr):
+            put(events, 0, 3)
+
+            assert await read_stderr(stderr) == name(0, 3, "line ")
+    assert [event["event"] for event in told] == ["sink.failed"]
 
 
 @requires_journald

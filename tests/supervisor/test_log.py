@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mocker.supervisor.event_journal import EventJournal
 from mocker.supervisor.log import choose_line_format, configure_logging, resolve_format
+from mocker.supervisor.outage import Outage
 from mocker.supervisor.output import Output
 from mocker.supervisor.sink_journald import Journal
 from tests.journald import Entry, open_journald, requires_journald
@@ -41,7 +42,8 @@ def log_to(
     async def run() -> None:
         output = Output(fd)
         journal = Journal(socket)
-        configure_logging(log_format, level, output, EventJournal("mine", journal, output))
+        events = EventJournal("mine", journal, output, Outage("journald"))
+        configure_logging(log_format, level, output, events)
         act(structlog.get_logger("mocker.test", job="web"))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(output.run)
@@ -180,7 +182,8 @@ def test_new_configuration_is_followed() -> None:
 
     def act(log: Log) -> None:
         log.debug("first")
-        configure_logging("json", "debug", output, EventJournal("mine", Journal("/"), output))
+        events = EventJournal("mine", Journal("/"), output, Outage("journald"))
+        configure_logging("json", "debug", output, events)
         log.debug("second")
 
     assert logged("prefix", act) == ""

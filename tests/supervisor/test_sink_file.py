@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mocker.isolation.syscalls import MS_RDONLY, mount
 from mocker.supervisor import sink_file
-from mocker.supervisor.sink_file import LogFile
+from mocker.supervisor.sink_file import LogFile, Rotation
 from tests.in_namespaces import InNewNamespaces, capture_child, run_in_child
 from tests.requirements import requires_root, requires_user, requires_user_namespaces
 
@@ -38,6 +38,12 @@ def set_umask(mask: int) -> Iterator[None]:
 
 def write(log: LogFile, *pieces: bytes) -> None:
     assert log.write(list(pieces)) == ([], None)
+
+
+def wait_for_compression() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "compress":
+            thread.join(10)
 
 
 def get_errno(error: OSError | None) -> int | None:
@@ -70,7 +76,7 @@ def test_file_is_opened_by_writing_nothing(tmp_path: Path) -> None:
 
 
 def test_file_of_fifty_bytes_is_rotated_between_lines(tmp_path: Path) -> None:
-    with closing(LogFile(str(tmp_path / "log"), 50, 3)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(50, 3))) as log:
         for line in LINES[:10]:
             write(log, line)
 
@@ -83,7 +89,7 @@ def test_file_of_fifty_bytes_is_rotated_between_lines(tmp_path: Path) -> None:
 
 
 def test_chunk_is_split_behind_the_last_line_that_fits(tmp_path: Path) -> None:
-    with closing(LogFile(str(tmp_path / "log"), 90, 10)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(90, 10))) as log:
         write(log, b"".join(LINES[:3]))
         write(log, b"".join(LINES[3:9]))
 
@@ -93,7 +99,7 @@ def test_chunk_is_split_behind_the_last_line_that_fits(tmp_path: Path) -> None:
 
 
 def test_file_is_filled_to_the_last_byte(tmp_path: Path) -> None:
-    with closing(LogFile(str(tmp_path / "log"), 40, 2)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(40, 2))) as log:
         write(log, LINES[0], LINES[1])
 
     assert read_all(tmp_path) == {"log": LINES[0] + LINES[1]}
@@ -102,7 +108,7 @@ def test_file_is_filled_to_the_last_byte(tmp_path: Path) -> None:
 def test_line_that_is_longer_than_a_file_has_one_of_its_own(tmp_path: Path) -> None:
     long = b"x" * 100 + b"\n"
 
-    with closing(LogFile(str(tmp_path / "log"), 50, 9)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(50, 9))) as log:
         write(log, b"one\n" + long + b"two\n" + long + long)
         write(log, b"three\n")
 
@@ -113,7 +119,7 @@ def test_line_that_is_longer_than_a_file_has_one_of_its_own(tmp_path: Path) -> N
 
 
 def test_line_that_comes_in_parts_is_not_split(tmp_path: Path) -> None:
-    with closing(LogFile(str(tmp_path / "log"), 10, 9)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(10, 9))) as log:
         write(log, b"one\nbegin ")
         write(log, b"middle ")
         write(log, b"end\ntwo\n")
@@ -132,7 +138,7 @@ def test_no_line_is_split_or_lost(
     directory = tmp_path_factory.mktemp("logs")
     lines = [line for chunk in chunks for line in chunk]
 
-    with closing(LogFile(str(directory / "log"), max_size, 1000)) as log:
+    with closing(LogFile(str(directory / "log"), Rotation(max_size, 1000))) as log:
         for chunk in chunks:
             write(log, b"".join(chunk))
 
@@ -145,7 +151,7 @@ def test_no_line_is_split_or_lost(
 
 
 def test_no_backup_is_kept_where_none_is_wanted(tmp_path: Path) -> None:
-    with closing(LogFile(str(tmp_path / "log"), 50, 0, compress=True)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(50, 0, compress=True))) as log:
         for line in LINES[:5]:
             write(log, line)
 
@@ -164,7 +170,7 @@ def test_what_an_earlier_supervisor_left_is_rotated_as_well(tmp_path: Path) -> N
     (tmp_path / "log").write_bytes(LINES[1] + LINES[2])
     (tmp_path / "log.1").write_bytes(LINES[0])
 
-    with closing(LogFile(str(tmp_path / "log"), 50, 5)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(50, 5))) as log:
         write(log, LINES[3])
 
     assert read_all(tmp_path) == {
@@ -173,17 +179,68 @@ def test_what_an_earlier_supervisor_left_is_rotated_as_well(tmp_path: Path) -> N
 
 
 def test_backups_are_compressed(tmp_path: Path) -> None:
-    with closing(LogFile(str(tmp_path / "log"), 50, 5, compress=True)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(50, 5, compress=True))) as log:
         write(log, *LINES[:5])
-        for thread in threading.enumerate():
-            if thread.name == "compress":
-                thread.join(10)
+        wait_for_compression()
         trouble = log.trouble
 
     files = read_all(tmp_path)
     assert sorted(files) == ["log", "log.1.gz", "log.2.gz"]
     assert gzip.decompress(files["log.2.gz"]) == LINES[0] + LINES[1]
     assert trouble is None
+
+
+def test_other_size_and_number_of_backups_count_from_the_next_line_on(tmp_path: Path) -> None:
+    with closing(LogFile(str(tmp_path / "log"))) as log:
+        write(log, *LINES[:4])
+        log.rotate_as(Rotation(40, 2))
+
+        write(log, *LINES[4:9])
+
+    assert read_all(tmp_path) == {
+        "log": LINES[8],
+        "log.1": b"".join(LINES[6:8]),
+        "log.2": b"".join(LINES[4:6]),
+    }
+
+
+def test_backups_are_compressed_once_that_is_asked(tmp_path: Path) -> None:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(50, 5))) as log:
+        write(log, *LINES[:5])
+        log.rotate_as(Rotation(50, 5, compress=True))
+
+        write(log, LINES[5])
+
+        wait_for_compression()
+
+    assert sorted(read_all(tmp_path)) == ["log", "log.1.gz", "log.2.gz"]
+
+
+def test_backups_are_no_longer_compressed_once_that_is_asked(tmp_path: Path) -> None:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(50, 5, compress=True))) as log:
+        write(log, *LINES[:3])
+        wait_for_compression()
+        log.rotate_as(Rotation(50, 5))
+
+        write(log, *LINES[3:5])
+
+        wait_for_compression()
+
+    assert sorted(read_all(tmp_path)) == ["log", "log.1", "log.2.gz"]
+
+
+def test_other_rotation_leaves_a_fifo_open(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(reader, "rb"), closing(LogFile(str(tmp_path / "fifo"))) as log:
+        write(log, b"one\n")
+        before = log.fd
+        log.rotate_as(Rotation(2, 5, compress=True))
+
+        write(log, b"two\n")
+
+        assert (log.fd, os.read(reader, 100)) == (before, b"one\ntwo\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["fifo"]
 
 
 def test_file_is_not_for_everybody(tmp_path: Path) -> None:
@@ -198,7 +255,7 @@ def test_mode_stays_when_the_file_is_rotated(tmp_path: Path) -> None:
     (tmp_path / "log").touch()
     (tmp_path / "log").chmod(0o606)
 
-    with closing(LogFile(str(tmp_path / "log"), 30, 5)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(30, 5))) as log:
         write(log, *LINES[:2])
 
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o606
@@ -209,7 +266,7 @@ def test_owner_stays_when_the_file_is_rotated(tmp_path: Path) -> None:
     (tmp_path / "log").touch()
     os.chown(tmp_path / "log", 12, 34)
 
-    with closing(LogFile(str(tmp_path / "log"), 30, 5)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(30, 5))) as log:
         write(log, *LINES[:2])
 
     status = (tmp_path / "log").stat()
@@ -270,7 +327,7 @@ def test_moved_directory_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_file_that_is_emptied_is_written_to_from_its_beginning(tmp_path: Path) -> None:
-    with closing(LogFile(str(tmp_path / "log"), 50, 5)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(50, 5))) as log:
         write(log, *LINES[:2])
         os.truncate(tmp_path / "log", 0)  # as logrotate does with `copytruncate`
         write(log, *LINES[2:4])
@@ -296,7 +353,7 @@ def test_file_that_was_moved_a_moment_ago_is_not_rotated_once_more(
 ) -> None:
     monkeypatch.setattr(sink_file, "_TRUST_S", 3600.0)
 
-    with closing(LogFile(str(tmp_path / "log"), 50, 5)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(50, 5))) as log:
         write(log, LINES[0])
         write(log, LINES[1])
         (tmp_path / "log").rename(tmp_path / "log.1")
@@ -309,7 +366,7 @@ def test_link_is_followed_and_backups_are_beside_the_file(tmp_path: Path) -> Non
     (tmp_path / "disk").mkdir()
     (tmp_path / "log").symlink_to("disk/web")
 
-    with closing(LogFile(str(tmp_path / "log"), 30, 5)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(30, 5))) as log:
         write(log, *LINES[:2])
 
     assert (tmp_path / "log").is_symlink()
@@ -319,7 +376,7 @@ def test_link_is_followed_and_backups_are_beside_the_file(tmp_path: Path) -> Non
 def test_link_that_is_turned_is_followed(tmp_path: Path) -> None:
     (tmp_path / "log").symlink_to("one")
 
-    with closing(LogFile(str(tmp_path / "log"), 30, 5)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(30, 5))) as log:
         write(log, LINES[0])
         (tmp_path / "log").unlink()
         (tmp_path / "log").symlink_to("two")
@@ -332,7 +389,7 @@ def test_link_that_is_turned_is_followed(tmp_path: Path) -> None:
 def test_backups_that_cannot_be_named_cost_no_line(tmp_path: Path) -> None:
     (tmp_path / "log.1" / "full").mkdir(parents=True)
 
-    with closing(LogFile(str(tmp_path / "log"), 30, 1)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(30, 1))) as log:
         write(log, *LINES[:2])
         write(log, LINES[2])
         trouble = log.trouble
@@ -352,7 +409,7 @@ def test_directory_that_may_not_be_changed_costs_no_line(tmp_path: Path) -> None
     (tmp_path / "log").touch()
     tmp_path.chmod(0o500)
 
-    with closing(LogFile(str(tmp_path / "log"), 30, 1)) as log:
+    with closing(LogFile(str(tmp_path / "log"), Rotation(30, 1))) as log:
         write(log, *LINES[:3])
         trouble = log.trouble
     tmp_path.chmod(0o700)
@@ -370,7 +427,7 @@ def test_file_that_is_a_mount_of_its_own_is_written_on(
         for name in ("log", "outside"):
             Path("/tmp", name).touch()
         mount("/tmp/outside", "/tmp/log", "", MS_BIND)
-        with closing(LogFile("/tmp/log", 30, 5)) as log:
+        with closing(LogFile("/tmp/log", Rotation(30, 5))) as log:
             write(log, *LINES[:3])
             return get_errno(log.trouble), read_all(Path("/tmp"))
 
@@ -386,7 +443,7 @@ def test_full_disk_keeps_the_rest_and_goes_on_in_the_middle_of_a_line(
 ) -> None:
     def fill() -> tuple[int | None, int, dict[str, bytes]]:
         mount("tmpfs", "/tmp", "tmpfs", data="size=16k")
-        with closing(LogFile("/tmp/log", 20_000, 5)) as log:
+        with closing(LogFile("/tmp/log", Rotation(20_000, 5))) as log:
             rest, error = log.write([b"".join(LINES[:500]), b"".join(LINES[500:1500])])
             size = Path("/tmp/log").stat().st_size
             again, error_again = log.write(rest)
@@ -445,7 +502,7 @@ def test_directory_is_no_file(tmp_path: Path) -> None:
 def test_fifo_without_a_reader_is_refused_until_there_is_one(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
 
-    with closing(LogFile(str(tmp_path / "fifo"), 10, 3)) as log:
+    with closing(LogFile(str(tmp_path / "fifo"), Rotation(10, 3))) as log:
         rest, error = log.write([b"one\n" * 10])
         reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
         write(log, *rest)
@@ -495,7 +552,7 @@ def test_reader_of_a_fifo_that_is_gone_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_null_device_takes_everything_and_stays_what_it_is() -> None:
-    with closing(LogFile("/dev/null", 10, 3)) as log:
+    with closing(LogFile("/dev/null", Rotation(10, 3))) as log:
         write(log, b"".join(LINES))
 
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
@@ -506,7 +563,7 @@ def test_terminal_gets_lines_and_does_not_block_when_it_is_stopped() -> None:
     with (
         os.fdopen(controller, "rb", buffering=0) as screen,
         os.fdopen(terminal, "wb", buffering=0),
-        closing(LogFile(os.ttyname(terminal), 10, 3)) as log,
+        closing(LogFile(os.ttyname(terminal), Rotation(10, 3))) as log,
     ):
         write(log, b"one\n")
         shown = screen.read(100)
@@ -522,7 +579,7 @@ def test_terminal_gets_lines_and_does_not_block_when_it_is_stopped() -> None:
 def test_stdout_that_is_a_file_is_shared_and_never_rotated() -> None:
     def write_lines() -> None:
         os.write(1, b"before\n")
-        with closing(LogFile("/dev/stdout", 10, 3)) as log:
+        with closing(LogFile("/dev/stdout", Rotation(10, 3))) as log:
             write(log, b"one\n")
             os.write(1, b"between\n")
             log.reopen()
@@ -560,8 +617,8 @@ def test_stdout_that_is_closed_is_told() -> None:
 
 def test_file_of_two_writers_is_rotated_by_the_size_that_it_has(tmp_path: Path) -> None:
     with (
-        closing(LogFile(str(tmp_path / "log"), 50, 5)) as one,
-        closing(LogFile(str(tmp_path / "log"), 50, 5)) as other,
+        closing(LogFile(str(tmp_path / "log"), Rotation(50, 5))) as one,
+        closing(LogFile(str(tmp_path / "log"), Rotation(50, 5))) as other,
     ):
         for number in range(0, 8, 2):
             write(one, LINES[number])

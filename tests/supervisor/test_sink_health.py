@@ -4,6 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from mocker.supervisor.outage import Outage
 from mocker.supervisor.sink_health import SinkHealth, render_error
 
 
@@ -25,6 +26,20 @@ async def test_failure_is_told_once_and_so_is_its_end(autojump_clock: MockClock)
         ("sink.recovered", "logs/web.log"),
     ]
     assert (events[0]["reason"], events[1]["after_s"]) == ("it is broken", 2.5)
+
+
+async def test_failure_is_told_anew_if_another_way_said_too_early_that_it_is_over() -> None:
+    outage = Outage("journald")
+    health = SinkHealth("journald", outage)
+    with capture_logs() as events:
+        outage.begin("another way", "it is broken")
+        health.note_failure("it is broken")
+        outage.end("another way")
+        health.note_failure("it is broken in a way of its own")
+        health.note_success(None)
+
+    names = [event["event"].removeprefix("sink.") for event in events]
+    assert names == ["failed", "recovered", "failed", "recovered"]
 
 
 async def test_each_new_trouble_is_told_once() -> None:

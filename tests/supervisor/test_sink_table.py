@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from mocker.supervisor.config import CONSOLE, JobConfig, SinkConfig
 from mocker.supervisor.lines import Lines, Source
 from mocker.supervisor.sink_table import SinkTable
+from tests.in_namespaces import run_in_child
 from tests.journald import open_journald, requires_journald
 from tests.leaks import read_descriptors
 from tests.supervisor.job_world import configure
@@ -146,6 +149,52 @@ async def test_file_is_rotated_as_its_job_has_it(console: int, tmp_path: Path) -
         "web.log.1": b"line 3\n",
         "web.log.2": b"line 2\n",
     }
+
+
+async def test_newest_rotation_counts_for_a_file_that_another_run_has_open(
+    console: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "all.log"
+    async with open_table(console) as table:
+        (old,) = table.open_outlets(write_to(log_file(path)), STDOUT)
+        old.put(Lines(STDOUT, b"line 0\n", (), 0))
+        await old.sink.flush(5)
+
+        (new,) = table.open_outlets(write_to(log_file(path, max_size=8, backups=2)), OTHER)
+
+        for number in range(1, 4):
+            old.put(Lines(STDOUT, b"line %d\n" % number, (), 0))
+        old.close()
+        new.close()
+
+    assert read_all(tmp_path) == {
+        "all.log": b"line 3\n",
+        "all.log.1": b"line 2\n",
+        "all.log.2": b"line 1\n",
+    }
+
+
+@pytest.mark.parametrize("path", ["/dev/stdout", "/proc/self/fd/1"])
+def test_what_our_own_stdout_loses_is_counted_over_all_runs(console: int, path: str) -> None:
+    async def lose_lines() -> list[EventDict]:
+        job = write_to(log_file(Path(path)))
+        with capture_logs() as events:
+            async with open_table(console) as table:
+                for _ in range(3):
+                    put(table, job, b"one\ntwo\n")
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+        return events
+
+    def run_without_a_reader() -> list[EventDict]:
+        read_end, write_end = os.pipe()
+        os.dup2(write_end, 1)
+        os.close(read_end)
+        return trio.run(lose_lines)
+
+    failed, lost = run_in_child(run_without_a_reader)
+
+    assert (failed["event"], failed["sink"]) == ("sink.failed", path)
+    assert (lost["event"], lost["sink"], lost["lines"]) == ("sink.lost", path, 6)
 
 
 @requires_journald
