@@ -22,6 +22,7 @@ from .jobs import Job
 from .lifecycle import State
 from .reload import compare
 from .runs import Means
+from .stop_orders import StopOrders
 from .stopping import stop_in_order, tell_who_holds
 from .threads import run_in_thread
 from .timetable import run_on_schedule
@@ -50,6 +51,7 @@ class Supervisor:
     Attributes:
         config: What the file says.
         jobs: By name.
+        stops: Who of them is to stop, because somebody asked for it.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Supervisor:
         """
         self.config = config
         self.jobs: dict[str, Job] = {}
+        self.stops = StopOrders()
         self._means = means
         self._load = load
         self._abandon = abandon
@@ -90,6 +93,7 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             for config in self.config.jobs.values():
                 self._add(config, nursery)
+            nursery.start_soon(self.stops.run)
             nursery.start_soon(self._follow_signals, signals)
             async with trio.open_nursery() as reloads:
                 reloads.start_soon(self._follow_reloads, nursery)

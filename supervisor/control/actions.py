@@ -1,25 +1,30 @@
 """What somebody wants of jobs, and what came of it, job by job.
 
-A request changes the state of a job at once, see `jobs`; all that takes time here is to see what
-becomes of it. So no request waits for another one, and of two that contradict each other the later
-one wins, which the earlier one is told.
+A request changes the state of a job at once, see `jobs`, or orders that, see `stop_orders`; all
+that takes time here is to see what becomes of it. So no request waits for another one, and of two
+that contradict each other the later one wins, which the earlier one is told.
 """
 
 import signal
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import attrs
 import trio
 
 from mocker.isolation import Container
 
+from ..dependencies import find_affected
 from ..jobs import Job
-from ..lifecycle import State
-from ..stopping import stop_in_order
+from ..lifecycle import AT_REST, After, State
+from ..stop_orders import StopOrder, StopOrders
 from .problems import RequestError
 
 ACTIONS = ("start", "stop", "restart", "kill", "signal")
 _IN_BETWEEN = {State.STARTING, State.STOPPING}
+_OTHERS_WISH = "somebody else asked for that"
+_AT_THE_END = "the supervisor is stopping, or a reload replaces it"
+# What a container's init cannot hand on to the command.
+_NOT_SENT = {signal.SIGKILL: "kill", signal.SIGSTOP: "", signal.SIGCHLD: ""}
 
 
 @attrs.frozen
@@ -70,7 +75,8 @@ class Deed:
         self,
         action: Action,
         jobs: Collection[Job],
-        others: Iterable[Job],
+        others: Collection[Job],
+        stops: StopOrders,
         running: Mapping[str, Container],
     ) -> None:
         """Begin it, without waiting for anything.
@@ -79,18 +85,21 @@ class Deed:
             action: What.
             jobs: Of which.
             others: All that there are.
+            stops: Who stops jobs in order.
             running: The containers whose commands are executed, by job.
         """
         if action.name == "stop" and not action.force:
             _check_unneeded(jobs, others)
-        self._action = action
-        self._followers = [_Follower(job, action, running.get(job.config.name)) for job in jobs]
-        # In order, and so by and by, if somebody waits for that.
-        self._to_stop = [job for job in jobs if not job.life.at_rest]
-        if action.name != "stop" or not action.wait:
-            self._to_stop = []
+        before = {job: job.life.state for job in jobs}
+        orders: Mapping[Job, StopOrder] = {}
+        if action.name == "stop":
+            orders = stops.give(jobs, others)
         for job in jobs:
-            _begin(action, job)
+            _begin(action, job, stops)
+        self._followers = [
+            _Follower(job, action, before[job], orders.get(job), running.get(job.config.name))
+            for job in jobs
+        ]
 
     async def follow(self, tell: Tell) -> None:
         """Tell what came of each job, as soon as it is known.
@@ -101,56 +110,63 @@ class Deed:
         async def follow_one(follower: _Follower) -> None:
             await tell(await follower.follow())
 
-        async with trio.open_nursery() as stopping:
-            if self._to_stop:
-                stopping.start_soon(stop_in_order, self._to_stop)
-            async with trio.open_nursery() as nursery:
-                for follower in self._followers:
-                    nursery.start_soon(follow_one, follower)
-            # Of one that somebody has started again, it waits for the end.
-            stopping.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            for follower in self._followers:
+                nursery.start_soon(follow_one, follower)
 
 
 def parse_signal(text: str) -> int:
     """Return the number of a signal: "HUP", "SIGHUP" or "1".
 
     Raises:
-        RequestError: There is none of that name.
+        RequestError: There is none of that name, or it cannot be sent.
     """
     name = text.upper()
     try:
         if name.isdecimal():
-            return signal.Signals(int(name))
-        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
+            number = signal.Signals(int(name))
+        else:
+            number = signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
     except (KeyError, ValueError):
-        raise RequestError("no-such-signal", 400, f"there is no signal {text!r}") from None
+        raise RequestError("no-such-signal", 400, f"there is no signal {text[:20]!r}") from None
+    if number in _NOT_SENT:
+        hint = f"; the action {_NOT_SENT[number]!r} does that" if _NOT_SENT[number] else ""
+        text = f"cannot send {number.name} to a command in a container{hint}"
+        raise RequestError("no-such-signal", 400, text)
+    return number
 
 
-def _check_unneeded(jobs: Collection[Job], others: Iterable[Job]) -> None:
-    names = {job.config.name for job in jobs}
-    needing = [
-        other.config.name
-        for other in others
-        if other.config.name not in names
-        and not other.life.at_rest
-        and names & other.config.depends_on.keys()
-    ]
+def _check_unneeded(jobs: Collection[Job], others: Collection[Job]) -> None:
+    """Refuse to stop what others need that run, by themselves or through others."""
+    going = {job.config.name for job in jobs}
+    alive = {
+        other.config.name: other.config.depends_on for other in others if not _is_leaving(other)
+    }
+    graph = {name: [other for other in needed if other in alive] for name, needed in alive.items()}
+    affected = find_affected(graph, [name for name in graph if name in going])
+    needing = [name for name in graph if name in affected - going]
     if needing:
         text = f"cannot stop what others need: {', '.join(needing)}; stop these too, or force it"
         raise RequestError("needed", 409, text, needing)
 
 
-def _begin(action: Action, job: Job) -> None:
+def _is_leaving(job: Job) -> bool:
+    """Tell whether a job is at rest, or about to be."""
+    life = job.life
+    return life.at_rest or (life.state is State.STOPPING and life.after is After.REST)
+
+
+def _begin(action: Action, job: Job, stops: StopOrders) -> None:
     match action.name:
         case "start":
+            stops.withdraw(job)
             job.start()
-        case "restart":
+        case "restart" if not job.life.final:
+            stops.withdraw(job)
             job.stop()
             job.start()
         case "kill":
             job.kill()
-        case "stop" if not action.wait:
-            job.stop()
         case _:
             pass
 
@@ -158,9 +174,16 @@ def _begin(action: Action, job: Job) -> None:
 class _Follower:
     """What becomes of one job."""
 
-    def __init__(self, job: Job, action: Action, container: Container | None) -> None:
-        self._job, self._action, self._container = job, action, container
-        self._before = job.life.state
+    def __init__(
+        self,
+        job: Job,
+        action: Action,
+        before: State,
+        order: StopOrder | None,
+        container: Container | None,
+    ) -> None:
+        self._job, self._action, self._before = job, action, before
+        self._order, self._container = order, container
 
     async def follow(self) -> Outcome:
         """Return what came of it, once it is known; where nobody waits, at once."""
@@ -181,36 +204,38 @@ class _Follower:
 
     async def _follow_stop(self) -> Outcome:
         job, name = self._job, self._job.config.name
-        was_at_rest = self._before in {State.STOPPED, State.EXITED, State.FATAL}
-        if was_at_rest and self._action.name == "kill":
-            return Outcome(name, "not running", ok=False)
-        if was_at_rest:
-            return Outcome(name, "already stopped")
+        is_kill = self._action.name == "kill"
+        if self._before in AT_REST:
+            return Outcome(name, "not running" if is_kill else "already stopped", ok=not is_kill)
         if not self._action.wait:
             return Outcome(name, "stopping")
-        # It is told to stop once those that depend on it are gone.
+        if self._order is not None and not await self._order.wait_settled():
+            return Outcome(name, "not stopped", ok=False, reason=_OTHERS_WISH)
         while not job.life.at_rest:
-            if job.life.state is State.STARTING and self._before is not State.STARTING:
-                return Outcome(name, "started again", ok=False, reason="somebody else asked for it")
+            if not _is_leaving(job):
+                return Outcome(name, "started again", ok=False, reason=_OTHERS_WISH)
             await job.wait_changed()
-        return Outcome(name, "killed" if self._action.name == "kill" else "stopped")
+        return Outcome(name, "killed" if is_kill else "stopped")
 
     async def _follow_start(self) -> Outcome:
         job, name, action = self._job, self._job.config.name, self._action.name
         if job.life.final:
-            return Outcome(name, "not started", ok=False, reason="the supervisor is stopping")
+            return Outcome(name, f"not {action}ed", ok=False, reason=_AT_THE_END)
         if action == "start" and self._before is State.RUNNING:
             return Outcome(name, "already started")
         while self._action.wait and job.life.state in _IN_BETWEEN:
             await job.wait_changed()
         life = job.life
-        if life.state in {State.RUNNING, *_IN_BETWEEN}:
-            done = "restarted" if action == "restart" else "started"
-            return Outcome(name, done if self._action.wait else f"{action}ing")
+        # One that has ended since it was ready will be run again, after a while.
+        if life.state in {State.RUNNING, *_IN_BETWEEN} or (
+            life.state is State.BACKOFF and life.ready_at is not None
+        ):
+            return Outcome(name, f"{action}ed" if self._action.wait else f"{action}ing")
         if life.state is State.EXITED and life.succeeded:
             return Outcome(name, "completed")
         if life.state is State.STOPPED and not life.skipped:
-            return Outcome(name, "stopped", ok=False, reason="somebody else asked for that")
+            reason = _AT_THE_END if life.final else _OTHERS_WISH
+            return Outcome(name, "stopped", ok=False, reason=reason)
         outcome = "skipped" if life.skipped else "not started"
         reason = life.reason or ("" if job.status is None else f"it ended: {job.status}")
         return Outcome(name, outcome, ok=False, reason=reason)

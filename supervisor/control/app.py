@@ -7,11 +7,12 @@ import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ..supervise import Supervisor
 from .actions import ACTIONS, Action, Deed, Outcome, parse_signal
+from .answers import Answer
 from .job_names import ALL, find_jobs
 from .job_views import describe_job, is_well
 from .line_stream import LineStream, Tell
@@ -29,7 +30,7 @@ class Resources:
 
     def make_app(self) -> Starlette:
         """Return the application, for a server to run."""
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/health", self.tell_health),
                 Route("/v1/supervisor", self.describe_supervisor),
@@ -39,18 +40,21 @@ class Resources:
             exception_handlers={
                 RequestError: _answer_problem,  # type: ignore[dict-item]
                 HTTPException: _answer_http_problem,  # type: ignore[dict-item]
+                Exception: _answer_own_mistake,
             },
         )
+        app.router.redirect_slashes = False
+        return app
 
     async def tell_health(self, _: Request) -> Response:
         """Answer 200 if all jobs do what they are there for, 503 if not."""
         unwell = [name for name, job in self._supervisor.jobs.items() if not is_well(job)]
-        return JSONResponse({"ok": not unwell, "jobs": unwell}, 503 if unwell else 200)
+        return Answer({"ok": not unwell, "jobs": unwell}, 503 if unwell else 200)
 
     async def describe_supervisor(self, _: Request) -> Response:
         """Answer what it is that answers."""
         config = self._supervisor.config
-        return JSONResponse(
+        return Answer(
             {
                 "name": config.name,
                 "path": config.path,
@@ -61,10 +65,11 @@ class Resources:
 
     async def list_jobs(self, request: Request) -> Response:
         """Answer the state of jobs."""
+        check_keys(request.query_params, ("name",))
         names = request.query_params.getlist("name") or [ALL]
         jobs = find_jobs(self._supervisor.jobs, names)
         now = trio.current_time()
-        return JSONResponse({"jobs": [describe_job(job, now) for job in jobs]})
+        return Answer({"jobs": [describe_job(job, now) for job in jobs]})
 
     async def act(self, request: Request) -> Response:
         """Do something with jobs, and answer a line for each once it is done."""
@@ -84,7 +89,7 @@ class Resources:
         everything = self._supervisor.jobs
         jobs = find_jobs(everything, take_names(values))
         others = list(everything.values())
-        deed = Deed(action, jobs, others, self._supervisor.running)
+        deed = Deed(action, jobs, others, self._supervisor.stops, self._supervisor.running)
 
         async def tell_all(tell: Tell) -> None:
             async def tell_one(outcome: Outcome) -> None:
@@ -96,10 +101,17 @@ class Resources:
 
 
 def _answer_problem(_: Request, error: RequestError) -> Response:
-    return JSONResponse(error.render(), error.status)
+    return Answer(error.render(), error.status)
 
 
 def _answer_http_problem(request: Request, error: HTTPException) -> Response:
     code = _CODES.get(error.status_code, "bad-request")
-    text = f"{request.method} {request.url.path}: {error.detail}"
-    return JSONResponse(RequestError(code, error.status_code, text).render(), error.status_code)
+    # Not by its URL: that begins with what the request calls the host, which may be anything.
+    text = f"{request.method} {request.scope['path']}: {error.detail}"
+    problem = RequestError(code, error.status_code, text)
+    return Answer(problem.render(), error.status_code, error.headers)
+
+
+def _answer_own_mistake(_: Request, error: Exception) -> Response:
+    text = f"the supervisor made a mistake, see its log: {type(error).__name__}"
+    return Answer(RequestError("internal", 500, text).render(), 500)

@@ -1,9 +1,16 @@
 """Who is connected, and who has to go when there are too many."""
 
+import fcntl
+import select
+import sys
+import termios
+
 import trio
 
 from .peers import Peer, find_peer
 from .streams import PatientStream
+
+_UNREAD = bytes(4)  # room for an int, ioctl(2) FIONREAD
 
 
 class Connection:
@@ -12,13 +19,19 @@ class Connection:
     Attributes:
         peer: Who is at the other end.
         stream: What is said.
-        requests: How many are being answered.
     """
 
     def __init__(self, connected: trio.socket.SocketType, peer: Peer) -> None:
         self.peer = peer
-        self.requests = 0
-        self.stream = PatientStream(connected, lambda: self.requests > 0)
+        self.stream = PatientStream(connected)
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether there is no question on it, neither one that is answered nor one to come."""
+        if self.stream.answers:
+            return False
+        count = fcntl.ioctl(self.stream.socket, termios.FIONREAD, _UNREAD)
+        return not int.from_bytes(count, sys.byteorder)
 
     def close(self) -> None:
         """End it at once, whoever waits for something of it."""
@@ -40,10 +53,11 @@ class Connections:
         """
         peer = find_peer(connected)
         if len(self._open) >= self._most:
-            idle = next((other for other in self._open if not other.requests), None)
-            if idle is None:
+            other = next((other for other in self._open if other.asks_nothing), None)
+            other = other or self._find_left()
+            if other is None:
                 return None
-            self.remove(idle)
+            self.remove(other)
         connection = Connection(connected, peer)
         self._open[connection] = None
         return connection
@@ -58,3 +72,11 @@ class Connections:
         """End all of them."""
         while self._open:
             self.remove(next(iter(self._open)))
+
+    def _find_left(self) -> Connection | None:
+        """Return one whose other end is gone, though nobody has noticed as nobody reads it."""
+        poll = select.poll()
+        by_fd = {other.stream.socket.fileno(): other for other in self._open}
+        for fd in by_fd:
+            poll.register(fd, 0)  # POLLHUP is always told
+        return next((by_fd[fd] for fd, _ in poll.poll(0)), None)

@@ -4,15 +4,21 @@ What Hypercorn calls a server is what it does for one connection. The accepting 
 because who is at the other end is known there alone.
 """
 
+import structlog
+import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from ..supervise import Supervisor
 from .app import Resources
 from .connections import Connection
+from .intake import Intake
+
+log = structlog.get_logger("mocker.control")
 
 _KEEP_S = 60  # that a connection may be kept without a request
 
@@ -31,11 +37,12 @@ class HttpService:
         """Answer the requests of one connection, until it ends."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            connection.requests += 1
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                connection.requests -= 1
+            intake = Intake(receive, send)
+            with connection.stream.answering():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(intake.run)
+                    await self._answer(scope, intake)
+                    nursery.cancel_scope.cancel()
 
         await TCPServer(
             ASGIWrapper(answer),  # type: ignore[arg-type]
@@ -44,3 +51,12 @@ class HttpService:
             {},
             connection.stream,  # type: ignore[arg-type]
         )
+
+    async def _answer(self, scope: Scope, intake: Intake) -> None:
+        try:
+            await self._app(scope, intake.receive, intake.send)
+        except ClientDisconnect:
+            pass
+        except Exception:
+            # A mistake of ours; who asked is told as much, and the next one is answered.
+            log.exception("control.failed", method=scope.get("method"), path=scope.get("path"))

@@ -1,5 +1,7 @@
 """A job as those who ask see it: plain values, as JSON has them."""
 
+import math
+
 from ..jobs import Job
 from ..lifecycle import State
 
@@ -43,7 +45,9 @@ def is_well(job: Job) -> bool:
 
 
 def _count_down(then: float | None, now: float) -> float | None:
-    return None if then is None else max(round(then - now, 3), 0.0)
+    if then is None or math.isinf(then):
+        return None
+    return max(round(then - now, 3), 0.0)
 
 
 def _find_health(job: Job) -> str | None:

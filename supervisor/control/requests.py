@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import TypeVar
 
+import trio
 from starlette.requests import Request
 
 from .problems import RequestError
 
 _MOST_BODY = 2**16  # bytes
+_LONGEST_S = 10.0  # that a body may take
 _MOST_NAMES = 10_000
 
 Value = TypeVar("Value")
@@ -21,13 +23,16 @@ async def read_body(request: Request) -> Mapping[str, object]:
     """Return the object that is the body of a request; an empty one if there is no body.
 
     Raises:
-        RequestError: It is too big, or no JSON object.
+        RequestError: It is too big or too slow, or no JSON object.
     """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_BODY:
-            raise RequestError("too-big", 413, f"a body may have {_MOST_BODY} bytes")
+    with trio.move_on_after(_LONGEST_S) as wait:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MOST_BODY:
+                raise RequestError("too-big", 413, f"a body may have {_MOST_BODY} bytes")
+    if wait.cancelled_caught:
+        raise RequestError("too-slow", 408, f"a body may take {_LONGEST_S:g} s")
     try:
         values = json.loads(body) if body else {}
     except (ValueError, RecursionError) as error:

@@ -5,6 +5,7 @@ places; if all are taken, the oldest that asks nothing has to go, so that who ha
 answered however many others only connect.
 """
 
+import json
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ from ..control_socket import name_socket, short_path
 from ..supervise import Supervisor
 from ..threads import run_in_thread
 from .connections import Connection, Connections
+from .problems import RequestError
 
 log = structlog.get_logger("mocker.control")
 
@@ -26,7 +28,9 @@ _MODE = 0o600
 _BACKLOG = 128
 _MOST = 256  # connections
 _BREATH_S = 0.1  # before the next try, where the kernel has no descriptor left
-_REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+_STRANGER = RequestError("not-allowed", 403, "this is another user's supervisor")
+_FULL = RequestError("busy", 503, f"{_MOST} others are being answered")
 
 Serve = Callable[[Connection], Awaitable[None]]
 
@@ -88,12 +92,17 @@ class ControlServer:
             while True:
                 try:
                     connected, _ = await listener.accept()
-                    connection = self._connections.add(connected)
                 except OSError:
                     await trio.sleep(_BREATH_S)
                     continue
-                if connection is None:
+                try:
+                    connection = self._connections.add(connected)
+                except OSError:
                     connected.close()
+                    continue
+                if connection is None:
+                    with closing(connected), suppress(OSError):
+                        await connected.send(_render(_FULL))
                 else:
                     nursery.start_soon(self._attend, connection)
         finally:
@@ -105,12 +114,15 @@ class ControlServer:
         try:
             if not peer.may_do_all:
                 log.warning("control.refused", uid=peer.uid, pid=peer.pid)
-                await connection.stream.send_all(_REFUSAL)
+                await connection.stream.send_all(_render(_STRANGER))
                 return
             serve = await self._load()
             await serve(connection)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it is gone
+        except* Exception:
+            # Whatever it is about this connection, it is no reason to end anything else.
+            log.exception("control.failed")
         finally:
             self._connections.remove(connection)
 
@@ -126,3 +138,15 @@ def _load_service(supervisor: Supervisor) -> Serve:
     from .http_service import HttpService
 
     return HttpService(supervisor).serve
+
+
+def _render(error: RequestError) -> bytes:
+    """Return the answer to whoever is not even asked what he wants."""
+    body = json.dumps(error.render()).encode()
+    head = [
+        f"HTTP/1.1 {error.status} {error.code}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body

@@ -1,10 +1,12 @@
 """A connection that cannot be held for ever by who says nothing, or takes nothing."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import trio
 
-_SILENCE_S = 10.0  # until a request is whole, and between two
+_SILENCE_S = 10.0  # until a request is whole, and from an answer to the next one
 _STALL_S = 10.0  # for which an answer may be left lying
 
 
@@ -13,32 +15,45 @@ class PatientStream:
 
     Attributes:
         socket: The connection.
+        answers: How many requests are being answered.
     """
 
-    def __init__(self, socket: trio.socket.SocketType, is_busy: Callable[[], bool]) -> None:
-        """Take a connection over.
-
-        Args:
-            socket: It.
-            is_busy: Whether a request is being answered, so that nothing has to come.
-        """
+    def __init__(self, socket: trio.socket.SocketType) -> None:
+        """Take a connection over, as somebody connects."""
         self.socket = socket
+        self.answers = 0
         self._stream = trio.SocketStream(socket)
-        self._is_busy = is_busy
+        self._deadline = trio.current_time() + _SILENCE_S
+        self._silence = trio.CancelScope()
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Answer a request, during which nothing has to come."""
+        self.answers += 1
+        self._set_deadline(math.inf)
+        try:
+            yield
+        finally:
+            self.answers -= 1
+            if not self.answers:
+                self._set_deadline(trio.current_time() + _SILENCE_S)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Return what comes; nothing at the end, or after a silence."""
-        while True:
-            with trio.move_on_after(_SILENCE_S):
-                return bytes(await self._stream.receive_some(max_bytes))
-            if not self._is_busy():
-                return b""
+        """Return what comes; nothing at the end, or if a request does not become whole in time.
+
+        Raises:
+            BrokenResourceError, ClosedResourceError: The connection is gone.
+        """
+        with trio.CancelScope(deadline=self._deadline) as self._silence:
+            return bytes(await self._stream.receive_some(max_bytes))
+        return b""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of it.
 
         Raises:
             BrokenResourceError: The other end is gone, or takes nothing.
+            ClosedResourceError: It is closed on this side.
         """
         with trio.move_on_after(_STALL_S) as wait:
             await self._stream.send_all(data)
@@ -52,3 +67,6 @@ class PatientStream:
     async def aclose(self) -> None:
         """Close it."""
         await self._stream.aclose()
+
+    def _set_deadline(self, deadline: float) -> None:
+        self._deadline = self._silence.deadline = deadline
