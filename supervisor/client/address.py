@@ -2,8 +2,9 @@
 
 import os
 import socket
+import struct
 from collections.abc import Mapping
-from errno import ECONNREFUSED, ENOENT
+from errno import EAGAIN, ECONNREFUSED, ENOENT
 
 from mocker.isolation.errors import render_reason
 
@@ -11,6 +12,7 @@ from ..control_socket import list_sockets, short_path
 from ..name_lock import find_runtime_directory
 
 VARIABLE = "MOCKER_SOCKET"
+_TIMEOUT_S = 10  # for a supervisor that takes nobody in: it is stopped, or hangs
 _GONE = {ECONNREFUSED, ENOENT}  # nobody listens, or there is no socket
 
 
@@ -33,12 +35,14 @@ def choose_socket(wanted: str | None, env: Mapping[str, str]) -> str:
     if wanted and "/" in wanted:
         return wanted
     sockets = list_sockets(directory)
+    if sockets:
+        _check_owner(directory)
     if wanted:
         if wanted in sockets:
             return sockets[wanted]
         known = f"there are {', '.join(sockets)}" if sockets else "there is none"
         raise NoSupervisorError(f"cannot find supervisor {wanted!r} in {directory}: {known}")
-    alive = {name: path for name, path in sockets.items() if _listens(path)}
+    alive = {name: path for name, path in sockets.items() if len(sockets) == 1 or _listens(path)}
     if len(alive) == 1:
         return next(iter(alive.values()))
     if alive:
@@ -55,6 +59,8 @@ def connect(path: str) -> socket.socket:
         NoSupervisorError: Nobody answers there.
     """
     connection = socket.socket(socket.AF_UNIX)
+    # Not settimeout(): where there is no room for one more, a connect that may not wait fails.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _TIMEOUT_S, 0))
     try:
         with short_path(path) as short:
             connection.connect(short)
@@ -62,8 +68,18 @@ def connect(path: str) -> socket.socket:
         connection.close()
         reason = render_reason(error.errno or 0)
         hint = "; no supervisor runs there" if error.errno in _GONE else ""
+        if error.errno == EAGAIN:
+            reason, hint = f": it has let nobody in for {_TIMEOUT_S} s", ""
         raise NoSupervisorError(f"cannot connect to {path}{reason}{hint}") from error
     return connection
+
+
+def _check_owner(directory: str) -> None:
+    """Refuse what somebody else has made, such as in /tmp, to be asked in a supervisor's place."""
+    uid = os.stat(directory).st_uid
+    if uid not in {0, os.geteuid()}:
+        text = f"cannot trust what is in {directory}: it is user {uid}'s"
+        raise NoSupervisorError(f"{text}; use -s SOCKET if that is meant")
 
 
 def _listens(path: str) -> bool:

@@ -4,11 +4,13 @@ What Hypercorn calls a server is what it does for one connection. The accepting 
 because who is at the other end is known there alone.
 """
 
+from importlib.metadata import version
+
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from ..supervise import Supervisor
 from .app import Resources
@@ -26,14 +28,21 @@ class HttpService:
         self._config.errorlog = None
         self._config.include_server_header = False
         self._config.keep_alive_timeout = _KEEP_S
+        self._version = (b"mocker-version", version("mocker-supervise").encode())
 
     async def serve(self, connection: Connection) -> None:
         """Answer the requests of one connection, until it ends."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            async def send_with_version(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    # So that a client of another version knows it whatever the answer is.
+                    message["headers"] = [*message["headers"], self._version]
+                await send(message)
+
             connection.requests += 1
             try:
-                await self._app(scope, receive, send)
+                await self._app(scope, receive, send_with_version)
             finally:
                 connection.requests -= 1
 
