@@ -87,16 +87,24 @@ async def wait_for_jobs(
     deadline = trio.current_time() + seconds
     send, receive = trio.open_memory_channel[Outcome](len(jobs))
 
-    async def wait_for_one(name: str, job: Job) -> None:
-        while (met := _meets(supervisor, name, job, condition)) is None:
-            await job.wait_changed()
+    def look(name: str, job: Job) -> bool:
+        """Return whether it is known what becomes of a job, which is sent then."""
+        met = _meets(supervisor, name, job, condition)
+        if met is None:
+            return False
         reason = "" if met else _explain(job)
         send.send_nowait(Outcome(name, _describe(condition, met=met), met, reason))
+        return True
+
+    async def follow(name: str, job: Job) -> None:
+        while not look(name, job):
+            await job.wait_changed()
 
     async with send, receive, trio.open_nursery() as nursery:
         for name, job in pending.items():
-            nursery.start_soon(wait_for_one, name, job)
-        await trio.lowlevel.checkpoint()  # what is so already is known then, whatever the time
+            # Not by a task alone: without any time none would come to its turn.
+            if not look(name, job):
+                nursery.start_soon(follow, name, job)
         while pending and (outcome := await _receive(receive, deadline)) is not None:
             del pending[outcome.job]
             # Not within the time: to cancel it would leave half a line in the answer.

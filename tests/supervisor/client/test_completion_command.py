@@ -76,7 +76,7 @@ def test_bash_completes_jobs(tmp_path: Path) -> None:
         assert complete_in_bash(tmp_path, "restart", "we") == ["web-1", "web-2", "web"]
 
 
-@requires_commands("fish") is None, reason="fish is not installed")
+@requires_commands("fish")
 def test_fish_completes_commands_and_jobs(tmp_path: Path) -> None:
     source = "mocker completion fish | source"
 
@@ -86,7 +86,7 @@ def test_fish_completes_commands_and_jobs(tmp_path: Path) -> None:
     assert sorted(jobs) == ["web", "web-1", "web-2"]
 
 
-@requires_commands("zsh") is None, reason="zsh is not installed")
+@requires_commands("zsh")
 def test_zsh_completes_commands_and_jobs(tmp_path: Path) -> None:
     script = [
         "compdef() { print compdef $*; }; compadd() { print ${(P)2}; }; _files() { print files; }",
