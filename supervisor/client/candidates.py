@@ -63,8 +63,10 @@ def find_candidates(
     if given and known.options.get(given[-1]):
         return _choose_of_kind(known.options[given[-1]], begun, known, given, env)
     if equals and option in known.options:
-        # What a shell puts in place is what comes after "=", which ends a word for it.
-        return _choose_of_kind(known.options[option], value, known, given, env)
+        found = _choose_of_kind(known.options[option], value, known, given, env)
+        # What is put in place is the whole word, or for bash what comes after "=".
+        is_whole = begun == line[-1]
+        return [f"{option}={word}" for word in found] if found and is_whole else found
     if begun.startswith("-"):
         return _choose(known.options, begun)
     return _choose_of_kind(_find_kind(known, given), begun, known, given, env)

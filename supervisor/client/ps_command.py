@@ -81,8 +81,9 @@ def _draw(text: str, columns: int, rows: int) -> str:
     The screen is not emptied before: that would flicker.
     """
     # A size of 0 by 0 is that of a terminal that does not know.
-    lines = [line[: columns or None] for line in text.splitlines()][: rows or None]
-    return _HOME + "\n".join(line + _CLEAR_LINE for line in lines) + _CLEAR_BELOW
+    most = max(rows - 1, 1) if rows else None  # the last row is for what comes afterwards
+    lines = [line[: columns or None] for line in text.splitlines()[:most]]
+    return _HOME + "".join(f"{line}{_CLEAR_LINE}\n" for line in lines) + _CLEAR_BELOW
 
 
 def _make_row(job: Mapping[str, object], *, is_wide: bool) -> list[str]:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mocker.isolation import SpecError
 
+from ..installed_version import find_version
 from ..options import Parsed
 from ..stderr import write_line
 from .address import NoSupervisorError, choose_socket, connect
 from .arguments import Command
 from .ask import Asker
 from .exchange import AnswerError, ProtocolError
-from .skew import find_version
 
 WRONG_USAGE = 2
 FAILED = 1

@@ -4,7 +4,7 @@ What Hypercorn calls a server is what it does for one connection. The accepting 
 because who is at the other end is known there alone.
 """
 
-from importlib.metadata import version
+import sys
 
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
@@ -12,6 +12,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from starlette.types import Message, Receive, Scope, Send
 
+from ..installed_version import find_version
 from ..supervise import Supervisor
 from .app import Resources
 from .connections import Connection
@@ -28,7 +29,7 @@ class HttpService:
         self._config.errorlog = None
         self._config.include_server_header = False
         self._config.keep_alive_timeout = _KEEP_S
-        self._version = (b"mocker-version", version("mocker-supervise").encode())
+        self._version = (b"mocker-version", find_version(sys.path).encode())
 
     async def serve(self, connection: Connection) -> None:
         """Answer the requests of one connection, until it ends."""

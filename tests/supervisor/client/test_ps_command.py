@@ -124,6 +124,7 @@ def test_unknown_output_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> Non
     [
         (80, 24, ["NAME  STATE", "web   RUNNING"]),
         (6, 24, ["NAME  ", "web   "]),
+        (80, 2, ["NAME  STATE"]),
         (80, 1, ["NAME  STATE"]),
         (0, 0, ["NAME  STATE", "web   RUNNING"]),
     ],
@@ -131,7 +132,8 @@ def test_unknown_output_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> Non
 def test_table_is_cut_to_the_terminal(columns: int, rows: int, shown: list[str]) -> None:
     text = "NAME  STATE\nweb   RUNNING\n"
 
-    assert _draw(text, columns, rows) == "\033[H" + "\033[K\n".join(shown) + "\033[K\033[J"
+    drawn = "".join(f"{line}\033[K\n" for line in shown)
+    assert _draw(text, columns, rows) == f"\033[H{drawn}\033[J"
 
 
 def test_watch_looks_until_the_supervisor_is_gone(

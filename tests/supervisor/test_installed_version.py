@@ -2,7 +2,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from mocker.supervisor.client.skew import find_version
+from mocker.supervisor.installed_version import find_version
 
 
 def test_version_is_that_of_the_metadata() -> None:
