@@ -17,7 +17,15 @@ _GONE = {ECONNREFUSED, ENOENT}  # nobody listens, or there is no socket
 
 
 class NoSupervisorError(Exception):
-    """There is no supervisor to ask, or it is not clear which; the text says what to do."""
+    """There is no supervisor to ask, or it is not clear which; the text says what to do.
+
+    Attributes:
+        may_come: Whether all that is missing is that it is started.
+    """
+
+    def __init__(self, text: str, *, may_come: bool = False) -> None:
+        super().__init__(text)
+        self.may_come = may_come
 
 
 def choose_socket(wanted: str | None, env: Mapping[str, str]) -> str:
@@ -41,7 +49,8 @@ def choose_socket(wanted: str | None, env: Mapping[str, str]) -> str:
         if wanted in sockets:
             return sockets[wanted]
         known = f"there are {', '.join(sockets)}" if sockets else "there is none"
-        raise NoSupervisorError(f"cannot find supervisor {wanted!r} in {directory}: {known}")
+        text = f"cannot find supervisor {wanted!r} in {directory}: {known}"
+        raise NoSupervisorError(text, may_come=True)
     alive = {name: path for name, path in sockets.items() if len(sockets) == 1 or _listens(path)}
     if len(alive) == 1:
         return next(iter(alive.values()))
@@ -49,7 +58,8 @@ def choose_socket(wanted: str | None, env: Mapping[str, str]) -> str:
         text = f"cannot choose among supervisors {', '.join(alive)}: say which with -s NAME"
         raise NoSupervisorError(f"{text}, or set {VARIABLE}")
     text = f"cannot find a supervisor in {directory}: none of this user's runs there"
-    raise NoSupervisorError(f"{text}; start one with 'mocker-supervise FILE', or use -s SOCKET")
+    hint = "start one with 'mocker-supervise FILE', or use -s SOCKET"
+    raise NoSupervisorError(f"{text}; {hint}", may_come=True)
 
 
 def connect(path: str) -> socket.socket:
@@ -70,7 +80,8 @@ def connect(path: str) -> socket.socket:
         hint = "; no supervisor runs there" if error.errno in _GONE else ""
         if error.errno == EAGAIN:
             reason, hint = f": it has let nobody in for {_TIMEOUT_S} s", ""
-        raise NoSupervisorError(f"cannot connect to {path}{reason}{hint}") from error
+        text = f"cannot connect to {path}{reason}{hint}"
+        raise NoSupervisorError(text, may_come=error.errno in _GONE) from error
     return connection
 
 

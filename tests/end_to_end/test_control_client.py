@@ -419,6 +419,14 @@ def test_wait_has_a_time(tmp_path: Path) -> None:
     assert said == Said("lazy: not ready (the time is over, it is STARTING)\n", "", 124)
 
 
+def test_wait_with_a_time_begins_before_the_supervisor_does(tmp_path: Path) -> None:
+    words = ["wait", "db", "--timeout", "9s"]
+    with asking(tmp_path, *words) as wait, open_supervisor(tmp_path, JOBS):
+        out, err = wait.communicate()
+
+    assert Said(out, err, wait.wait()) == Said("db: ready\n", "", 0)
+
+
 def test_wait_is_told_when_the_supervisor_ends(tmp_path: Path) -> None:
     with open_supervisor(tmp_path, JOBS + NEVER_READY) as supervised:
         supervised.wait_event("job.started", count=4)

@@ -1,4 +1,6 @@
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -80,6 +82,24 @@ def test_reason_for_which_nothing_is_read_is_heard(ends: Ends) -> None:
     # Nobody takes what is sent, and yet there is an answer.
     with pytest.raises(AnswerError, match=r"^this is not for you$"):
         Asker(ends[0]).ask("POST", "/v1/actions", body={"jobs": ["all"]})
+
+
+def test_question_that_nobody_takes_does_not_end_the_process() -> None:
+    # As in the command, where SIGPIPE has its default action.
+    program = """if True:
+        import signal, socket
+        from mocker.supervisor.client.ask import Asker
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        Asker(ours).ask("GET", "/v1/jobs")
+    """
+
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert (result.returncode, "it is gone, or lets nobody in" in result.stderr) == (1, True)
 
 
 def test_supervisor_that_says_nothing_and_goes_is_gone(ends: Ends) -> None:

@@ -2,8 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mocker.supervisor.client.ps_command import _draw, ps
+from mocker.supervisor.client.ps_command import _draw, _make_row, ps
 from tests.supervisor.client.fake_supervisor import answering, make_answer, make_refusal
 
 WEB = {
@@ -112,6 +114,21 @@ def test_older_supervisor_need_not_know_all_that_is_shown(
     show(tmp_path, make_answer({"jobs": [{"name": "web", "is_well": True, "health": [1]}]}))
 
     assert capsys.readouterr().out.splitlines()[1].split() == ["web", *"----", "[1]"]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(WEB)), json_values))
+def test_whatever_is_said_of_a_job_is_a_row(job: dict[str, object]) -> None:
+    row = _make_row({"name": "web", **job}, is_wide=True)
+
+    assert len(row) == 9
+    assert all(isinstance(cell, str) for cell in row)
 
 
 def test_unknown_output_is_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +42,9 @@ def test_row_is_a_line_that_means_nothing_to_a_terminal(rows: list[list[str]]) -
         (7500, "2h5m"),
         (86400 * 6 + 3600 * 3, "6d3h"),
         (86400 * 400, "400d"),
+        (-1, "-"),
+        (math.nan, "-"),
+        (math.inf, "-"),
     ],
 )
 def test_duration_has_two_units(seconds: float | None, text: str) -> None:

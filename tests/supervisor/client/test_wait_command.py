@@ -16,10 +16,7 @@ LATE = NEVER | {"job": "db", "reason": "the time is over", "timed_out": True}
     [
         (["web"], {"jobs": ["web"], "for": "ready"}),
         (["web", "--for", "completed"], {"jobs": ["web"], "for": "completed"}),
-        (
-            ["a", "b", "-t", "2m", "--for=stopped"],
-            {"jobs": ["a", "b"], "for": "stopped", "timeout_s": 120.0},
-        ),
+        (["a", "b", "--for=stopped"], {"jobs": ["a", "b"], "for": "stopped"}),
     ],
 )
 def test_what_is_typed_is_asked_for(
@@ -30,6 +27,18 @@ def test_what_is_typed_is_asked_for(
 
     assert asked[0].startswith(b"POST /v1/wait HTTP/1.1\r\n")
     assert json.loads(asked[0].partition(b"\r\n\r\n")[2]) == body
+
+
+def test_what_is_left_of_the_time_is_asked_for(tmp_path: Path) -> None:
+    with answering(tmp_path, make_lines(READY)) as asked:
+        wait(["web", "-t", "2m"])
+
+    assert 110 < json.loads(asked[0].partition(b"\r\n\r\n")[2])["timeout_s"] <= 120
+
+
+def test_supervisor_that_does_not_come_in_time_is_1(capfd: pytest.CaptureFixture[str]) -> None:
+    assert wait(["web", "-t", "10ms"]) == 1
+    assert capfd.readouterr().err.startswith("mocker wait: cannot find a supervisor in ")
 
 
 @pytest.mark.parametrize(
