@@ -10,12 +10,13 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from ..installed_version import find_version
 from ..supervise import Supervisor
 from .app import Resources
 from .connections import Connection
+from .version_field import VersionField
 
 _KEEP_S = 60  # that a connection may be kept without a request
 
@@ -24,26 +25,19 @@ class HttpService:
     """What answers requests."""
 
     def __init__(self, supervisor: Supervisor) -> None:
-        self._app = Resources(supervisor).make_app()
+        self._app = VersionField(Resources(supervisor).make_app(), find_version(sys.path))
         self._config = Config()
         self._config.errorlog = None
         self._config.include_server_header = False
         self._config.keep_alive_timeout = _KEEP_S
-        self._version = (b"mocker-version", find_version(sys.path).encode())
 
     async def serve(self, connection: Connection) -> None:
         """Answer the requests of one connection, until it ends."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            async def send_with_version(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    # So that a client of another version knows it whatever the answer is.
-                    message["headers"] = [*message["headers"], self._version]
-                await send(message)
-
             connection.requests += 1
             try:
-                await self._app(scope, receive, send_with_version)
+                await self._app(scope, receive, send)
             finally:
                 connection.requests -= 1
 

@@ -20,6 +20,5 @@ class RequestError(Exception):
         """Return the body of the answer."""
         error: dict[str, object] = {"code": self.code, "message": str(self)}
         if self.jobs:
-            # JSON can carry half a character, in which no answer can be encoded.
-            error["jobs"] = [job.encode(errors="backslashreplace").decode() for job in self.jobs]
+            error["jobs"] = list(self.jobs)
         return {"error": error}
