@@ -28,6 +28,7 @@ class AnswerError(Exception):
         code: For programs.
         status: Of HTTP.
         jobs: Those that it is about.
+        mistakes: Of a file, one line each.
     """
 
     def __init__(self, status: int, body: bytes) -> None:
@@ -36,10 +37,9 @@ class AnswerError(Exception):
         except ProtocolError:
             error = None
         facts = error if isinstance(error, dict) else {}
-        jobs = facts.get("jobs")
         super().__init__(str(facts.get("message") or f"the answer is HTTP {status}"))
         self.code, self.status = str(facts.get("code", "unknown")), status
-        self.jobs = tuple(map(str, jobs)) if isinstance(jobs, list) else ()
+        self.jobs, self.mistakes = _list_texts(facts, "jobs"), _list_texts(facts, "mistakes")
 
 
 def render_request(
@@ -50,7 +50,7 @@ def render_request(
 ) -> bytes:
     """Return the bytes of a request, after whose answer the connection ends."""
     if query:
-        path += "?" + "&".join(f"{_quote(key)}={_quote(value)}" for key, value in query)
+        path += "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in query)
     lines = [f"{method} {path} HTTP/1.1", "Host: mocker", "Connection: close"]
     content = b"" if body is None else json.dumps(body).encode()
     if body is not None:
@@ -211,6 +211,11 @@ def list_objects(answer: Mapping[str, object], key: str) -> list[dict[str, objec
     return found
 
 
+def _list_texts(facts: Mapping[str, object], key: str) -> tuple[str, ...]:
+    found = facts.get(key)
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
 def _parse_size(text: str, base: int) -> int:
     # Not what else int() takes: signs, underscores, "0x", digits of other scripts.
     known = _DIGITS[:base]
@@ -220,7 +225,8 @@ def _parse_size(text: str, base: int) -> int:
     return int(text, base)
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """Return a text as a part of a path, or of a query."""
     return "".join(
         chr(byte) if byte in _UNRESERVED else f"%{byte:02X}"
         for byte in text.encode(errors="surrogateescape")

@@ -187,11 +187,19 @@ def test_refusal_with_odd_jobs_names_none(jobs: object) -> None:
 
 
 def test_refusal_says_what_the_supervisor_says() -> None:
-    body = {"error": {"code": "no-such-job", "message": "there is no job 'x'", "jobs": ["x"]}}
+    body = {
+        "error": {
+            "code": "no-such-job",
+            "message": "there is no job 'x'",
+            "jobs": ["x"],
+            "mistakes": ["jobs.toml:1: x: unknown key"],
+        }
+    }
 
     error = AnswerError(404, json.dumps(body).encode())
 
     assert (error.code, str(error), error.jobs) == ("no-such-job", "there is no job 'x'", ("x",))
+    assert error.mistakes == ("jobs.toml:1: x: unknown key",)
 
 
 def test_request_is_what_http_wants() -> None:
