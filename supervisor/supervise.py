@@ -110,6 +110,10 @@ class Supervisor:
         """The containers whose commands are executed, by job."""
         return self._means.running
 
+    def is_being_replaced(self, name: str) -> bool:
+        """Whether a reload stops a job and will start it anew, by what the file says now."""
+        return name in self._replaced
+
     def end(self, reason: str, status: int) -> None:
         """Stop everything in order, unless that is under way.
 
@@ -142,7 +146,9 @@ class Supervisor:
             for name, condition in config.depends_on.items():
                 other = self.jobs[name]
                 # What counts of a job that is about to be another one is what becomes of that.
-                met = None if name in self._replaced else lifecycle.meets(other.life, condition)
+                met = (
+                    None if self.is_being_replaced(name) else lifecycle.meets(other.life, condition)
+                )
                 # The clock asks for a scheduled one again.
                 if met is False and other.config.schedule is None:
                     return f"{name} will not be {condition}: it is {other.life.state.value}"

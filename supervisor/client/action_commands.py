@@ -1,10 +1,12 @@
 """`mocker start`, `stop`, `restart`, `kill` and `signal`: the outcome, job by job."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..options import Option, Parsed
+from ..stderr import make_printable
 from .arguments import Command
+from .exchange import get_value
 from .run import FAILED, Ask, run
 
 _NO_WAIT = Option("--no-wait", "", "do not wait for the outcome")
@@ -42,6 +44,17 @@ COMMANDS = {
 }
 
 
+def render_outcome(outcome: Mapping[str, object]) -> str:
+    """Return what came of it as a line: "web: stopped", "web: not started (because)".
+
+    Raises:
+        ProtocolError: It is no outcome.
+    """
+    reason = f" ({outcome['reason']})" if outcome.get("reason") else ""
+    text = f"{get_value(outcome, 'job')}: {get_value(outcome, 'outcome')}{reason}"
+    return make_printable(text)
+
+
 def act(name: str, words: Sequence[str]) -> int:
     """Carry out the words after one of these commands and return the exit status."""
 
@@ -55,9 +68,8 @@ def act(name: str, words: Sequence[str]) -> int:
             body["force"] = True
         worst = os.EX_OK
         for outcome in ask().stream("POST", "/v1/actions", body=body):
-            reason = f" ({outcome['reason']})" if outcome["reason"] else ""
-            print(f"{outcome['job']}: {outcome['outcome']}{reason}", flush=True)
-            worst = worst if outcome["ok"] else FAILED
+            print(render_outcome(outcome), flush=True)
+            worst = worst if get_value(outcome, "ok") else FAILED
         return worst
 
     return run(COMMANDS[name], words, carry_out)

@@ -2,8 +2,9 @@
 
 import os
 import socket
+import struct
 from collections.abc import Mapping
-from errno import ECONNREFUSED, ENOENT
+from errno import EAGAIN, ECONNREFUSED, ENOENT
 
 from mocker.isolation.errors import render_reason
 
@@ -11,11 +12,20 @@ from ..control_socket import list_sockets, short_path
 from ..name_lock import find_runtime_directory
 
 VARIABLE = "MOCKER_SOCKET"
+_TIMEOUT_S = 10  # for a supervisor that takes nobody in: it is stopped, or hangs
 _GONE = {ECONNREFUSED, ENOENT}  # nobody listens, or there is no socket
 
 
 class NoSupervisorError(Exception):
-    """There is no supervisor to ask, or it is not clear which; the text says what to do."""
+    """There is no supervisor to ask, or it is not clear which; the text says what to do.
+
+    Attributes:
+        may_come: Whether all that is missing is that it is started.
+    """
+
+    def __init__(self, text: str, *, may_come: bool = False) -> None:
+        super().__init__(text)
+        self.may_come = may_come
 
 
 def choose_socket(wanted: str | None, env: Mapping[str, str]) -> str:
@@ -33,19 +43,23 @@ def choose_socket(wanted: str | None, env: Mapping[str, str]) -> str:
     if wanted and "/" in wanted:
         return wanted
     sockets = list_sockets(directory)
+    if sockets:
+        _check_owner(directory)
     if wanted:
         if wanted in sockets:
             return sockets[wanted]
         known = f"there are {', '.join(sockets)}" if sockets else "there is none"
-        raise NoSupervisorError(f"cannot find supervisor {wanted!r} in {directory}: {known}")
-    alive = {name: path for name, path in sockets.items() if _listens(path)}
+        text = f"cannot find supervisor {wanted!r} in {directory}: {known}"
+        raise NoSupervisorError(text, may_come=True)
+    alive = {name: path for name, path in sockets.items() if len(sockets) == 1 or _listens(path)}
     if len(alive) == 1:
         return next(iter(alive.values()))
     if alive:
         text = f"cannot choose among supervisors {', '.join(alive)}: say which with -s NAME"
         raise NoSupervisorError(f"{text}, or set {VARIABLE}")
     text = f"cannot find a supervisor in {directory}: none of this user's runs there"
-    raise NoSupervisorError(f"{text}; start one with 'mocker-supervise FILE', or use -s SOCKET")
+    hint = "start one with 'mocker-supervise FILE', or use -s SOCKET"
+    raise NoSupervisorError(f"{text}; {hint}", may_come=True)
 
 
 def connect(path: str) -> socket.socket:
@@ -55,6 +69,8 @@ def connect(path: str) -> socket.socket:
         NoSupervisorError: Nobody answers there.
     """
     connection = socket.socket(socket.AF_UNIX)
+    # Not settimeout(): where there is no room for one more, a connect that may not wait fails.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _TIMEOUT_S, 0))
     try:
         with short_path(path) as short:
             connection.connect(short)
@@ -62,8 +78,19 @@ def connect(path: str) -> socket.socket:
         connection.close()
         reason = render_reason(error.errno or 0)
         hint = "; no supervisor runs there" if error.errno in _GONE else ""
-        raise NoSupervisorError(f"cannot connect to {path}{reason}{hint}") from error
+        if error.errno == EAGAIN:
+            reason, hint = f": it has let nobody in for {_TIMEOUT_S} s", ""
+        text = f"cannot connect to {path}{reason}{hint}"
+        raise NoSupervisorError(text, may_come=error.errno in _GONE) from error
     return connection
+
+
+def _check_owner(directory: str) -> None:
+    """Refuse what somebody else has made, such as in /tmp, to be asked in a supervisor's place."""
+    uid = os.stat(directory).st_uid
+    if uid not in {0, os.geteuid()}:
+        text = f"cannot trust what is in {directory}: it is user {uid}'s"
+        raise NoSupervisorError(f"{text}; use -s SOCKET if that is meant")
 
 
 def _listens(path: str) -> bool:

@@ -65,7 +65,7 @@ class Command:
             for name in (option.names[-1] for option in self._options):
                 if parsed.has(name):
                     values.setdefault(name, []).extend(parsed.all(name))
-            ended = "--" in rest[: len(rest) - len(parsed.words)]
+            ended = rest[: len(rest) - len(parsed.words)][-1:] == ["--"]
             take = len(parsed.words) if ended else 1
             taken += parsed.words[:take]
             rest = list(parsed.words[take:])

@@ -1,26 +1,32 @@
 """A question to a supervisor, and a wait for the answer: what the commands of `mocker` do."""
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .address import NoSupervisorError
 from .exchange import Answer, AnswerError, parse_object, render_request
 
 _CHUNK = 2**16
 _OK = range(200, 300)
+_PATIENCE_S = 30.0  # for an answer that takes no time, of a supervisor that is busy
 
 
 class Asker:
     """Asks one question."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(
+        self, connection: socket.socket, tell_version: Callable[[str], None] = lambda _: None
+    ) -> None:
         """Take a connection, which is closed after the answer.
 
         Args:
             connection: See `address.connect`.
+            tell_version: Is told the version of the supervisor as soon as it answers.
         """
         self._connection = connection
         self._answer = Answer()
+        self._tell_version = tell_version
+        self._has_come = False  # anything at all
 
     def ask(
         self,
@@ -46,6 +52,8 @@ class Asker:
             ProtocolError: It is no supervisor.
         """
         with self._connection:
+            if method == "GET":
+                self._connection.settimeout(_PATIENCE_S)
             self._send(render_request(method, path, query, body))
             while not self._answer.at_end:
                 self._receive()
@@ -78,15 +86,22 @@ class Asker:
 
     def _send(self, request: bytes) -> None:
         try:
-            self._connection.sendall(request)
-        except OSError as error:
-            raise NoSupervisorError("cannot ask the supervisor: it is gone") from error
+            self._connection.sendall(request, socket.MSG_NOSIGNAL)  # or SIGPIPE might end it all
+        except OSError:
+            pass  # who closes it may have said why before
 
     def _receive(self) -> None:
         try:
             data = self._connection.recv(_CHUNK)
+        except TimeoutError:
+            text = f"the supervisor has not answered for {_PATIENCE_S:g} s"
+            raise NoSupervisorError(text) from None
         except OSError:
             data = b""
-        if not data and not self._answer.status:
+        if not data and not self._has_come:
             raise NoSupervisorError("cannot ask the supervisor: it is gone, or lets nobody in")
+        self._has_come = True
+        knew = self._answer.status
         self._answer.feed(data)
+        if self._answer.status and not knew:
+            self._tell_version(self._answer.version)

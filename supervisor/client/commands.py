@@ -15,5 +15,13 @@ def find_command(word: str) -> Callable[[Sequence[str]], int] | None:
             from .action_commands import act
 
             return partial(act, word)
+        case "wait":
+            from .wait_command import wait
+
+            return wait
+        case "completion":
+            from .completion_command import complete
+
+            return complete
         case _:
             return None

@@ -10,7 +10,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 _MOST_HEAD = 2**16  # bytes
+_MOST_DIGITS = 15  # of a size
+_STATUSES = range(200, 600)  # what comes before an answer, 1xx, is only sent to who asks for it
 _END_OF_HEAD, _END_OF_LINE = b"\r\n\r\n", b"\r\n"
+_DIGITS = "0123456789abcdef"
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
@@ -25,16 +28,18 @@ class AnswerError(Exception):
         code: For programs.
         status: Of HTTP.
         jobs: Those that it is about.
+        mistakes: Of a file, one line each.
     """
 
     def __init__(self, status: int, body: bytes) -> None:
         try:
-            error = json.loads(body)["error"]
-            code, text, jobs = error["code"], error["message"], error.get("jobs", [])
-        except (ValueError, KeyError, TypeError):
-            code, text, jobs = "unknown", f"the answer is HTTP {status}", []
-        super().__init__(text)
-        self.code, self.status, self.jobs = str(code), status, tuple(jobs)
+            error = parse_object(body).get("error")
+        except ProtocolError:
+            error = None
+        facts = error if isinstance(error, dict) else {}
+        super().__init__(str(facts.get("message") or f"the answer is HTTP {status}"))
+        self.code, self.status = str(facts.get("code", "unknown")), status
+        self.jobs, self.mistakes = _list_texts(facts, "jobs"), _list_texts(facts, "mistakes")
 
 
 def render_request(
@@ -45,7 +50,7 @@ def render_request(
 ) -> bytes:
     """Return the bytes of a request, after whose answer the connection ends."""
     if query:
-        path += "?" + "&".join(f"{_quote(key)}={_quote(value)}" for key, value in query)
+        path += "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in query)
     lines = [f"{method} {path} HTTP/1.1", "Host: mocker", "Connection: close"]
     content = b"" if body is None else json.dumps(body).encode()
     if body is not None:
@@ -58,11 +63,13 @@ class Answer:
 
     Attributes:
         status: Of HTTP; 0 until the head of the answer is there.
+        version: Of the supervisor that answers; empty if it does not say.
         at_end: Whether nothing more comes.
     """
 
     def __init__(self) -> None:
         self.status = 0
+        self.version = ""
         self.at_end = False
         self._raw = bytearray()  # what came and is not understood yet
         self._body = bytearray()
@@ -80,6 +87,8 @@ class Answer:
             self._read_head()
         if self.status:
             self._read_body()
+        if not data and self.status and self._left is None and not self._is_chunked:
+            self.at_end = True  # it did not say how long it is
         if not data and not self.at_end:
             raise ProtocolError("the connection ended in the middle of an answer")
 
@@ -93,12 +102,14 @@ class Answer:
         """Yield the objects that have come whole since the last time, a line each.
 
         Raises:
-            ProtocolError: A line is no JSON object.
+            ProtocolError: A line is no JSON object, or the last one is not whole.
         """
         while (end := self._body.find(b"\n")) >= 0:
             line = bytes(self._body[:end])
             del self._body[: end + 1]
             yield parse_object(line)
+        if self.at_end and self._body:
+            raise ProtocolError("its last line is not whole")
 
     def _read_head(self) -> None:
         head, found, rest = self._raw.partition(_END_OF_HEAD)
@@ -107,10 +118,12 @@ class Answer:
                 raise ProtocolError("its head has no end")
             return
         first, *fields = bytes(head).decode("latin-1").split("\r\n")
-        words = first.split(" ", 2)
-        if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdecimal():
+        protocol, _, rest_of_line = first.partition(" ")
+        status = rest_of_line.partition(" ")[0]
+        is_status = len(status) == len("200") and status.isdecimal() and int(status) in _STATUSES
+        if not protocol.startswith("HTTP/1.") or not is_status:
             raise ProtocolError(f"it begins with {first[:40]!r}")
-        self.status, self._raw = int(words[1]), rest
+        self.status, self._raw = int(status), rest
         for field in fields:
             name, _, value = field.partition(":")
             match name.strip().lower():
@@ -118,8 +131,12 @@ class Answer:
                     self._left = _parse_size(value.strip(), 10)
                 case "transfer-encoding":
                     self._is_chunked = value.strip().lower() == "chunked"
+                case "mocker-version":
+                    self.version = value.strip()
                 case _:
                     pass
+        if self._is_chunked:
+            self._left = None  # RFC 9112, 6.3: then nothing else says how long it is
 
     def _read_body(self) -> None:
         if not self._is_chunked:
@@ -136,6 +153,8 @@ class Answer:
         """Read a part of the present chunk, or the size of the next; return whether there was."""
         if self._left is None:
             line, found, rest = self._raw.partition(_END_OF_LINE)
+            if len(line) > _MOST_HEAD:
+                raise ProtocolError("a size has no end")
             if not found:
                 return False
             self._left, self._raw = _parse_size(line.decode("latin-1").split(";")[0], 16), rest
@@ -147,6 +166,8 @@ class Answer:
         self._left -= len(taken)
         if self._left or len(self._raw) < len(_END_OF_LINE):
             return False
+        if not self._raw.startswith(_END_OF_LINE):
+            raise ProtocolError("a part of it is longer than it says")
         del self._raw[: len(_END_OF_LINE)]
         self._left = None
         return True
@@ -160,24 +181,52 @@ def parse_object(text: bytes) -> dict[str, object]:
     """
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"it is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise ProtocolError("it is no JSON object")
     return found
 
 
+def get_value(answer: Mapping[str, object], key: str) -> object:
+    """Return what an answer has for a key.
+
+    Raises:
+        ProtocolError: It has nothing.
+    """
+    if key not in answer:
+        raise ProtocolError(f"it has no {key!r}")
+    return answer[key]
+
+
+def list_objects(answer: Mapping[str, object], key: str) -> list[dict[str, object]]:
+    """Return the objects that an answer has in a list.
+
+    Raises:
+        ProtocolError: It has no such list.
+    """
+    found = get_value(answer, key)
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise ProtocolError(f"its {key!r} is no list of objects")
+    return found
+
+
+def _list_texts(facts: Mapping[str, object], key: str) -> tuple[str, ...]:
+    found = facts.get(key)
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
 def _parse_size(text: str, base: int) -> int:
-    try:
-        size = int(text, base)
-    except ValueError:
-        raise ProtocolError(f"a size is {text[:40]!r}") from None
-    if size < 0:
+    # Not what else int() takes: signs, underscores, "0x", digits of other scripts.
+    known = _DIGITS[:base]
+    text = text.strip()
+    if not 0 < len(text) <= _MOST_DIGITS or text.lower().strip(known):
         raise ProtocolError(f"a size is {text[:40]!r}")
-    return size
+    return int(text, base)
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """Return a text as a part of a path, or of a query."""
     return "".join(
         chr(byte) if byte in _UNRESERVED else f"%{byte:02X}"
         for byte in text.encode(errors="surrogateescape")

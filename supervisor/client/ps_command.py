@@ -2,12 +2,14 @@
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 
 from mocker.isolation import SpecError
 
 from ..options import Option, Parsed
 from .arguments import Command
+from .exchange import get_value, list_objects
 from .run import Ask, run
 from .tables import render_duration, render_table
 
@@ -18,6 +20,8 @@ COMMAND = Command(
     "Show jobs: names, patterns such as 'web-*', or all.",
     (
         Option("-o --output", "wide", "show the command and the reason too"),
+        Option("-q --quiet", "", "print names only"),
+        Option("-w --watch", "", "look again each second, until Ctrl-C"),
         Option("--json", "", "print what the supervisor answers, for programs"),
     ),
     more="""\
@@ -30,45 +34,75 @@ exit status:
 )
 _HEAD = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "HEALTH")
 _WIDE = ("LAST EXIT", "REASON", "COMMAND")
+_PAUSE_S = 1.0  # between two looks
+_HOME, _CLEAR_LINE, _CLEAR_BELOW = "\033[H", "\033[K", "\033[J"
 
 
 def ps(words: Sequence[str]) -> int:
     """Carry out the words after `mocker ps` and return the exit status."""
-    return run(COMMAND, words, _show)
+    return run(COMMAND, words, _carry_out)
 
 
-def _show(parsed: Parsed, ask: Ask) -> int:
-    is_wide = parsed.maybe("--output") == "wide"
+def _carry_out(parsed: Parsed, ask: Ask) -> int:
     if parsed.maybe("--output") not in {None, "wide"}:
         raise SpecError(f"-o must be 'wide', not {parsed.maybe('--output')!r}")
+    if not parsed.has("--watch"):
+        text, status = _look(parsed, ask)
+        print(text, end="")
+        return status
+    # Only a table is drawn over itself; what a program reads goes on.
+    draws = os.isatty(1) and not parsed.has("--json") and not parsed.has("--quiet")
+    while True:
+        text, _ = _look(parsed, ask)
+        if draws:
+            size = os.get_terminal_size(1)
+            text = _draw(text, size.columns, size.lines)
+        print(text, end="", flush=True)
+        time.sleep(_PAUSE_S)
+
+
+def _look(parsed: Parsed, ask: Ask) -> tuple[str, int]:
+    """Return what is shown of the jobs, and the exit status."""
     answer = ask().ask("GET", "/v1/jobs", [("name", name) for name in parsed.words])
-    jobs = answer["jobs"]
-    if not isinstance(jobs, list):
-        raise TypeError("the answer has no list of jobs")
+    jobs = list_objects(answer, "jobs")
+    status = os.EX_OK if all(get_value(job, "is_well") for job in jobs) else NOT_ALL_WELL
     if parsed.has("--json"):
-        print(json.dumps(answer))
-    else:
-        head = (*_HEAD, *_WIDE) if is_wide else _HEAD
-        print(render_table(head, [_make_row(job, is_wide=is_wide) for job in jobs]), end="")
-    return os.EX_OK if all(job["is_well"] for job in jobs) else NOT_ALL_WELL
+        return json.dumps(answer) + "\n", status
+    if parsed.has("--quiet"):
+        return "".join(f"{get_value(job, 'name')}\n" for job in jobs), status
+    is_wide = parsed.has("--output")
+    head = (*_HEAD, *_WIDE) if is_wide else _HEAD
+    return render_table(head, [_make_row(job, is_wide=is_wide) for job in jobs]), status
+
+
+def _draw(text: str, columns: int, rows: int) -> str:
+    """Return a table as it is drawn over the one before, cut to the size of the terminal.
+
+    The screen is not emptied before: that would flicker.
+    """
+    # A size of 0 by 0 is that of a terminal that does not know.
+    most = max(rows - 1, 1) if rows else None  # the last row is for what comes afterwards
+    lines = [line[: columns or None] for line in text.splitlines()[:most]]
+    return _HOME + "".join(f"{line}{_CLEAR_LINE}\n" for line in lines) + _CLEAR_BELOW
 
 
 def _make_row(job: Mapping[str, object], *, is_wide: bool) -> list[str]:
-    uptime = job["uptime_s"]
+    """Return the cells of a job; what a supervisor of another version does not tell is a "-"."""
+    uptime = job.get("uptime_s")
     row = [
-        str(job["name"]),
-        str(job["state"]),
-        _show_value(job["pid"]),
-        render_duration(uptime) if isinstance(uptime, int | float) else "-",
-        str(job["restarts"]),
-        _show_value(job["health"]),
+        str(get_value(job, "name")),
+        _show_value(job.get("state")),
+        _show_value(job.get("pid")),
+        render_duration(uptime if isinstance(uptime, int | float) else None),
+        _show_value(job.get("restarts")),
+        _show_value(job.get("health")),
     ]
     if is_wide:
-        command = job["command"]
-        words = command if isinstance(command, list) else []
-        row += [_show_value(job["last_exit"]), _show_value(job["reason"]), " ".join(words)]
+        command = job.get("command")
+        words = " ".join(map(str, command)) if isinstance(command, list) else ""
+        row += [_show_value(job.get("last_exit")), _show_value(job.get("reason")), words]
     return row
 
 
 def _show_value(value: object) -> str:
-    return "-" if value in {None, ""} else str(value)
+    return "-" if value is None or value == "" else str(value)

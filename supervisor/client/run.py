@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mocker.isolation import SpecError
 
+from ..installed_version import find_version
 from ..options import Parsed
 from ..stderr import write_line
 from .address import NoSupervisorError, choose_socket, connect
@@ -33,7 +34,7 @@ def run(command: Command, words: Sequence[str], carry_out: Callable[[Parsed, Ask
         if parsed.has("--help"):
             print(command.render_help(), end="")
             return os.EX_OK
-        return carry_out(parsed, lambda: _open(parsed, os.environ))
+        return carry_out(parsed, _Opener(command.name, parsed, os.environ).open)
     except SpecError as error:
         text, status = str(error), WRONG_USAGE
     except AnswerError as error:
@@ -42,10 +43,26 @@ def run(command: Command, words: Sequence[str], carry_out: Callable[[Parsed, Ask
         text, status = str(error), FAILED
     except ProtocolError as error:
         text, status = f"cannot understand what answers there: {error}", FAILED
-    sys.stdout.flush()
+    print(end="", flush=True)  # not by sys.stdout, which the caller may have closed
     write_line(f"mocker {command.name}: {text}")
     return status
 
 
-def _open(parsed: Parsed, env: Mapping[str, str]) -> Asker:
-    return Asker(connect(choose_socket(parsed.maybe("--supervisor"), env)))
+class _Opener:
+    """What connects to the supervisor that is meant, and says once if it is of another version."""
+
+    def __init__(self, command: str, parsed: Parsed, env: Mapping[str, str]) -> None:
+        self._command, self._parsed, self._env = command, parsed, env
+        self._told = False
+
+    def open(self) -> Asker:
+        """Return what asks one question."""
+        path = choose_socket(self._parsed.maybe("--supervisor"), self._env)
+        return Asker(connect(path), self._compare)
+
+    def _compare(self, theirs: str) -> None:
+        ours = find_version(sys.path)
+        if self._told or not theirs or not ours or theirs == ours:
+            return
+        self._told = True
+        write_line(f"mocker {self._command}: this is mocker {ours}, the supervisor is {theirs}")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from ..stderr import make_printable
 
 _GAP = "  "
+_FOREVER_S = 1e12  # nothing has gone on for so long
 
 
 def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -16,7 +17,7 @@ def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def render_duration(seconds: float | None) -> str:
     """Return a time as docker has it, in its biggest two units: "4s", "3m12s", "2h5m", "6d3h"."""
-    if seconds is None:
+    if seconds is None or not 0 <= seconds < _FOREVER_S:
         return "-"
     whole = int(seconds)
     for unit, size, smaller, part in (

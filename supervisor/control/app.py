@@ -1,5 +1,6 @@
 """The resources below /v1/, and what each answers."""
 
+from functools import partial
 from importlib.metadata import version
 
 import attrs
@@ -18,6 +19,7 @@ from .job_views import describe_job, is_well
 from .line_stream import LineStream, Tell
 from .problems import RequestError
 from .requests import check_keys, read_body, take, take_names
+from .waiting import take_condition, take_timeout, wait_for_jobs
 
 _CODES = {404: "no-such-resource", 405: "no-such-method"}
 
@@ -36,6 +38,7 @@ class Resources:
                 Route("/v1/supervisor", self.describe_supervisor),
                 Route("/v1/jobs", self.list_jobs),
                 Route("/v1/actions", self.act, methods=["POST"]),
+                Route("/v1/wait", self.wait, methods=["POST"]),
             ],
             exception_handlers={
                 RequestError: _answer_problem,  # type: ignore[dict-item]
@@ -98,6 +101,14 @@ class Resources:
             await deed.follow(tell_one)
 
         return LineStream(tell_all)
+
+    async def wait(self, request: Request) -> Response:
+        """Answer a line for each job once it is what it is to be, or never will be."""
+        values = await read_body(request)
+        check_keys(values, ("jobs", "for", "timeout_s"))
+        condition, timeout = take_condition(values), take_timeout(values)
+        jobs = find_jobs(self._supervisor.jobs, take_names(values))
+        return LineStream(partial(wait_for_jobs, self._supervisor, jobs, condition, timeout))
 
 
 def _answer_problem(_: Request, error: RequestError) -> Response:

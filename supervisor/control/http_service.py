@@ -4,6 +4,8 @@ What Hypercorn calls a server is what it does for one connection. The accepting 
 because who is at the other end is known there alone.
 """
 
+import sys
+
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -13,10 +15,12 @@ from hypercorn.trio.worker_context import WorkerContext
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from ..installed_version import find_version
 from ..supervise import Supervisor
 from .app import Resources
 from .connections import Connection
 from .intake import Intake
+from .version_field import VersionField
 
 log = structlog.get_logger("mocker.control")
 
@@ -27,7 +31,7 @@ class HttpService:
     """What answers requests."""
 
     def __init__(self, supervisor: Supervisor) -> None:
-        self._app = Resources(supervisor).make_app()
+        self._app = VersionField(Resources(supervisor).make_app(), find_version(sys.path))
         self._config = Config()
         self._config.errorlog = None
         self._config.include_server_header = False

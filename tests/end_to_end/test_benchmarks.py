@@ -233,3 +233,20 @@ def test_relay_throughput_says_who_takes_no_part(throughput: tuple[dict[str, Any
     )
     assert obstacles["supervisord, raw"] in printed
     assert "circus" in obstacles["circus, raw"]
+
+
+def test_control_latency_asks_supervisors_with_one_job_and_with_many(tmp_path: Path) -> None:
+    counts = ["--jobs", "3", "--count", "1", "--json", str(tmp_path / "report")]
+
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.control_latency", *counts],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+    report = read_report(result, tmp_path / "report")
+    names = {"mocker ps, 1 job", "mocker ps, many jobs", "python -c pass"}
+    assert {name for name, median in report["medians"].items() if median > 0} == names
+    assert [check["is"] > 0 for check in report["checks"]] == [True, True]

@@ -1,0 +1,91 @@
+"""`mocker wait`: until jobs are ready, have completed or are stopped, for scripts and CI."""
+
+import os
+import time
+from collections.abc import Sequence
+
+from mocker.isolation import SpecError
+
+from ..options import Option, Parsed
+from ..quantities import parse_duration
+from .action_commands import render_outcome
+from .address import NoSupervisorError
+from .arguments import Command
+from .ask import Asker
+from .exchange import get_value
+from .run import FAILED, Ask, run
+
+_TIMED_OUT = 124  # as timeout(1) has it
+_LOOK_S = 0.05  # between two looks for a supervisor
+_CONDITIONS = ("ready", "completed", "stopped")
+COMMAND = Command(
+    "wait",
+    "JOB...",
+    "Wait until all of these jobs are as they are to be, or one of them will never be.",
+    (
+        Option("--for", "|".join(_CONDITIONS), "what they are to be (default: ready)"),
+        Option("-t --timeout", "DURATION", "give up after this time, such as 30s or 2m"),
+    ),
+    count=range(1, 10**6),
+    more="""\
+what they are to be:
+  ready      they run, and their probe says so if they have one; or have ended well after that
+  completed  they have ended, with an exit code that counts as success
+  stopped    nothing of them runs, and nothing will until somebody asks, or the clock does
+
+With a timeout, a supervisor that has just been started is waited for as well.
+
+exit status:
+  0    all of them are
+  1    one will never be, until somebody asks for it; or no supervisor answers
+  2    wrong usage
+  4    there is no such job
+  124  the time is over""",
+)
+
+
+def wait(words: Sequence[str]) -> int:
+    """Carry out the words after `mocker wait` and return the exit status."""
+    return run(COMMAND, words, _carry_out)
+
+
+def _carry_out(parsed: Parsed, ask: Ask) -> int:
+    condition = parsed.last("--for", _CONDITIONS[0])
+    if condition not in _CONDITIONS:
+        known = ", ".join(map(repr, _CONDITIONS))
+        raise SpecError(f"--for must be one of {known}, not {condition!r}")
+    began, seconds = time.monotonic(), _parse_timeout(parsed)
+    asker = _wait_for_supervisor(ask, began + (seconds or 0.0))
+    body: dict[str, object] = {"jobs": list(parsed.words), "for": condition}
+    if seconds is not None:
+        body["timeout_s"] = max(began + seconds - time.monotonic(), 0.0)
+    status = os.EX_OK
+    for outcome in asker.stream("POST", "/v1/wait", body=body):
+        print(render_outcome(outcome), flush=True)
+        if not get_value(outcome, "ok"):
+            status = _TIMED_OUT if outcome.get("timed_out") else FAILED
+    return status
+
+
+def _parse_timeout(parsed: Parsed) -> float | None:
+    if not parsed.has("--timeout"):
+        return None
+    try:
+        return parse_duration(parsed.last("--timeout", ""))
+    except ValueError as error:
+        raise SpecError(f"--timeout {error}") from None
+
+
+def _wait_for_supervisor(ask: Ask, deadline: float) -> Asker:
+    """Return what asks the supervisor, as soon as there is one.
+
+    Raises:
+        NoSupervisorError: There is none in time, or it is not clear which.
+    """
+    while True:
+        try:
+            return ask()
+        except NoSupervisorError as error:
+            if not error.may_come or time.monotonic() >= deadline:
+                raise
+        time.sleep(_LOOK_S)

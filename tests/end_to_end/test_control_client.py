@@ -1,0 +1,496 @@
+"""The commands that ask a supervisor, against a real one and against what is none."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.asking import Said, ask, asking, make_env, run_curl
+from tests.end_to_end.processes import MOCKER, PATIENCE
+from tests.end_to_end.pty_driver import CTRL_C, open_terminal
+from tests.end_to_end.supervised import MOCKER_SUPERVISE, open_supervisor
+from tests.requirements import (
+    requires_busybox,
+    requires_commands,
+    requires_user_namespaces,
+)
+from tests.supervisor.client.fake_supervisor import answering, make_answer
+
+pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]
+
+SLEEP = '"sleep 1000"'
+JOBS = f"""
+[supervisor]
+name = "demo"
+[jobs.web]
+command = {SLEEP}
+replicas = 2
+[jobs.db]
+command = {SLEEP}
+"""
+SLOW = """
+[jobs.slow]
+command = ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"]
+grace = "10s"
+"""
+BATCH = """
+[jobs.batch]
+command = "true"
+type = "oneshot"
+[jobs.bad]
+command = "false"
+restart = "never"
+"""
+NEVER_READY = """
+[jobs.lazy]
+command = "sleep 1000"
+ready = { log = "ready", timeout = "1h" }
+"""
+
+
+def states(directory: Path, *names: str) -> dict[str, str]:
+    """Return the states of jobs by their names, as `mocker ps` tells them."""
+    jobs = json.loads(ask(directory, "ps", "--json", *names).out)["jobs"]
+    return {job["name"]: job["state"] for job in jobs}
+
+
+def test_ps_shows_the_jobs_and_is_0_if_all_is_well(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+
+        said = ask(tmp_path, "ps")
+
+    head, *rows = said.out.splitlines()
+    assert head.split() == ["NAME", "STATE", "PID", "UPTIME", "RESTARTS", "HEALTH"]
+    assert [row.split()[:2] for row in rows] == [
+        ["web-1", "RUNNING"],
+        ["web-2", "RUNNING"],
+        ["db", "RUNNING"],
+    ]
+    assert (said.err, said.status) == ("", 0)
+
+
+def test_ps_is_3_if_a_job_does_not_run(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+        ask(tmp_path, "stop", "db")
+
+        assert ask(tmp_path, "ps").status == 3
+        assert ask(tmp_path, "ps", "web").status == 0
+
+
+@pytest.mark.parametrize("words", [["ps"], ["start"], ["stop"], ["wait"], ["signal", "HUP"]])
+def test_unknown_job_is_4_and_nothing_is_done(tmp_path: Path, words: list[str]) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+
+        said = ask(tmp_path, *words, "db", "wbe-1")
+
+        assert states(tmp_path, "db") == {"db": "RUNNING"}
+    sentence = f"mocker {words[0]}: there is no job 'wbe-1'; is 'web-1' meant?\n"
+    assert said == Said("", sentence, 4)
+
+
+def test_start_of_a_job_that_runs_says_so(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+
+        assert ask(tmp_path, "start", "db") == Said("db: already started\n", "", 0)
+        assert ask(tmp_path, "stop", "db") == Said("db: stopped\n", "", 0)
+        assert ask(tmp_path, "stop", "db") == Said("db: already stopped\n", "", 0)
+        assert ask(tmp_path, "start", "db") == Said("db: started\n", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "stopped"),
+    [
+        (["web-1"], {"web-1"}),
+        (["web"], {"web-1", "web-2"}),
+        (["web-*"], {"web-1", "web-2"}),
+        (["*-[2-9]", "db"], {"web-2", "db"}),
+        (["all"], {"web-1", "web-2", "db"}),
+    ],
+    ids=str,
+)
+def test_jobs_are_named_by_patterns_and_groups(
+    tmp_path: Path, words: list[str], stopped: set[str]
+) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+
+        said = ask(tmp_path, "stop", *words)
+
+        assert set(said.out.splitlines()) == {f"{name}: stopped" for name in stopped}
+        now = states(tmp_path)
+        assert {name for name, state in now.items() if state == "STOPPED"} == stopped
+
+
+def test_slow_stop_holds_up_no_other_command(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS + SLOW) as supervised:
+        supervised.wait_line("slow | deaf")
+        with asking(tmp_path, "stop", "slow") as stop:
+            supervised.wait_event("job.stopping", job="slow")
+            began = time.monotonic()
+
+            assert states(tmp_path, "slow") == {"slow": "STOPPING"}
+            assert ask(tmp_path, "restart", "db") == Said("db: restarted\n", "", 0)
+            assert ask(tmp_path, "signal", "HUP", "web-1").status == 0
+            assert time.monotonic() - began < PATIENCE / 2
+            assert stop.poll() is None
+            assert ask(tmp_path, "kill", "slow") == Said("slow: killed\n", "", 0)
+            assert (stop.communicate(), stop.wait()) == (("slow: stopped\n", ""), 0)
+
+
+def test_without_a_supervisor_it_is_told_where_it_was_looked_for(tmp_path: Path) -> None:
+    said = ask(tmp_path, "ps")
+
+    where = f"cannot find a supervisor in {tmp_path}/mocker: none of this user's runs there"
+    hint = "start one with 'mocker-supervise FILE', or use -s SOCKET"
+    assert said == Said("", f"mocker ps: {where}; {hint}\n", 1)
+
+
+def test_of_two_supervisors_one_is_named(tmp_path: Path) -> None:
+    other = JOBS.replace("demo", "other").replace("db", "cache")
+    with open_supervisor(tmp_path, JOBS) as demo:
+        demo.wait_event("job.started", count=3)
+        with open_supervisor(tmp_path, other) as supervised:
+            supervised.wait_event("job.started", count=3)
+            sockets = tmp_path / "mocker"
+
+            unnamed = ask(tmp_path, "ps")
+            by_name = ask(tmp_path, "ps", "-q", "-s", "other")
+            by_path = ask(tmp_path, "ps", "-q", "-s", str(sockets / "demo.sock"))
+            by_variable = ask(tmp_path, "ps", "-q", env={"MOCKER_SOCKET": "other"})
+            elsewhere = ask(
+                Path("/"), "ps", "-q", env={"MOCKER_SOCKET": str(sockets / "demo.sock")}
+            )
+
+    sentence = "cannot choose among supervisors demo, other: say which with -s NAME"
+    assert unnamed == Said("", f"mocker ps: {sentence}, or set MOCKER_SOCKET\n", 1)
+    assert by_name.out == by_variable.out == "web-1\nweb-2\ncache\n"
+    assert by_path.out == elsewhere.out == "web-1\nweb-2\ndb\n"
+
+
+def test_stale_socket_is_a_sentence_and_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "mocker/demo.sock"
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+        supervised.send(signal.SIGKILL)
+        supervised.wait_exit()
+
+        said = ask(tmp_path, "ps")
+
+    reason = "Connection refused (ECONNREFUSED); no supervisor runs there"
+    assert said == Said("", f"mocker ps: cannot connect to {path}: {reason}\n", 1)
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+        assert ask(tmp_path, "ps").status == 0
+
+
+def test_second_supervisor_of_a_name_leaves_the_socket_to_the_first(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+
+        second = subprocess.run(
+            [MOCKER_SUPERVISE, supervised.file],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=make_env(tmp_path),
+            timeout=PATIENCE,
+            check=False,
+        )
+
+        assert second.returncode == 1
+        assert "cannot use the name 'demo'" in second.stderr
+        assert ask(tmp_path, "ps").status == 0
+
+
+def test_supervisor_that_has_ended_leaves_no_socket(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+        ask(tmp_path, "ps")
+        supervised.terminate()
+
+        assert not (tmp_path / "mocker/demo.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ('"$0" ps >&-', 0),
+        ('"$0" stop db >&-', 0),
+        ('"$0" ps nosuch 2>&-', 4),
+        ('"$0" ps <&- >&- 2>&-', 0),
+        ('"$0" ps >/dev/full', 1),
+    ],
+)
+def test_output_that_nobody_wants_is_no_defect(tmp_path: Path, line: str, status: int) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+
+        result = run_shell(tmp_path, line)
+
+    assert result.returncode == status
+    assert "defect" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("words", ["ps", "ps --watch", "stop all"])
+def test_reader_that_goes_away_ends_it_silently(tmp_path: Path, words: str) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+
+        result = run_shell(tmp_path, f'"$0" {words} | head -1')
+
+        assert (len(result.stdout.splitlines()), result.stderr) == (1, "")
+        assert ask(tmp_path, "ps", "-q").out == "web-1\nweb-2\ndb\n"
+
+
+def run_shell(directory: Path, line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of shell code in which "$0" is mocker."""
+    return subprocess.run(
+        ["env", "--default-signal", "sh", "-c", line, MOCKER],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=make_env(directory),
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def test_interrupt_in_the_middle_of_a_wait_has_no_traceback(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS + NEVER_READY) as supervised:
+        supervised.wait_event("job.started", count=4)
+        with asking(tmp_path, "wait", "db", "lazy") as wait:
+            assert wait.stdout is not None
+            assert wait.stdout.readline() == "db: ready\n"
+
+            wait.send_signal(signal.SIGINT)
+
+            assert (wait.communicate(), wait.wait()) == (("", ""), -signal.SIGINT)
+        assert states(tmp_path, "lazy") == {"lazy": "STARTING"}
+
+
+@pytest.mark.parametrize("name", [b"w\xff", b"w\x1b[31m", "ж".encode(), b"a b", b"", b"%00"])
+@pytest.mark.parametrize("verb", ["ps", "stop"])
+def test_name_with_odd_bytes_is_unknown(tmp_path: Path, verb: str, name: bytes) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+
+        said = ask(tmp_path, verb, name)
+
+    assert (said.out, said.status) == ("", 4)
+    assert said.err.startswith(f"mocker {verb}: there is no job '")
+    assert said.err.removesuffix("\n").isprintable()
+
+
+@pytest.mark.parametrize("answer", [b"hello\n", b"\xff" * 100, b"HTTP/1.1 200 \r\n\r\n[]", b""])
+def test_what_is_no_supervisor_is_a_sentence(tmp_path: Path, answer: bytes) -> None:
+    with answering(tmp_path, answer):
+        said = ask(tmp_path, "ps")
+
+    assert (said.out, said.status) == ("", 1)
+    assert said.err.startswith("mocker ps: cannot ")
+    assert said.err.count("\n") == 1
+
+
+def test_socket_that_never_answers_can_be_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "mocker").mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "mocker/demo.sock"))
+        listener.listen()
+        with asking(tmp_path, "ps") as process:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+
+                process.send_signal(signal.SIGINT)
+
+                assert (process.communicate(), process.wait()) == (("", ""), -signal.SIGINT)
+
+
+def test_supervisor_of_another_version_is_told(tmp_path: Path) -> None:
+    with answering(tmp_path, make_answer({"jobs": []}, version="77.0")):
+        said = ask(tmp_path, "ps")
+
+    ours = version("mocker-supervise")
+    assert said.err == f"mocker ps: this is mocker {ours}, the supervisor is 77.0\n"
+    assert (said.out.split()[0], said.status) == ("NAME", 0)
+
+
+@requires_commands("curl")
+def test_supervisor_tells_its_version_whatever_it_answers(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+
+        heads = [
+            run_curl(tmp_path / "mocker/demo.sock", "-o", "/dev/null", "-D", "-", url)
+            for url in ("http://x/v1/jobs", "http://x/v1/jobs?name=nosuch", "http://x/no/such")
+        ]
+
+    assert [head.split()[1] for head in heads] == ["200", "404", "404"]
+    line = f"mocker-version: {version('mocker-supervise')}\n"
+    assert all(line in head.replace("\r", "") for head in heads)
+
+
+def test_watch_draws_the_jobs_anew_until_it_is_interrupted(tmp_path: Path) -> None:
+    with (
+        open_supervisor(tmp_path, JOBS) as supervised,
+        open_terminal(rows=10, columns=20, env={"XDG_RUNTIME_DIR": str(tmp_path)}) as terminal,
+    ):
+        supervised.wait_event("job.started", count=3)
+        terminal.type("mocker ps --watch\n")
+        terminal.wait_for(r"\033\[HNAME   STATE    PID \033\[K\r\n")
+        terminal.wait_for(r"db     RUNNING  \d+")
+        ask(tmp_path, "stop", "db")
+        terminal.wait_for(r"\033\[HNAME")
+        terminal.wait_for(r"db     STOPPED  -")
+
+        terminal.type(CTRL_C)
+
+        assert terminal.wait_for_prompt().status == 130
+        assert terminal.is_as_found
+
+
+def test_narrow_terminal_is_no_problem(tmp_path: Path) -> None:
+    env = {"XDG_RUNTIME_DIR": str(tmp_path), "COLUMNS": "7"}
+    with (
+        open_supervisor(tmp_path, JOBS) as supervised,
+        open_terminal(rows=3, columns=7, env=env) as terminal,
+    ):
+        supervised.wait_event("job.started", count=3)
+
+        shown = terminal.run("mocker ps -o wide; mocker stop --help")
+
+    assert "NAME   STATE" in shown.text
+    assert shown.status == 0
+
+
+def test_watch_without_a_terminal_prints_the_jobs_again_and_again(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+        with asking(tmp_path, "ps", "--watch", "-q", "db") as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(2)]
+
+            supervised.terminate()
+
+            _, err = process.communicate()
+            status = process.wait()
+
+    assert lines == ["db\n", "db\n"]
+    assert (err.startswith("mocker ps: cannot "), status) == (True, 1)
+
+
+def test_wait_ends_once_it_is_so(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS + BATCH) as supervised:
+        supervised.wait_event("job.started", job="db")
+        assert ask(tmp_path, "wait", "db", "--timeout", "10s") == Said("db: ready\n", "", 0)
+        said = ask(tmp_path, "wait", "batch", "--for", "completed", "--timeout", "10s")
+        assert said == Said("batch: completed\n", "", 0)
+        said = ask(tmp_path, "wait", "batch", "bad", "--for", "stopped")
+        assert (sorted(said.out.split("\n")), said.status) == (
+            ["", "bad: stopped", "batch: stopped"],
+            0,
+        )
+
+
+def test_wait_ends_once_it_will_never_be_so(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS + BATCH + NEVER_READY) as supervised:
+        supervised.wait_event("job.started", job="db")
+        said = ask(tmp_path, "wait", "lazy", "bad", "--for", "completed")
+
+    assert said == Said("bad: not completed (it is EXITED: exit code 1)\n", "", 1)
+
+
+def test_wait_has_a_time(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS + NEVER_READY) as supervised:
+        supervised.wait_event("job.started", job="db")
+        said = ask(tmp_path, "wait", "lazy", "--timeout", "200ms")
+
+    assert said == Said("lazy: not ready (the time is over, it is STARTING)\n", "", 124)
+
+
+def test_wait_with_a_time_begins_before_the_supervisor_does(tmp_path: Path) -> None:
+    words = ["wait", "db", "--timeout", "9s"]
+    with asking(tmp_path, *words) as wait, open_supervisor(tmp_path, JOBS):
+        out, err = wait.communicate()
+
+    assert Said(out, err, wait.wait()) == Said("db: ready\n", "", 0)
+
+
+def test_wait_is_told_when_the_supervisor_ends(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS + NEVER_READY) as supervised:
+        supervised.wait_event("job.started", count=4)
+        with asking(tmp_path, "wait", "db", "lazy") as wait:
+            assert wait.stdout is not None
+            assert wait.stdout.readline() == "db: ready\n"
+
+            supervised.terminate()
+
+            out, _ = wait.communicate()
+            assert (out.startswith("lazy: not ready (it is STOPPED"), wait.wait()) == (True, 1)
+
+
+@requires_commands("curl")
+def test_curl_waits_as_well(tmp_path: Path) -> None:
+    url = "http://x/v1/wait"
+    with open_supervisor(tmp_path, JOBS + NEVER_READY) as supervised:
+        supervised.wait_event("job.started", count=4)
+        path = tmp_path / "mocker/demo.sock"
+        late = run_curl(path, url, "-d", '{"jobs": ["lazy", "db"], "timeout_s": 0.1}')
+        wrong = run_curl(path, url, "-d", '{"jobs": ["lazy"], "timeout_s": NaN}')
+
+    assert [json.loads(line) for line in late.splitlines()] == [
+        {"job": "db", "outcome": "ready", "ok": True, "reason": "", "timed_out": False},
+        {
+            "job": "lazy",
+            "outcome": "not ready",
+            "ok": False,
+            "reason": "the time is over, it is STARTING",
+            "timed_out": True,
+        },
+    ]
+    assert json.loads(wrong)["error"]["code"] == "bad-request"
+
+
+@requires_commands("bash")
+def test_tab_completes_the_jobs_that_run(tmp_path: Path) -> None:
+    bash = ("bash", "--norc", "--noprofile", "-i")
+    env = {"XDG_RUNTIME_DIR": str(tmp_path), "INPUTRC": "/dev/null", "TERM": "dumb"}
+    with (
+        open_supervisor(tmp_path, JOBS) as supervised,
+        open_terminal(bash, columns=200, env=env) as terminal,
+    ):
+        supervised.wait_event("job.started", count=3)
+        terminal.type("source <(mocker completion bash)\n")
+        terminal.wait_for_prompt()
+
+        terminal.type("mocker sto\t")
+        terminal.wait_for("mocker stop ")
+        terminal.type("d\t--no\t\n")
+
+        terminal.wait_for("db --no-wait ")
+        terminal.wait_for("db: stopping")
+        terminal.wait_for_prompt()
+
+
+def test_asking_needs_none_of_what_a_supervisor_needs() -> None:
+    heavy = {"trio", "attr", "attrs", "structlog", "starlette", "hypercorn", "h11", "asyncio"}
+    modules = ["run", "ps_command", "action_commands", "wait_command", "completion_command"]
+    lines = [f"import mocker.supervisor.client.{module}" for module in modules]
+    program = "\n".join(["import sys", *lines, "print(*sys.modules)"])
+
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert not heavy & set(result.stdout.split())
