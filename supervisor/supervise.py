@@ -15,9 +15,11 @@ import trio
 from mocker.isolation import Container
 
 from . import lifecycle
+from .changes import Changes
 from .config import JobConfig, SupervisorConfig
 from .dependencies import find_affected, find_parts
 from .errors import ConfigError
+from .feeds import Feeds
 from .jobs import Job
 from .lifecycle import State
 from .reload import compare
@@ -50,6 +52,7 @@ class Supervisor:
     Attributes:
         config: What the file says.
         jobs: By name.
+        changes: Of their states, for those who follow them.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Supervisor:
         """
         self.config = config
         self.jobs: dict[str, Job] = {}
+        self.changes = Changes(self.jobs)
         self._means = means
         self._load = load
         self._abandon = abandon
@@ -99,12 +103,19 @@ class Supervisor:
                 reloads.cancel_scope.cancel()
             status = await self._shut_down()
             nursery.cancel_scope.cancel()
+        self.changes.end()
+        self.feeds.end()
         return status
 
     @property
     def running(self) -> Mapping[str, Container]:
         """The containers whose commands are executed, by job."""
         return self._means.running
+
+    @property
+    def feeds(self) -> Feeds:
+        """What the jobs print."""
+        return self._means.feeds
 
     def end(self, reason: str, status: int) -> None:
         """Stop everything in order, unless that is under way.
@@ -120,6 +131,7 @@ class Supervisor:
     def _add(self, config: JobConfig, nursery: trio.Nursery) -> None:
         job = Job(config, self._means, self._wait_for_dependencies, self._follow_job)
         self.jobs[config.name] = job
+        self.changes.tell(job)
         nursery.start_soon(self._keep, job)
 
     async def _keep(self, job: Job) -> None:
@@ -150,6 +162,7 @@ class Supervisor:
 
     def _follow_job(self, job: Job) -> None:
         """See what the new state of a job means for all."""
+        self.changes.tell(job)
         life = job.life
         if not life.at_rest:
             return
@@ -262,6 +275,7 @@ class Supervisor:
                 nursery.start_soon(self._keep, self.jobs[name])
             else:
                 del self.jobs[name], self._scopes[name]
+                self.changes.tell_removed(name)
         again = [name for name in names if name in self._replaced]
         self._replaced.difference_update(again)
         self._ask(again)

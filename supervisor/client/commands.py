@@ -15,5 +15,13 @@ def find_command(word: str) -> Callable[[Sequence[str]], int] | None:
             from .action_commands import act
 
             return partial(act, word)
+        case "logs":
+            from .logs_command import logs
+
+            return logs
+        case "events":
+            from .events_command import events
+
+            return events
         case _:
             return None

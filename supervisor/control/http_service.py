@@ -31,11 +31,13 @@ class HttpService:
         """Answer the requests of one connection, until it ends."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["connection"] = connection
             connection.requests += 1
             try:
                 await self._app(scope, receive, send)
             finally:
                 connection.requests -= 1
+                connection.answered.set()
 
         await TCPServer(
             ASGIWrapper(answer),  # type: ignore[arg-type]

@@ -34,6 +34,14 @@ class PatientStream:
             if not self._is_busy():
                 return b""
 
+    async def wait_room(self) -> None:
+        """Wait, for ever if need be, until the other end has taken most of what was sent.
+
+        Raises:
+            ClosedResourceError: It is closed.
+        """
+        await trio.lowlevel.wait_writable(self.socket)
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of it.
 
