@@ -85,6 +85,7 @@ class Changes:
         """
         self._jobs = jobs
         self._watchers: set[Watcher] = set()
+        self._parted = trio.Event()
         self._told: dict[str, _View] = {}  # as whoever follows knows them
 
     def add(self, watcher: Watcher) -> None:
@@ -99,6 +100,7 @@ class Changes:
     def remove(self, watcher: Watcher) -> None:
         """Let somebody know no more."""
         self._watchers.discard(watcher)
+        self._parted.set()
 
     def tell(self, job: Job) -> None:
         """Tell how a job is, if that is new."""
@@ -118,6 +120,12 @@ class Changes:
         """Tell all who follow that nothing more will come."""
         for watcher in self._watchers:
             watcher.end()
+
+    async def wait_gone(self) -> None:
+        """Wait until nobody follows any more."""
+        while self._watchers:
+            self._parted = trio.Event()
+            await self._parted.wait()
 
     def _put(self, text: bytes) -> None:
         for watcher in self._watchers:

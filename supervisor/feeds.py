@@ -211,6 +211,7 @@ class Feeds:
     def __init__(self) -> None:
         self._feeds: WeakValueDictionary[str, Feed] = WeakValueDictionary()
         self._followers: set[Follower] = set()
+        self._parted = trio.Event()
 
     def open(self, job: str) -> Feed:
         """Return the feed of a job; whoever wants it follows it."""
@@ -235,12 +236,19 @@ class Feeds:
         """Let somebody follow nothing any more."""
         self._followers.discard(follower)
         follower.close()
+        self._parted.set()
 
     def end(self) -> None:
         """Tell all who follow that nothing more will come."""
         for follower in self._followers:
             follower.at_end = True
             follower.wake()
+
+    async def wait_gone(self) -> None:
+        """Wait until nobody follows any more."""
+        while self._followers:
+            self._parted = trio.Event()
+            await self._parted.wait()
 
 
 def render_lines(lines: Lines) -> bytes:

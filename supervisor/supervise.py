@@ -51,8 +51,8 @@ class Supervisor:
 
     Attributes:
         config: What the file says.
+        changes: Of the states of jobs, for those who follow them.
         jobs: By name.
-        changes: Of their states, for those who follow them.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class Supervisor:
         """
         self.config = config
         self.jobs: dict[str, Job] = {}
-        self.changes = Changes(self.jobs)
         self._means = means
+        self.changes = Changes(self.jobs)
         self._load = load
         self._abandon = abandon
         self._scopes: dict[str, trio.CancelScope] = {}
@@ -116,6 +116,11 @@ class Supervisor:
     def feeds(self) -> Feeds:
         """What the jobs print."""
         return self._means.feeds
+
+    async def wait_unfollowed(self) -> None:
+        """Wait, after the end, until those who follow it have got all of it."""
+        await self.feeds.wait_gone()
+        await self.changes.wait_gone()
 
     def end(self, reason: str, status: int) -> None:
         """Stop everything in order, unless that is under way.

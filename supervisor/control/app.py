@@ -12,12 +12,10 @@ from starlette.routing import Route
 
 from ..supervise import Supervisor
 from .actions import ACTIONS, Action, Deed, Outcome, parse_signal
-from .events import answer_events
-from .following import Pace
 from .job_names import ALL, find_jobs
 from .job_views import describe_job, is_well
 from .line_stream import LineStream, Tell
-from .logs import answer_logs, truncate_logs
+from .log_routes import make_log_routes
 from .problems import RequestError
 from .requests import check_keys, read_body, take, take_names
 
@@ -29,7 +27,6 @@ class Resources:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._pace = Pace()
 
     def make_app(self) -> Starlette:
         """Return the application, for a server to run."""
@@ -38,10 +35,8 @@ class Resources:
                 Route("/health", self.tell_health),
                 Route("/v1/supervisor", self.describe_supervisor),
                 Route("/v1/jobs", self.list_jobs),
+                *make_log_routes(self._supervisor),
                 Route("/v1/actions", self.act, methods=["POST"]),
-                Route("/v1/logs", self.tell_logs),
-                Route("/v1/logs/truncate", self.truncate_logs, methods=["POST"]),
-                Route("/v1/events", self.tell_events),
             ],
             exception_handlers={
                 RequestError: _answer_problem,  # type: ignore[dict-item]
@@ -100,18 +95,6 @@ class Resources:
             await deed.follow(tell_one)
 
         return LineStream(tell_all)
-
-    async def tell_logs(self, request: Request) -> Response:
-        """Answer the last lines of jobs, and those that come."""
-        return answer_logs(request, self._supervisor, self._pace)
-
-    async def truncate_logs(self, request: Request) -> Response:
-        """Forget the last lines of jobs."""
-        return await truncate_logs(request, self._supervisor)
-
-    async def tell_events(self, request: Request) -> Response:
-        """Answer how all jobs are, and then each change."""
-        return answer_events(request, self._supervisor.changes, self._pace)
 
 
 def _answer_problem(_: Request, error: RequestError) -> Response:

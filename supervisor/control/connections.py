@@ -13,13 +13,11 @@ class Connection:
         peer: Who is at the other end.
         stream: What is said.
         requests: How many are being answered.
-        answered: Happens when there is one less.
     """
 
     def __init__(self, connected: trio.socket.SocketType, peer: Peer) -> None:
         self.peer = peer
         self.requests = 0
-        self.answered = trio.Event()
         self.stream = PatientStream(connected, lambda: self.requests > 0)
 
     def close(self) -> None:
@@ -49,12 +47,6 @@ class Connections:
         connection = Connection(connected, peer)
         self._open[connection] = None
         return connection
-
-    async def wait_answered(self) -> None:
-        """Wait until no request is being answered."""
-        while busy := next((each for each in self._open if each.requests), None):
-            busy.answered = trio.Event()
-            await busy.answered.wait()
 
     def remove(self, connection: Connection) -> None:
         """End one."""

@@ -3,30 +3,42 @@
 import trio
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from ..changes import Changes, Watcher
+from ..supervise import Supervisor
 from .following import Pace, Recipient
 from .line_stream import Put, TextStream
 from .queries import check_query
 
 
-def answer_events(request: Request, changes: Changes, pace: Pace) -> Response:
+async def answer_events(supervisor: Supervisor, pace: Pace, request: Request) -> Response:
     """Return an answer that goes on until the supervisor ends.
 
     Raises:
         RequestError: It cannot be meant.
     """
     check_query(request, ())
-    connection = request.scope["connection"]
+    return _EventStream(supervisor.changes, pace, request)
 
-    async def produce(put: Put) -> None:
-        watcher = Watcher()
-        changes.add(watcher)
+
+class _EventStream(TextStream):
+    """The answer; until all of it is sent, it is followed."""
+
+    def __init__(self, changes: Changes, pace: Pace, request: Request) -> None:
+        super().__init__(self._tell)
+        self._changes, self._pace, self._watcher = changes, pace, Watcher()
+        self._wait_room = request.scope["connection"].stream.wait_room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await Recipient(pace, connection.stream.wait_room, put).follow(watcher)
+            await super().__call__(scope, receive, send)
+        finally:
+            self._changes.remove(self._watcher)
+
+    async def _tell(self, put: Put) -> None:
+        self._changes.add(self._watcher)
+        try:
+            await Recipient(self._pace, self._wait_room, put).follow(self._watcher)
         except trio.ClosedResourceError:
             pass  # it is gone
-        finally:
-            changes.remove(watcher)
-
-    return TextStream(produce)

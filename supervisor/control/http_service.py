@@ -37,7 +37,6 @@ class HttpService:
                 await self._app(scope, receive, send)
             finally:
                 connection.requests -= 1
-                connection.answered.set()
 
         await TCPServer(
             ASGIWrapper(answer),  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ def find_jobs(jobs: Mapping[str, Job], patterns: Iterable[str]) -> list[Job]:
     """
     meant = set[str]()
     for pattern in patterns:
-        found = {name for name, job in jobs.items() if means(pattern, name, job.config.group)}
+        found = {name for name, job in jobs.items() if _means(pattern, name, job.config.group)}
         if not found and pattern != ALL:
             near = get_close_matches(pattern, jobs, 1)
             hint = f"; is {near[0]!r} meant?" if near else ""
@@ -27,6 +27,5 @@ def find_jobs(jobs: Mapping[str, Job], patterns: Iterable[str]) -> list[Job]:
     return [job for name, job in jobs.items() if name in meant]
 
 
-def means(pattern: str, name: str, group: str) -> bool:
-    """Tell whether a job of this name and group is meant."""
+def _means(pattern: str, name: str, group: str) -> bool:
     return pattern in {ALL, name, group} or fnmatchcase(name, pattern)

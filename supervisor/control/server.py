@@ -61,11 +61,6 @@ class ControlServer:
                 with suppress(OSError):
                     os.unlink(self._path)
 
-    async def finish(self, patience: float) -> None:
-        """Wait until those who ask have their answers, at most so many seconds."""
-        with trio.move_on_after(patience):
-            await self._connections.wait_answered()
-
     def _try_to_listen(self) -> trio.socket.SocketType | None:
         try:
             return self._listen()

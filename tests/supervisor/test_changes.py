@@ -227,3 +227,14 @@ async def test_who_waits_is_woken_by_the_end(means: Means) -> None:
             world.changes.end()
 
     assert watcher.at_end
+
+
+async def test_end_can_be_waited_for_until_the_last_one_is_gone(means: Means) -> None:
+    world = World(means)
+    watcher = world.watch()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.changes.wait_gone)
+            await wait_all_tasks_blocked()
+
+            world.changes.remove(watcher)

@@ -226,3 +226,24 @@ async def test_who_waits_is_woken_by_the_end() -> None:
             feeds.end()
 
     assert follower.at_end
+
+
+async def test_end_can_be_waited_for_until_the_last_one_is_gone() -> None:
+    feeds = Feeds()
+    first, second = follow(feeds, "web"), follow(feeds, "web")
+    is_over = trio.Event()
+
+    async def wait() -> None:
+        await feeds.wait_gone()
+        is_over.set()
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await wait_all_tasks_blocked()
+            feeds.remove(first)
+            await wait_all_tasks_blocked()
+            was_over = is_over.is_set()
+            feeds.remove(second)
+
+    assert (was_over, is_over.is_set()) == (False, True)
