@@ -22,6 +22,8 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
        mocker signal SIGNAL JOB...             send a signal to the commands of jobs
        mocker wait JOB...                      wait until jobs are ready, completed or stopped
        mocker completion bash|zsh|fish         print what makes a shell complete these lines
+       mocker logs [JOB...]                    show what jobs have printed, and go on with -f
+       mocker events                           show how jobs are, and then each change
        mocker --version
 
 `mocker run --help` lists the options. `mocker-supervise FILE` keeps the jobs of a file running.

@@ -233,10 +233,11 @@ class Job:
         """Relay what the run prints in the background, until nobody can print any more."""
         self._relays = []
         sinks = self._means.sinks
+        feed = self._means.feeds.open(self.config.name)
         for channel, fd in pipes.take_read_ends().items():
             source = Source(self.config.name, channel, pid, self.life.attempt)
             outlets = sinks.open_outlets(self.config, source)
-            ways = Ways(outlets, self.ring, sinks.traffic, self.notice.see)
+            ways = Ways(outlets, self.ring, sinks.traffic, self.notice.see, feed)
             relay = Relay(fd, source, ways, self.config.max_line)
             self._relays.append(relay)
             relays.start_soon(relay.run)

@@ -40,15 +40,16 @@ def make_format(name: str, source: Source) -> Format:
     """Return what makes the lines of a source into bytes.
 
     Args:
-        name: "raw", "text" or "json", see above; "console" or "coloured" for people, with the local
-            time; "prefix" for who reads priorities, see sd-daemon(3).
+        name: "raw", "text" or "json", see above; "told" for JSON as who asks a supervisor gets it;
+            "console" or "coloured" for people, with the local time; "prefix" for who reads
+            priorities, see sd-daemon(3).
         source: Whose lines they will be.
     """
     match name:
         case "raw":
             return _render_raw
-        case "json":
-            return partial(_render_json, *_make_json_ends(source))
+        case "json" | "told":
+            return partial(_render_json, *_make_json_ends(name, source))
         case "prefix":
             return _make_prefix_format(source)
         case "text":
@@ -134,15 +135,16 @@ def _make_prefix_format(source: Source) -> Format:
     return render
 
 
-def _make_json_ends(source: Source) -> tuple[bytes, bytes]:
-    """Return what is between the timestamp and a line, and what is behind it."""
+def _make_json_ends(name: str, source: Source) -> tuple[bytes, bytes, bytes]:
+    """Return what is before the timestamp, what is between it and a line, and what is behind."""
+    begin = b'{"time":"' if name == "told" else b'{"timestamp":"'
     job, channel = json.dumps(source.job), json.dumps(source.channel)
     middle = f'","job":{job},"channel":{channel},"line":"'
-    return middle.encode(), f'","pid":{source.pid},"attempt":{source.attempt}'.encode()
+    return begin, middle.encode(), f'","pid":{source.pid},"attempt":{source.attempt}'.encode()
 
 
-def _render_json(middle: bytes, tail: bytes, lines: Lines) -> list[bytes]:
-    head = b'{"timestamp":"' + render_time(lines.time_ns).encode() + middle
+def _render_json(begin: bytes, middle: bytes, tail: bytes, lines: Lines) -> list[bytes]:
+    head = begin + render_time(lines.time_ns).encode() + middle
     text = _escape(lines.text)
     between = tail + b"}\n" + head
     if not lines.partial:

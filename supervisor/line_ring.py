@@ -70,11 +70,14 @@ class _Batch:
         begin: Its first byte, as a count of those that came before it.
         source: Where from.
         time_ns: When.
+        partial: Which pieces are only a part of a line, as `Lines` has it, but counted from the
+            last one, which is -1: the first ones may be gone.
     """
 
     begin: int
     source: Source
     time_ns: int
+    partial: tuple[int, ...] = ()
 
 
 class LineRing:
@@ -100,7 +103,7 @@ class LineRing:
             except OSError:
                 return
         if not batches or not self._goes_with(batches[-1], lines):
-            batches.append(_Batch(self._end, lines.source, lines.time_ns))
+            batches.append(_make_batch(self._end, lines))
         place = self._end % share
         room, size = share - place, len(text)
         if size <= room:
@@ -116,12 +119,20 @@ class LineRing:
 
     def fit(self) -> None:
         """Keep the last lines that fit into the share, which has changed."""
-        kept = [Lines(last.source, text, (), last.time_ns) for last, text in self._walk()]
+        kept = self.list_batches()
+        self.clear()
+        for lines in kept:
+            self.add(lines)
+
+    def clear(self) -> None:
+        """Keep nothing of what came until now."""
         self._batches.clear()
         self._end = 0
         self._memory = None
-        for lines in reversed(kept):
-            self.add(lines)
+
+    def list_batches(self) -> list[Lines]:
+        """Return all that is kept, in as few pieces as possible, the latest last."""
+        return [_make_lines(batch, text) for batch, text in self._walk()][::-1]
 
     def list_last(self, count: int = _MOST_LINES, pid: int | None = None) -> list[bytes]:
         """Return the text of the last lines, the latest last, as `list_lines` has it."""
@@ -149,6 +160,7 @@ class LineRing:
         """Tell whether lines may be kept as if they had come with the last ones."""
         return (
             last.source is lines.source
+            and not (lines.partial or last.partial)
             and self._end - last.begin < _SMALL
             and lines.time_ns - last.time_ns < _SOON
         )
@@ -168,6 +180,19 @@ class LineRing:
             if text:
                 yield batch, text
             end = batch.begin
+
+
+def _make_batch(begin: int, lines: Lines) -> _Batch:
+    count = lines.text.count(b"\n") if lines.partial else 0
+    partial = tuple(index - count for index in lines.partial)
+    return _Batch(begin, lines.source, lines.time_ns, partial)
+
+
+def _make_lines(batch: _Batch, text: bytes) -> Lines:
+    """Return what is kept of a batch."""
+    count = text.count(b"\n") if batch.partial else 0
+    partial = tuple(index + count for index in batch.partial if index + count >= 0)
+    return Lines(batch.source, text, partial, batch.time_ns)
 
 
 def _take_end(text: bytes, most: int) -> bytes | memoryview:

@@ -18,6 +18,7 @@ import attrs
 import structlog
 import trio
 
+from .feeds import Feed
 from .line_ring import LineRing
 from .line_splitter import LineSplitter, Pieces
 from .lines import Lines, Source
@@ -42,12 +43,14 @@ class Ways:
         ring: Keeps the last ones.
         traffic: What all sinks share.
         seen: Is called with lines as they come, one or more with newlines between them.
+        feed: Is for those who follow the job; None if nobody can.
     """
 
     outlets: Sequence[Outlet]
     ring: LineRing
     traffic: Traffic
     seen: Callable[[bytes], None] | None = None
+    feed: Feed | None = None
 
 
 class Relay:
@@ -111,6 +114,8 @@ class Relay:
         self._ways.ring.add(lines)
         if self._ways.seen is not None:
             self._ways.seen(text[:-1])
+        if self._ways.feed is not None:
+            self._ways.feed.put(lines)
         for outlet in self._ways.outlets:
             outlet.put(lines)
 

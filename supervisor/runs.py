@@ -15,6 +15,7 @@ from mocker.isolation import Container, SetupError, receive_descriptors
 from mocker.isolation.survivors import list_descendants, read_title
 
 from .config import INHERIT, JobConfig
+from .feeds import Feeds
 from .line_ring import RingSpace
 from .reaper import Reaper
 from .sink_table import SinkTable
@@ -37,6 +38,7 @@ class Means:
         reaper: Collects them.
         sinks: Where their lines go.
         rings: Where the last of them are kept.
+        feeds: Where they can be followed.
         running: The containers whose commands are executed, by job.
     """
 
@@ -44,6 +46,7 @@ class Means:
     reaper: Reaper
     sinks: SinkTable
     rings: RingSpace = attrs.field(factory=RingSpace)
+    feeds: Feeds = attrs.field(factory=Feeds)
     running: dict[str, Container] = attrs.field(factory=dict)
 
 

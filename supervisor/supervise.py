@@ -15,9 +15,11 @@ import trio
 from mocker.isolation import Container
 
 from . import lifecycle
+from .changes import Changes
 from .config import JobConfig, SupervisorConfig
 from .dependencies import find_affected, find_parts
 from .errors import ConfigError
+from .feeds import Feeds
 from .jobs import Job
 from .lifecycle import State
 from .reload import compare
@@ -50,6 +52,7 @@ class Supervisor:
 
     Attributes:
         config: What the file says.
+        changes: Of the states of jobs, for those who follow them.
         jobs: By name.
         stops: Who of them is to stop, because somebody asked for it.
     """
@@ -73,6 +76,7 @@ class Supervisor:
         self.jobs: dict[str, Job] = {}
         self.stops = StopOrders()
         self._means = means
+        self.changes = Changes(self.jobs)
         self._load = load
         self._abandon = abandon
         self._scopes: dict[str, trio.CancelScope] = {}
@@ -103,6 +107,8 @@ class Supervisor:
                 reloads.cancel_scope.cancel()
             status = await self._shut_down()
             nursery.cancel_scope.cancel()
+        self.changes.end()
+        self.feeds.end()
         return status
 
     @property
@@ -113,6 +119,15 @@ class Supervisor:
     def is_being_replaced(self, name: str) -> bool:
         """Whether a reload stops a job and will start it anew, by what the file says now."""
         return name in self._replaced
+    @property
+    def feeds(self) -> Feeds:
+        """What the jobs print."""
+        return self._means.feeds
+
+    async def wait_unfollowed(self) -> None:
+        """Wait, after the end, until those who follow it have got all of it."""
+        await self.feeds.wait_gone()
+        await self.changes.wait_gone()
 
     def end(self, reason: str, status: int) -> None:
         """Stop everything in order, unless that is under way.
@@ -128,6 +143,7 @@ class Supervisor:
     def _add(self, config: JobConfig, nursery: trio.Nursery) -> None:
         job = Job(config, self._means, self._wait_for_dependencies, self._follow_job)
         self.jobs[config.name] = job
+        self.changes.tell(job)
         nursery.start_soon(self._keep, job)
 
     async def _keep(self, job: Job) -> None:
@@ -160,6 +176,7 @@ class Supervisor:
 
     def _follow_job(self, job: Job) -> None:
         """See what the new state of a job means for all."""
+        self.changes.tell(job)
         life = job.life
         if not life.at_rest:
             return
@@ -272,6 +289,7 @@ class Supervisor:
                 nursery.start_soon(self._keep, self.jobs[name])
             else:
                 del self.jobs[name], self._scopes[name]
+                self.changes.tell_removed(name)
         again = [name for name in names if name in self._replaced]
         self._replaced.difference_update(again)
         self._ask(again)

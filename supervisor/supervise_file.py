@@ -102,6 +102,8 @@ async def _supervise(
         control = ControlServer(directory, config.name, supervisor)
         nursery.start_soon(control.run)
         status = await supervisor.run(signals)
+        with trio.move_on_after(_LAST_WORD_S):
+            await supervisor.wait_unfollowed()
         await _say_last(status, sinks, stderr, journal)
         nursery.cancel_scope.cancel()
     return status

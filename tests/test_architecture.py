@@ -29,7 +29,13 @@ ENUMERATING = {"collections", "enum", "functools", "signal", "socket"}
 HEAVY = {"asyncio", "attr", "attrs", "structlog", "trio"}
 
 WALL_CLOCKS = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "datetime.today"}
-READ_THE_WALL_CLOCK = {"supervisor/log.py", "supervisor/relay.py", "supervisor/timetable.py"}
+READ_THE_WALL_CLOCK = {
+    "supervisor/changes.py",
+    "supervisor/control/logs.py",
+    "supervisor/log.py",
+    "supervisor/relay.py",
+    "supervisor/timetable.py",
+}
 
 
 class Import(NamedTuple):

@@ -1,10 +1,11 @@
 """A question to a supervisor, and a wait for the answer: what the commands of `mocker` do."""
 
+import select
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .address import NoSupervisorError
-from .exchange import Answer, AnswerError, parse_object, render_request
+from .exchange import Answer, AnswerError, ProtocolError, parse_object, render_request
 
 _CHUNK = 2**16
 _OK = range(200, 300)
@@ -84,6 +85,39 @@ class Asker:
             if self._answer.status not in _OK:
                 raise AnswerError(self._answer.status, self._answer.take_body())
 
+    def stream_text(
+        self, method: str, path: str, query: Sequence[tuple[str, str]] = (), reader_fd: int = -1
+    ) -> Iterator[bytes]:
+        """Yield the lines of an answer that goes on, many in one piece, as they come.
+
+        It ends early when nobody is left to read what is made of them.
+
+        Args:
+            method: Of HTTP.
+            path: The resource.
+            query: Keys and values.
+            reader_fd: What is made of them is written there.
+
+        Raises:
+            AnswerError, ProtocolError: See `ask`.
+            NoSupervisorError: The supervisor is gone, before it was the end.
+        """
+        rest = b""
+        with self._connection:
+            self._send(render_request(method, path, query))
+            while not self._answer.at_end:
+                if not _wait_readable(self._connection, reader_fd):
+                    return
+                try:
+                    self._receive()
+                except ProtocolError as error:
+                    raise NoSupervisorError("the supervisor is gone") from error
+                if self._answer.status in _OK:
+                    lines, newline, rest = (rest + self._answer.take_body()).rpartition(b"\n")
+                    yield lines + newline
+            if self._answer.status not in _OK:
+                raise AnswerError(self._answer.status, self._answer.take_body())
+
     def _send(self, request: bytes) -> None:
         try:
             self._connection.sendall(request, socket.MSG_NOSIGNAL)  # or SIGPIPE might end it all
@@ -105,3 +139,12 @@ class Asker:
         self._answer.feed(data)
         if self._answer.status and not knew:
             self._tell_version(self._answer.version)
+
+
+def _wait_readable(connection: socket.socket, reader_fd: int) -> bool:
+    """Wait until something comes; return whether somebody reads what is made of it."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    if reader_fd >= 0:
+        poll.register(reader_fd, 0)  # only for POLLERR: a pipe that nobody reads any more
+    return all(fd == connection.fileno() or not event for fd, event in poll.poll())

@@ -23,5 +23,13 @@ def find_command(word: str) -> Callable[[Sequence[str]], int] | None:
             from .completion_command import complete
 
             return complete
+        case "logs":
+            from .logs_command import logs
+
+            return logs
+        case "events":
+            from .events_command import events
+
+            return events
         case _:
             return None

@@ -17,6 +17,7 @@ from .answers import Answer
 from .job_names import ALL, find_jobs
 from .job_views import describe_job, is_well
 from .line_stream import LineStream, Tell
+from .log_routes import make_log_routes
 from .problems import RequestError
 from .requests import check_keys, read_body, take, take_names
 from .waiting import take_condition, take_timeout, wait_for_jobs
@@ -37,6 +38,7 @@ class Resources:
                 Route("/health", self.tell_health),
                 Route("/v1/supervisor", self.describe_supervisor),
                 Route("/v1/jobs", self.list_jobs),
+                *make_log_routes(self._supervisor),
                 Route("/v1/actions", self.act, methods=["POST"]),
                 Route("/v1/wait", self.wait, methods=["POST"]),
             ],

@@ -41,6 +41,7 @@ class HttpService:
         """Answer the requests of one connection, until it ends."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["connection"] = connection
             intake = Intake(receive, send)
             with connection.stream.answering():
                 async with trio.open_nursery() as nursery:

@@ -7,19 +7,20 @@ import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+Put = Callable[[bytes], Awaitable[None]]
 Tell = Callable[[Mapping[str, object]], Awaitable[None]]
 
 
-class LineStream(Response):
-    """An answer of lines."""
+class TextStream(Response):
+    """An answer of lines that somebody else makes."""
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, produce: Callable[[Tell], Awaitable[None]]) -> None:
+    def __init__(self, produce: Callable[[Put], Awaitable[None]]) -> None:
         """Make an answer.
 
         Args:
-            produce: Calls what it is given with each object; cancelled when nobody listens.
+            produce: Calls what it is given with the next part; cancelled when nobody listens.
         """
         super().__init__()
         del self.headers["content-length"]
@@ -28,16 +29,34 @@ class LineStream(Response):
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI has it."""
 
-        async def tell(values: Mapping[str, object]) -> None:
-            line = json.dumps(values, separators=(",", ":")).encode() + b"\n"
-            await send({"type": "http.response.body", "body": line, "more_body": True})
+        async def put(text: bytes) -> None:
+            await send({"type": "http.response.body", "body": text, "more_body": True})
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_wait_gone, receive, nursery.cancel_scope)
-            await self._produce(tell)
+            await self._produce(put)
             nursery.cancel_scope.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class LineStream(TextStream):
+    """An answer of lines."""
+
+    def __init__(self, produce: Callable[[Tell], Awaitable[None]]) -> None:
+        """Make an answer.
+
+        Args:
+            produce: Calls what it is given with each object; cancelled when nobody listens.
+        """
+
+        async def produce_text(put: Put) -> None:
+            async def tell(values: Mapping[str, object]) -> None:
+                await put(json.dumps(values, separators=(",", ":")).encode() + b"\n")
+
+            await produce(tell)
+
+        super().__init__(produce_text)
 
 
 async def _wait_gone(receive: Receive, scope: trio.CancelScope) -> None:

@@ -48,6 +48,14 @@ class PatientStream:
             return bytes(await self._stream.receive_some(max_bytes))
         return b""
 
+    async def wait_room(self) -> None:
+        """Wait, for ever if need be, until the other end has taken most of what was sent.
+
+        Raises:
+            ClosedResourceError: It is closed.
+        """
+        await trio.lowlevel.wait_writable(self.socket)
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of it.
 

@@ -10,8 +10,8 @@ import select
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,9 @@ _SETTLE_S = 0.1  # from the last job that is there until the clock starts
 _MEMORY_SHARE = 0.02  # of the time is spent with looking at memory
 _FLOOD = 10**10 - 1  # lines; more than anybody waits for
 _WARM_UP = 10  # of all latencies, one in so many is left out: those from before the flood is there
+
+
+Beside = Callable[[Path, int], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class _Run:
     """A logger that runs, and its jobs, which wait to begin."""
 
     place: Place
+    directory: Path
     logger: Logger
     program: subprocess.Popen[bytes]
     jobs: _Jobs
@@ -179,20 +183,29 @@ class _Run:
             raise ObstacleError(f"it ended with {self.program.returncode}")
 
 
-def measure_flow(place: Place, prepare: Prepare, how: str, jobs: int, lines: int) -> Flow:
+def _alone(_: Path, __: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def measure_flow(
+    place: Place, prepare: Prepare, how: str, jobs: int, lines: int, beside: Beside = _alone
+) -> Flow:
     """Let a logger carry lines, and look into its logs.
 
     Args:
         place: Where.
         prepare: Makes the logger.
-        how: The jobs print: "lines" or "blocks", see numbered_lines.c.
+        how: The jobs print: "lines", "blocks" or "paced RATE", see numbered_lines.c.
         jobs: How many there are, which all begin at once.
         lines: How many each of them prints.
+        beside: What goes on meanwhile, given the directory and the process of the logger.
 
     Raises:
         ObstacleError: The logger does not do it.
     """
-    with _run(place, prepare, [[how, str(lines)]] * jobs) as run:
+    mode, *rest = how.split()
+    arguments = [[mode, str(lines), *rest]] * jobs
+    with _run(place, prepare, arguments) as run, beside(run.directory, run.program.pid):
         use = _Use(place, run.logger)
         with run.jobs.going():
             begin = time.monotonic()
@@ -289,7 +302,7 @@ def _run(place: Place, prepare: Prepare, arguments: list[list[str]]) -> Iterator
             if time.monotonic() > deadline:
                 raise ObstacleError(f"{missing} jobs do not run after {PATIENCE} s")
         time.sleep(_SETTLE_S)
-        yield _Run(place, logger, program, jobs)
+        yield _Run(place, directory, logger, program, jobs)
 
 
 def _count_lines(place: Place, log: Log) -> tuple[int, int]:

@@ -4,12 +4,13 @@
  *     numbered_lines blocks COUNT DIRECTORY         the same, 4 KiB at a time
  *     numbered_lines ticks COUNT DIRECTORY PERIOD   the same, one about each PERIOD microseconds,
  *                                                   each with the moment at which it is written
+ *     numbered_lines paced COUNT DIRECTORY RATE     the same, one at a time, so many in a second
  *     numbered_lines check COUNT                    reads a log and prints how many lines it has, and
  *                                                   how many of them are whole and the next in turn
  *     numbered_lines watch COUNT FILE               waits for ticks to arrive in a file, and prints
  *                                                   how many nanoseconds each has taken
  *
- * relay_throughput.py links this statically, so that it runs in any container. The first three say
+ * relay_throughput.py links this statically, so that it runs in any container. The first four say
  * in the FIFO DIRECTORY/ready that they are there, print when somebody opens DIRECTORY/go for
  * writing, say in the first FIFO that they are done, and stay until the other one is closed.
  */
@@ -36,6 +37,7 @@ enum {
     block_bytes = 4096, /* what the C library takes for a pipe */
     log_block_bytes = 1 << 20,
     patience_ms = 20000,
+    pause_us = 1000,
 };
 
 static const char pattern[line_bytes + 1] =
@@ -114,6 +116,20 @@ static void print_ticks(int64_t count, int64_t microseconds) {
     }
 }
 
+/* Late, it prints without a break until it has made up for that. */
+static void print_paced(int64_t count, int64_t rate) {
+    char line[line_bytes + 1];
+    memcpy(line, pattern, sizeof line);
+    int64_t begin = nanoseconds();
+    for (int64_t number = 0; number < count; number++) {
+        int64_t due = begin + number * INT64_C(1000000000) / rate;
+        while (nanoseconds() < due)
+            usleep(pause_us);
+        print_line(line);
+        count_up(line + number_at, number_digits);
+    }
+}
+
 static void check_lines(void) {
     char expected[line_bytes + 1];
     memcpy(expected, pattern, sizeof expected);
@@ -183,7 +199,7 @@ static void watch_ticks(int64_t count, const char *path) {
 
 int main(int argc, char **argv) {
     if (argc < 3)
-        errx(2, "usage: numbered_lines lines|blocks|ticks|check|watch COUNT ...");
+        errx(2, "usage: numbered_lines lines|blocks|ticks|paced|check|watch COUNT ...");
     const char *mode = argv[1];
     int64_t count = atoll(argv[2]);
     if (!strcmp(mode, "check"))
@@ -196,6 +212,8 @@ int main(int argc, char **argv) {
             print_lines(count);
         else if (!strcmp(mode, "blocks"))
             print_blocks(count);
+        else if (!strcmp(mode, "paced") && argc == 5)
+            print_paced(count, atoll(argv[4]));
         else
             print_ticks(count, argc > 4 ? atoll(argv[4]) : 0);
         char rest;

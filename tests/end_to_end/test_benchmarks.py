@@ -250,3 +250,21 @@ def test_control_latency_asks_supervisors_with_one_job_and_with_many(tmp_path: P
     names = {"mocker ps, 1 job", "mocker ps, many jobs", "python -c pass"}
     assert {name for name, median in report["medians"].items() if median > 0} == names
     assert [check["is"] > 0 for check in report["checks"]] == [True, True]
+
+
+@requires_commands("cc")
+def test_follow_cost_compares_a_job_with_and_without_readers(tmp_path: Path) -> None:
+    counts = ["--readers", "2", "--rate", "2000", "--seconds", "0.5", "--rounds", "1"]
+    report = tmp_path / "report"
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.follow_cost", *counts, "--json", str(report)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+    found = read_report(result, report)
+    assert [flow["right"] for flow in found["alone"] + found["followed"]] == [1000, 1000]
+    assert found["got"] == [1000]
+    assert [check["is"] for check in found["checks"]][1:] == [0]

@@ -198,3 +198,10 @@ def test_time_is_that_of_the_clock(time_ns: int) -> None:
     assert told == datetime.fromtimestamp(time_ns // 10**9, UTC).replace(
         microsecond=time_ns % 10**9 // 1000
     )
+
+
+def test_told_lines_have_the_time_under_the_name_of_the_interface() -> None:
+    logged, told = json.loads(render("json", b"one\n")), json.loads(render("told", b"one\n"))
+
+    assert told.pop("time") == logged.pop("timestamp")
+    assert told == logged

@@ -262,3 +262,58 @@ def test_ring_of_a_job_that_is_gone_leaves_its_room_to_others() -> None:
 
     assert space.share == 2**20
     del ring
+
+
+def test_everything_is_listed_as_it_came() -> None:
+    ring = make_ring()
+    add(ring, b"1\n2\n", WEB, 1)
+    add(ring, b"x" * 2000 + b"\n", WEB, 2)
+    add(ring, b"3\n", ERRORS, 3)
+
+    assert ring.list_batches() == [
+        Lines(WEB, b"1\n2\n" + b"x" * 2000 + b"\n", (), 1),
+        Lines(ERRORS, b"3\n", (), 3),
+    ]
+
+
+def test_pieces_of_a_line_keep_their_marks() -> None:
+    ring = make_ring()
+    add(ring, b"1\n")
+    ring.add(Lines(WEB, b"2\nbegin\n", (1,), 0))
+    add(ring, b"end\n")
+
+    found = [(lines.text, lines.partial) for lines in ring.list_batches()]
+
+    assert found == [(b"1\n", ()), (b"2\nbegin\n", (1,)), (b"end\n", ())]
+
+
+def test_pieces_keep_their_marks_when_others_before_them_are_gone() -> None:
+    ring = RingSpace(2**12).make_ring()
+    ring.add(Lines(WEB, b"x" * 2000 + b"\nbegin\nmiddle\n3\n", (0, 1, 2), 0))
+    add(ring, b"y" * 3000 + b"\n")
+
+    (first, _) = ring.list_batches()
+
+    assert (first.text, first.partial) == (b"begin\nmiddle\n3\n", (0, 1))
+
+
+def test_pieces_keep_their_marks_when_there_is_less_space() -> None:
+    space = RingSpace(2**14)
+    ring = space.make_ring()
+    ring.add(Lines(WEB, b"2\nbegin\n", (1,), 0))
+
+    other = space.make_ring()
+
+    assert [lines.partial for lines in ring.list_batches()] == [(1,)]
+    del other
+
+
+def test_nothing_is_left_of_a_ring_that_is_cleared() -> None:
+    ring = make_ring()
+    add(ring, b"1\n2\n")
+
+    ring.clear()
+    before = ring.list_last()
+    add(ring, b"3\n")
+
+    assert (before, ring.list_last()) == ([], [b"3"])

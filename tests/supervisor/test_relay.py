@@ -1,3 +1,4 @@
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mocker.isolation import spawn
+from mocker.supervisor.feeds import Feed
 from mocker.supervisor.line_formats import make_format
 from mocker.supervisor.line_ring import LineRing, RingSpace
 from mocker.supervisor.lines import Source
@@ -30,6 +32,7 @@ class Relayed:
         write_end: The job's; closed at the end.
         ring: What was kept.
         seen: What was shown to whoever looks for something in it.
+        feed: For those who follow it.
     """
 
     def __init__(self, name: str = "prefix") -> None:
@@ -39,6 +42,7 @@ class Relayed:
         self._sink: Sink | None = None
         self.ring: LineRing = RingSpace().make_ring()
         self.seen: list[bytes] = []
+        self.feed = Feed("web")
 
     def print(self, data: bytes) -> None:
         while data:
@@ -54,7 +58,7 @@ class Relayed:
         outlet = make_outlet(self._sink, self._name)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sink.run)
-            ways = Ways([outlet], self.ring, traffic, self.seen.append)
+            ways = Ways([outlet], self.ring, traffic, self.seen.append, self.feed)
             await Relay(self._read_end, WEB, ways, MOST).run()
 
     async def show(self) -> bytes:
@@ -112,6 +116,17 @@ async def test_job_that_prints_nothing_leaves_nothing() -> None:
     relayed = Relayed()
 
     assert (await relayed.finish(), relayed.ring.list_last()) == (b"", [])
+
+
+async def test_lines_are_given_to_those_who_follow() -> None:
+    relayed = Relayed()
+    place = relayed.feed.join()
+    relayed.print(b"one\ntwo")
+
+    await relayed.finish()
+
+    lines = [json.loads(line)["line"] for line in (place.take() + place.take()).splitlines()]
+    assert lines == ["one", "two"]
 
 
 async def test_lines_are_shown_to_whoever_looks_for_something() -> None:

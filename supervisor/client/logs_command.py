@@ -1,0 +1,117 @@
+"""`mocker logs`: what jobs have printed last, and what they print."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+from mocker.isolation import SpecError
+
+from ..options import Option, Parsed
+from ..quantities import parse_duration
+from ..stderr import write_line
+from .arguments import Command
+from .run import Ask, run
+from .told_lines import LineText, Told, parse_lines
+
+COMMAND = Command(
+    "logs",
+    "[JOB...]",
+    "Show what jobs have printed last, in the order in which it came.",
+    (
+        Option("-f --follow", "", "go on with what they print, until Ctrl-C"),
+        Option("-n --tail", "COUNT|all", "only so many of the last lines of each (default: all)"),
+        Option("--since", "TIME", "only what came since so long ago, such as 10m"),
+        Option("-t --timestamps", "", "show when each line came, in UTC"),
+        Option("--json", "", "print what the supervisor answers, for programs"),
+        Option("--truncate", "", "forget what was printed until now instead"),
+    ),
+    more="""\
+How many lines are kept depends on their length and on the number of jobs: up to 1 MB of each, all
+of them together 16 MB. The rest is where the file of the jobs says.
+
+exit status:
+  0  the lines were shown; with -f, the supervisor has ended
+  1  no supervisor answers, or it is gone
+  2  wrong usage
+  4  there is no such job""",
+)
+_STDOUT = 1
+_MOST_DIGITS = 15
+
+
+def logs(words: Sequence[str]) -> int:
+    """Carry out the words after `mocker logs` and return the exit status."""
+    return run(COMMAND, words, _carry_out)
+
+
+def _carry_out(parsed: Parsed, ask: Ask) -> int:
+    if parsed.has("--truncate"):
+        return _truncate(parsed, ask)
+    query = [("job", name) for name in parsed.words] + _read_limits(parsed)
+    follows = parsed.has("--follow")
+    query += [("follow", "1")] if follows else []
+    if parsed.has("--json"):
+        for text in ask().stream_text("GET", "/v1/logs", query, _STDOUT):
+            _write(text)
+        return os.EX_OK
+    shown = LineText(
+        width=_find_width(parsed, ask),
+        with_time=parsed.has("--timestamps"),
+        is_terminal=os.isatty(_STDOUT),
+    )
+    for text in ask().stream_text("GET", "/v1/logs", query, _STDOUT):
+        for told in _tell_lost(parse_lines(text)):
+            _write(shown.render(told))
+    return os.EX_OK
+
+
+def _truncate(parsed: Parsed, ask: Ask) -> int:
+    if not parsed.words:
+        raise SpecError("--truncate needs JOB...")
+    answer = ask().ask("POST", "/v1/logs/truncate", body={"jobs": list(parsed.words)})
+    jobs = answer.get("jobs")
+    for name in jobs if isinstance(jobs, list) else []:
+        print(f"{name}: truncated")
+    return os.EX_OK
+
+
+def _read_limits(parsed: Parsed) -> list[tuple[str, str]]:
+    query = list[tuple[str, str]]()
+    count = parsed.last("--tail", "all")
+    if count != "all":
+        if not (count.isascii() and count.isdecimal() and len(count) <= _MOST_DIGITS):
+            raise SpecError(f"-n must be a number of lines or 'all', not {count!r}")
+        query.append(("n", count))
+    since = parsed.maybe("--since")
+    if since is not None:
+        try:
+            query.append(("since_s", f"{parse_duration(since):f}"))
+        except ValueError as error:
+            raise SpecError(f"--since {error}") from error
+    return query
+
+
+def _find_width(parsed: Parsed, ask: Ask) -> int:
+    """Return the width of the column of names; 0 if there is but one job."""
+    answer = ask().ask("GET", "/v1/jobs", [("name", name) for name in parsed.words])
+    jobs = answer.get("jobs")
+    names = [str(job["name"]) for job in jobs] if isinstance(jobs, list) else []
+    return max(map(len, names)) if len(names) > 1 else 0
+
+
+def _tell_lost(told: Sequence[Told]) -> Iterator[list[Told]]:
+    """Yield lines, and say in between what was lost."""
+    lines = list[Told]()
+    for each in told:
+        if "dropped" not in each:
+            lines.append(each)
+            continue
+        yield lines
+        lines = []
+        reason = "they came faster than they were read"
+        write_line(f"mocker logs: {each.get('job')}: {each['dropped']} lines left out: {reason}")
+    yield lines
+
+
+def _write(text: bytes) -> None:
+    while text:
+        text = text[os.write(_STDOUT, text) :]

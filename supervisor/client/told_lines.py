@@ -1,0 +1,89 @@
+"""What jobs have printed, as a supervisor tells it, made into text for people.
+
+Many lines at a time: a job may print a hundred thousand in a second. To a file or a pipe they go as
+the job has printed them, byte by byte. At a terminal they may have colours, and nothing else that
+would steer it. Of a line that comes in pieces each has a line of its own, with a mark, only where
+something stands before it.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+
+from .exchange import ProtocolError
+
+_MARK = "…"  # behind a piece whose line goes on
+# A colour, which is kept; or what steers: C0 and C1, ends of lines, changes of direction.
+_STEERING = re.compile(
+    "(\x1b\\[[0-9;:]*m)|[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udcff]"
+)
+_RESET = "\x1b[0m"
+
+Told = dict[str, object]
+
+
+class LineText:
+    """How lines are shown."""
+
+    def __init__(self, *, width: int, with_time: bool, is_terminal: bool) -> None:
+        """Choose.
+
+        Args:
+            width: Of the column of names; 0 for lines without names.
+            with_time: Whether the time is shown.
+            is_terminal: Whether a terminal shows them.
+        """
+        self._width, self._with_time, self._is_terminal = width, with_time, is_terminal
+
+    def render(self, told: Sequence[Told]) -> bytes:
+        """Return lines as they are shown.
+
+        Raises:
+            ProtocolError: They are not what a supervisor tells.
+        """
+        try:
+            return "".join(map(self._render, told)).encode(errors="surrogateescape")
+        except (KeyError, UnicodeEncodeError) as error:
+            raise ProtocolError(f"a line has no {error}") from error
+
+    def _render(self, told: Told) -> str:
+        line = str(told["line"])
+        if self._is_terminal and not line.isprintable():
+            line = _make_safe(line)
+        if told.get("partial"):
+            if not self._width and not self._with_time:
+                return line  # the rest will stand behind it
+            line += _MARK
+        if self._with_time:
+            line = f"{told['time']} {line}"
+        if self._width:
+            line = f"{told['job']:{self._width}} | {line}"
+        return f"{line}\n"
+
+
+def parse_lines(text: bytes) -> list[Told]:
+    """Return the objects of a text that has one a line.
+
+    Raises:
+        ProtocolError: It has something else.
+    """
+    try:
+        # All at once: one after the other takes three times as long. No string has a newline.
+        found = json.loads(b"[" + text[:-1].replace(b"\n", b",") + b"]")
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"it is no JSON: {error}") from error
+    if not all(isinstance(each, dict) for each in found):
+        raise ProtocolError("it is no JSON object")
+    return list(found)
+
+
+def _make_safe(line: str) -> str:
+    line = line.removesuffix("\r")
+    shown = _STEERING.sub(lambda found: found[1] or _show(found[0]), line)
+    return shown + _RESET if "\x1b" in shown else shown
+
+
+def _show(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"  # a byte that is no UTF-8
+    return ascii(character)[1:-1]

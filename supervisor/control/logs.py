@@ -1,0 +1,119 @@
+"""/v1/logs: the last lines of jobs, and those that come."""
+
+import time
+from collections.abc import Mapping, Sequence, Set
+from fnmatch import fnmatchcase
+from functools import partial
+
+import attrs
+import trio
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from ..feeds import Feeds, Follower
+from ..jobs import Job
+from ..supervise import Supervisor
+from ..threads import run_in_thread
+from .following import Pace, Recipient
+from .history import render_history
+from .job_names import ALL, find_jobs
+from .line_stream import Put, TextStream
+from .queries import check_query, take_count, take_flag, take_seconds
+from .requests import check_keys, read_body, take_names
+
+_KEYS = ("job", "n", "since_s", "follow")
+_WILD = frozenset("*?[")
+_SECOND = 10**9  # nanoseconds
+
+
+@attrs.frozen(kw_only=True)
+class _Question:
+    """What is asked for.
+
+    Attributes:
+        jobs: Of which.
+        count: How many of the last lines of each; None for all.
+        since_ns: The oldest lines are from then.
+        follows: Whether those that come are asked for as well.
+    """
+
+    jobs: Sequence[Job]
+    count: int | None
+    since_ns: int
+    follows: bool
+
+
+async def answer_logs(supervisor: Supervisor, pace: Pace, request: Request) -> Response:
+    """Return an answer of lines.
+
+    Raises:
+        RequestError: It cannot be meant, or there is no such job.
+    """
+    check_query(request, _KEYS)
+    seconds = take_seconds(request, "since_s")
+    patterns = request.query_params.getlist("job") or [ALL]
+    question = _Question(
+        jobs=find_jobs(supervisor.jobs, patterns),
+        count=take_count(request, "n"),
+        since_ns=0 if seconds is None else time.time_ns() - int(seconds * _SECOND),
+        follows=take_flag(request, "follow"),
+    )
+    follower = Follower(partial(_is_meant, supervisor.jobs, frozenset(patterns)))
+    return _LogStream(supervisor.feeds, pace, request, question, follower)
+
+
+class _LogStream(TextStream):
+    """The answer; until all of it is sent, the jobs are followed."""
+
+    def __init__(
+        self, feeds: Feeds, pace: Pace, request: Request, question: _Question, follower: Follower
+    ) -> None:
+        super().__init__(self._tell)
+        self._feeds, self._pace, self._question = feeds, pace, question
+        self._follower = follower
+        self._wait_room = request.scope["connection"].stream.wait_room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._feeds.remove(self._follower)
+
+    async def _tell(self, put: Put) -> None:
+        recipient = Recipient(self._pace, self._wait_room, put)
+        jobs, count, since_ns = self._question.jobs, self._question.count, self._question.since_ns
+        # At the same moment, so that no line is told twice and none is left out.
+        kept = [job.ring.list_batches() for job in jobs]
+        if self._question.follows:
+            self._feeds.add(self._follower, [job.config.name for job in jobs])
+        try:
+            await recipient.give(await run_in_thread(render_history, kept, count, since_ns))
+            kept.clear()
+            if self._question.follows:
+                await recipient.follow(self._follower)
+        except trio.ClosedResourceError:
+            pass  # it is gone
+
+
+async def truncate_logs(supervisor: Supervisor, request: Request) -> Response:
+    """Forget the last lines of jobs, and answer of which.
+
+    Raises:
+        RequestError: It cannot be meant, or there is no such job.
+    """
+    values = await read_body(request)
+    check_keys(values, ("jobs",))
+    jobs = find_jobs(supervisor.jobs, take_names(values))
+    for job in jobs:
+        job.ring.clear()
+    return JSONResponse({"jobs": [job.config.name for job in jobs]})
+
+
+def _is_meant(jobs: Mapping[str, Job], patterns: Set[str], name: str) -> bool:
+    """Tell whether a job is asked for that may have been added since."""
+    if name not in jobs:
+        return False
+    if patterns & {ALL, name, jobs[name].config.group}:
+        return True
+    return any(fnmatchcase(name, pattern) for pattern in patterns if _WILD & set(pattern))

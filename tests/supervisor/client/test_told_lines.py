@@ -1,0 +1,108 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mocker.supervisor.client.exchange import ProtocolError
+from mocker.supervisor.client.told_lines import LineText, parse_lines
+from mocker.supervisor.feeds import render_lines
+from mocker.supervisor.lines import Lines, Source
+
+WEB = Source("web", "stdout", 12, 1)
+WHEN = 1_795_336_152_000_123_456
+
+
+def show(
+    text: bytes,
+    partial: tuple[int, ...] = (),
+    *,
+    width: int = 0,
+    with_time: bool = False,
+    is_terminal: bool = False,
+) -> bytes:
+    """Return what a supervisor tells of lines, as people see it."""
+    told = parse_lines(render_lines(Lines(WEB, text, partial, WHEN)))
+    shown = LineText(width=width, with_time=with_time, is_terminal=is_terminal)
+    return shown.render(told)
+
+
+@given(st.lists(st.binary().map(lambda line: line.replace(b"\n", b"") + b"\n"), min_size=1))
+def test_lines_are_as_they_were_printed(lines: list[bytes]) -> None:
+    assert show(b"".join(lines)) == b"".join(lines)
+
+
+def test_names_stand_in_a_column() -> None:
+    assert show(b"one\n\n", width=5) == b"web   | one\nweb   | \n"
+
+
+def test_times_stand_before_lines() -> None:
+    assert show(b"one\n", with_time=True) == b"2026-11-22T08:29:12.000123Z one\n"
+
+
+def test_names_stand_before_times() -> None:
+    shown = show(b"one\n", width=3, with_time=True)
+
+    assert shown == b"web | 2026-11-22T08:29:12.000123Z one\n"
+
+
+def test_pieces_of_a_line_are_put_together_where_nothing_stands_before_them() -> None:
+    assert show(b"begin\nend\n", (0,)) == b"beginend\n"
+
+
+def test_pieces_of_a_line_are_marked_where_something_stands_before_them() -> None:
+    assert show(b"begin\nend\n", (0,), width=3) == "web | begin…\nweb | end\n".encode()
+
+
+def test_terminal_shows_colours_and_is_reset_behind_them() -> None:
+    assert show(b"\x1b[1;31mred\n", is_terminal=True) == b"\x1b[1;31mred\x1b[0m\n"
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        (b"\x1b[2Jgone", rb"\x1b[2Jgone"),
+        (b"\x1b]0;title\x07", rb"\x1b]0;title\x07"),
+        (b"a\rb", rb"a\rb"),
+        (b"end\r", b"end"),
+        (b"\xff", rb"\xff"),
+        ("\u202e".encode(), rb"\u202e"),
+        ("\x9b".encode(), rb"\x9b"),
+        (b"a\tb", b"a\tb"),
+        ("grün".encode(), "grün".encode()),
+    ],
+)
+def test_terminal_is_not_steered(printed: bytes, shown: bytes) -> None:
+    found = show(printed + b"\n", is_terminal=True).replace(b"\x1b[0m", b"")
+
+    assert found == shown + b"\n"
+
+
+@given(st.binary())
+def test_whatever_is_printed_a_terminal_gets_no_escape_but_colours(printed: bytes) -> None:
+    found = show(printed.replace(b"\n", b"") + b"\n", is_terminal=True).decode()
+
+    assert found.count("\x1b") == found.count("\x1b[")
+    assert not set(found) & set(map(chr, [*range(9), *range(11, 27), *range(0x7F, 0xA0)]))
+
+
+def test_many_lines_are_read_at_once() -> None:
+    assert parse_lines(b'{"line":"1"}\n{"line":"a\\nb"}\n') == [{"line": "1"}, {"line": "a\nb"}]
+
+
+def test_no_lines_are_none() -> None:
+    assert parse_lines(b"") == []
+
+
+@pytest.mark.parametrize("text", [b"x\n", b"1\n", b"[]\n", b"\n", b"{}{}\n", b"[" * 10**5 + b"\n"])
+def test_what_no_supervisor_tells_is_refused(text: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        parse_lines(text + b'{"line":""}\n')
+
+
+@pytest.mark.parametrize("told", [{}, {"line": "\ud800"}, {"line": "", "job": "web"}])
+def test_line_that_no_supervisor_tells_is_refused(told: dict[str, object]) -> None:
+    shown = LineText(width=3, with_time=True, is_terminal=False)
+
+    with pytest.raises(ProtocolError):
+        shown.render(parse_lines(json.dumps(told).encode() + b"\n"))
