@@ -22,6 +22,7 @@ from .line_ring import LineRing
 from .line_splitter import LineSplitter, Pieces
 from .lines import Lines, Source
 from .outlets import Outlet, wait_for_all
+from .tally import Tally
 from .traffic import Traffic
 
 log = structlog.get_logger("mocker.jobs")
@@ -42,12 +43,14 @@ class Ways:
         ring: Keeps the last ones.
         traffic: What all sinks share.
         seen: Is called with lines as they come, one or more with newlines between them.
+        tally: Counts them.
     """
 
     outlets: Sequence[Outlet]
     ring: LineRing
     traffic: Traffic
     seen: Callable[[bytes], None] | None = None
+    tally: Tally = attrs.field(factory=Tally)
 
 
 class Relay:
@@ -109,6 +112,7 @@ class Relay:
         text, partial, continues = pieces
         lines = Lines(self._source, text, partial, time.time_ns(), continues)
         self._ways.ring.add(lines)
+        self._ways.tally.add(lines)
         if self._ways.seen is not None:
             self._ways.seen(text[:-1])
         for outlet in self._ways.outlets:

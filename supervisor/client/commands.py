@@ -15,5 +15,9 @@ def find_command(word: str) -> Callable[[Sequence[str]], int] | None:
             from .action_commands import act
 
             return partial(act, word)
+        case "stats":
+            from .stats_command import stats
+
+            return stats
         case _:
             return None

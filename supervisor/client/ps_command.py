@@ -9,7 +9,7 @@ from mocker.isolation import SpecError
 from ..options import Option, Parsed
 from .arguments import Command
 from .run import Ask, run
-from .tables import render_duration, render_table
+from .tables import render_duration, render_percent, render_size, render_table
 
 NOT_ALL_WELL = 3
 COMMAND = Command(
@@ -28,7 +28,7 @@ exit status:
   3  some do not
   4  there is no such job""",
 )
-_HEAD = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "HEALTH")
+_HEAD = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "HEALTH", "CPU", "MEM")
 _WIDE = ("LAST EXIT", "REASON", "COMMAND")
 
 
@@ -41,7 +41,8 @@ def _show(parsed: Parsed, ask: Ask) -> int:
     is_wide = parsed.maybe("--output") == "wide"
     if parsed.maybe("--output") not in {None, "wide"}:
         raise SpecError(f"-o must be 'wide', not {parsed.maybe('--output')!r}")
-    answer = ask().ask("GET", "/v1/jobs", [("name", name) for name in parsed.words])
+    query = [*(("name", name) for name in parsed.words), ("stats", "1")]
+    answer = ask().ask("GET", "/v1/jobs", query)
     jobs = answer["jobs"]
     if not isinstance(jobs, list):
         raise TypeError("the answer has no list of jobs")
@@ -62,6 +63,8 @@ def _make_row(job: Mapping[str, object], *, is_wide: bool) -> list[str]:
         render_duration(uptime) if isinstance(uptime, int | float) else "-",
         str(job["restarts"]),
         _show_value(job["health"]),
+        render_percent(job.get("cpu_percent")),
+        render_size(job.get("memory_bytes")),
     ]
     if is_wide:
         command = job["command"]
