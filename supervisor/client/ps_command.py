@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from mocker.isolation import SpecError
 
 from ..options import Option, Parsed
+from .amounts import render_percent, render_size
 from .arguments import Command
 from .run import Ask, run
-from .tables import render_duration, render_percent, render_size, render_table
+from .tables import render_duration, render_table
 
 NOT_ALL_WELL = 3
 COMMAND = Command(

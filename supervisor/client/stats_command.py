@@ -5,10 +5,11 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ..options import Option, Parsed
+from .amounts import render_percent, render_size
 from .arguments import Command
 from .exchange import ProtocolError
 from .run import Ask, run
-from .tables import render_duration, render_percent, render_size, render_table
+from .tables import render_duration, render_table
 
 COMMAND = Command(
     "stats",

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from ..stderr import make_printable
 
 _GAP = "  "
-_STEP = 1024
 
 
 def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -29,19 +28,3 @@ def render_duration(seconds: float | None) -> str:
             rest = whole % size // part
             return f"{whole // size}{unit}" + (f"{rest}{smaller}" if rest else "")
     return f"{whole}s"
-
-
-def render_size(size: object) -> str:
-    """Return a number of bytes with a unit, as top(1) has it: "812", "3.4K", "12.0M", "1.5G"."""
-    if not isinstance(size, int | float):
-        return "-"
-    for unit in ("", "K", "M", "G"):
-        if size < _STEP:
-            return f"{size:.1f}{unit}" if unit else str(size)
-        size /= _STEP
-    return f"{size:.1f}T"
-
-
-def render_percent(percent: object) -> str:
-    """Return a share of one CPU: "0.3%", "180.0%"."""
-    return f"{percent:.1f}%" if isinstance(percent, int | float) else "-"
