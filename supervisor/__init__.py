@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from .client.address import NoSupervisorError
     from .client.exchange import AnswerError, ProtocolError
     from .client.trio_client import Client
+else:
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .client import trio_client
+
+        return getattr(trio_client, name)
+
 
 __all__ = ["AnswerError", "Client", "NoSupervisorError", "ProtocolError"]
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .client import trio_client
-
-    return getattr(trio_client, name)
