@@ -19,5 +19,9 @@ def find_command(word: str) -> Callable[[Sequence[str]], int] | None:
             from .stats_command import stats
 
             return stats
+        case "top":
+            from .top_command import top
+
+            return top
         case _:
             return None
