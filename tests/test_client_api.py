@@ -11,14 +11,20 @@ from mocker import supervisor
 PUBLIC = ["AnswerError", "Client", "NoSupervisorError", "ProtocolError"]
 METHODS = [
     "ask",
+    "events",
     "jobs",
     "kill",
+    "logs",
+    "reload",
     "restart",
+    "scale",
+    "shutdown",
     "signal",
     "start",
     "stats",
     "stop",
     "stream",
+    "wait",
 ]
 
 

@@ -7,7 +7,7 @@ same errors. Each question has a connection of its own, so that none waits for a
 import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 
 import trio
@@ -122,6 +122,61 @@ class Client:
         """
         return await self._act("signal", names, signal=name)
 
+    async def scale(self, counts: Mapping[str, int]) -> list[Object]:
+        """Have other numbers of replicas; return what came of each that came or went.
+
+        Args:
+            counts: How many of each entry of the file that has replicas.
+        """
+        return await self._list_all("/v1/scale", {"jobs": dict(counts)})
+
+    async def wait(self, *names: str, condition: str = "ready") -> list[Object]:
+        """Wait until all jobs are as they are to be, or never will be; return the outcomes.
+
+        Args:
+            names: See `start`.
+            condition: "ready", "completed" or "stopped".
+        """
+        return await self._list_all("/v1/wait", {"jobs": list(names), "for": condition})
+
+    def logs(
+        self,
+        *names: str,
+        count: int | None = None,
+        since: float | None = None,
+        follow: bool = False,
+    ) -> AbstractAsyncContextManager[AsyncIterator[Object]]:
+        """Give what jobs have printed last, a line each, for the length of a block, see `stream`.
+
+        Args:
+            names: Names, patterns such as "web-*", or none for all.
+            count: How many of the last lines of each; None for all that are kept.
+            since: Seconds; only what came since so long ago.
+            follow: Whether to go on with what they print, until the supervisor ends.
+        """
+        query = [("job", name) for name in names] + [("follow", "1")] * follow
+        if count is not None:
+            query.append(("n", str(count)))
+        if since is not None:
+            query.append(("since_s", f"{since:f}"))
+        return self.stream("GET", "/v1/logs", query)
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[Object]]:
+        """Give how all jobs are, and then each change, for the length of a block, see `stream`."""
+        return self.stream("GET", "/v1/events")
+
+    async def reload(self, *, dry_run: bool = False) -> Object:
+        """Have the supervisor follow what has changed in its file; return that once it is done.
+
+        Args:
+            dry_run: Whether only to tell what would be changed.
+        """
+        return await self.ask("POST", "/v1/reload", body={"dry_run": dry_run})
+
+    async def shutdown(self) -> None:
+        """Have the supervisor stop all jobs in order, and end; this does not wait for it."""
+        await self.ask("POST", "/v1/shutdown", body={})
+
     async def ask(
         self, method: str, path: str, query: Query = (), body: Body | None = None
     ) -> Object:
@@ -181,8 +236,10 @@ class Client:
         return jobs
 
     async def _act(self, action: str, names: Sequence[str], **more: object) -> list[Object]:
-        body = {"action": action, "jobs": list(names), **more}
-        async with self.stream("POST", "/v1/actions", body=body) as outcomes:
+        return await self._list_all("/v1/actions", {"action": action, "jobs": list(names), **more})
+
+    async def _list_all(self, path: str, body: Body) -> list[Object]:
+        async with self.stream("POST", path, body=body) as outcomes:
             return [outcome async for outcome in outcomes]
 
     @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -31,11 +31,13 @@ async def open_client(directory: Path, serve: Serve) -> AsyncIterator[Client]:
         nursery.cancel_scope.cancel()
 
 
-def answer(body: object, head: str = "200 OK") -> Serve:
-    """Return what answers each request with an object."""
+def answer(body: object, head: str = "200 OK", asked: list[bytes] | None = None) -> Serve:
+    """Return what answers each request with an object, and lists what was asked."""
 
     async def serve(stream: trio.SocketStream) -> None:
-        if await stream.receive_some():
+        if request := await stream.receive_some():
+            if asked is not None:
+                asked.append(request)
             content = json.dumps(body).encode()
             size = len(content)
             await stream.send_all(
@@ -45,17 +47,29 @@ def answer(body: object, head: str = "200 OK") -> Serve:
     return serve
 
 
-def answer_lines(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> Serve:
+def answer_lines(
+    *chunks: bytes, end: bytes = b"0\r\n\r\n", asked: list[bytes] | None = None
+) -> Serve:
     """Return what answers each request with lines; without an end they go on for ever."""
 
     async def serve(stream: trio.SocketStream) -> None:
-        if await stream.receive_some():
+        if request := await stream.receive_some():
+            if asked is not None:
+                asked.append(request)
             parts = [f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n" for chunk in chunks]
             await stream.send_all(CHUNKED + b"".join(parts) + end)
             if not end:
                 await trio.sleep_forever()
 
     return serve
+
+
+def read_request(asked: list[bytes]) -> tuple[str, object]:
+    """Return the method and the resource of the only request, and its body."""
+    (request,) = asked
+    head, _, body = request.partition(b"\r\n\r\n")
+    words = head.decode().split(" ")
+    return f"{words[0]} {words[1]}", json.loads(body) if body else None
 
 
 async def test_answer_is_an_object(tmp_path: Path) -> None:
@@ -103,6 +117,90 @@ async def test_stream_gives_objects_as_they_come(tmp_path: Path) -> None:
         event = await anext(events)
 
     assert event == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("ask", "request_line", "body"),
+    [
+        (lambda c: c.jobs("a b", stats=True), "GET /v1/jobs?name=a%20b&stats=1", None),
+        (lambda c: c.stats("web"), "GET /v1/stats?name=web", None),
+        (lambda c: c.reload(dry_run=True), "POST /v1/reload", {"dry_run": True}),
+        (lambda c: c.shutdown(), "POST /v1/shutdown", {}),
+    ],
+)
+async def test_question_is_one_of_the_interface(
+    ask: Callable[[Client], Awaitable[object]],
+    request_line: str,
+    body: object,
+    tmp_path: Path,
+) -> None:
+    asked: list[bytes] = []
+
+    async with open_client(tmp_path, answer({"jobs": []}, asked=asked)) as client:
+        await ask(client)
+
+    assert read_request(asked) == (request_line, body)
+
+
+@pytest.mark.parametrize(
+    ("act", "path", "body"),
+    [
+        (
+            lambda c: c.start("web", wait=False),
+            "/v1/actions",
+            {"action": "start", "jobs": ["web"], "wait": False},
+        ),
+        (lambda c: c.kill("web"), "/v1/actions", {"action": "kill", "jobs": ["web"]}),
+        (
+            lambda c: c.signal("HUP", "web", "db"),
+            "/v1/actions",
+            {"action": "signal", "jobs": ["web", "db"], "signal": "HUP"},
+        ),
+        (lambda c: c.scale({"web": 4}), "/v1/scale", {"jobs": {"web": 4}}),
+        (
+            lambda c: c.wait("web", condition="completed"),
+            "/v1/wait",
+            {"jobs": ["web"], "for": "completed"},
+        ),
+        (lambda c: c.wait("web"), "/v1/wait", {"jobs": ["web"], "for": "ready"}),
+    ],
+)
+async def test_what_is_wanted_is_one_of_the_interface(
+    act: Callable[[Client], Awaitable[object]], path: str, body: object, tmp_path: Path
+) -> None:
+    asked: list[bytes] = []
+
+    async with open_client(tmp_path, answer_lines(b'{"a":1}\n', asked=asked)) as client:
+        outcomes = await act(client)
+
+    assert (read_request(asked), outcomes) == ((f"POST {path}", body), [{"a": 1}])
+
+
+@pytest.mark.parametrize(
+    ("follow", "resource"),
+    [
+        (lambda c: c.logs(), "/v1/logs"),
+        (
+            lambda c: c.logs("web", count=3, since=1.5, follow=True),
+            "/v1/logs?job=web&follow=1&n=3&since_s=1.500000",
+        ),
+        (lambda c: c.events(), "/v1/events"),
+    ],
+)
+async def test_what_goes_on_is_one_of_the_interface(
+    follow: Callable[[Client], AbstractAsyncContextManager[AsyncIterator[object]]],
+    resource: str,
+    tmp_path: Path,
+) -> None:
+    asked: list[bytes] = []
+
+    async with (
+        open_client(tmp_path, answer_lines(b'{"a":1}\n', asked=asked)) as client,
+        follow(client) as lines,
+    ):
+        told = [line async for line in lines]
+
+    assert (read_request(asked), told) == ((f"GET {resource}", None), [{"a": 1}])
 
 
 async def test_end_of_a_client_ends_what_it_waits_for(tmp_path: Path) -> None:
