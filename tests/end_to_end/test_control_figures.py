@@ -128,6 +128,17 @@ def test_curl_sees_the_same(supervised: Supervised, tmp_path: Path) -> None:
     assert family["output_lines"] == 1
 
 
+@pytest.mark.parametrize("path", ["/v1/stats?nam=web", "/v1/jobs?stats=yes", "/v1/jobs?stat=1"])
+async def test_query_that_cannot_be_meant_is_refused(
+    path: str, supervised: Supervised, tmp_path: Path
+) -> None:
+    async with Client(str(tmp_path / "mocker" / "jobs.sock")) as client:
+        with pytest.raises(AnswerError) as caught:
+            await client.ask("GET", path)
+
+    assert (caught.value.code, caught.value.status) == ("bad-request", 400)
+
+
 async def test_program_asks_for_jobs_and_changes_them(
     supervised: Supervised, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
