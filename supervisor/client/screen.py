@@ -88,9 +88,13 @@ class Screen:
         self.enter()
 
     def enter(self) -> None:
-        """Take the terminal, once it may be had."""
+        """Take the terminal, once it may be had.
+
+        Raises:
+            HungUpError: The terminal is gone, or never will be had.
+        """
         while not self._terminal.take():
-            os.killpg(0, signal.SIGTTIN)  # as the kernel does with who reads in the background
+            self.read()  # in the background, that stops the process until its shell lets it go on
         _write(_ENTER)
 
     def leave(self) -> None:

@@ -43,6 +43,7 @@ exit status:
   4  there is no such job""",
 )
 _PAUSE_S = 1.0  # between two looks
+_LATE_S = 3.0  # for an answer that takes no time
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 _WAKING = (signal.SIGWINCH, signal.SIGCONT)
 _BY_SIGNAL = 128
@@ -89,7 +90,7 @@ class _Top:
         self._query = [*(("name", name) for name in names), ("stats", "1")]
         self._view = view
         self._look: Question | None = None
-        self._look_at = 0.0  # when, in monotonic time
+        self._looked_at = self._look_at = 0.0  # the last and the next one, in monotonic time
         self._log: Question | None = None
         self._log_of = ""  # the job whose lines are asked for
         self._actions: list[Question] = []
@@ -110,7 +111,7 @@ class _Top:
         """Wait until something comes, or it is time for another look; take what came."""
         questions = self._list_questions()
         sources: list[Screen | Question | int] = [screen, woken, *questions]
-        pause = None if self._look else max(self._look_at - time.monotonic(), 0)
+        pause = max(self._look_at - time.monotonic(), 0) if self._look is None else _PAUSE_S
         readable = select.select(sources, [], [], pause)[0]
         for question in questions:
             if question in readable:
@@ -141,9 +142,13 @@ class _Top:
 
     def _ask(self) -> None:
         now = time.monotonic()
-        if self._look is not None or now < self._look_at:
+        if self._look is not None:
+            late_s = now - self._looked_at
+            self._view.late_s = int(late_s) if late_s >= _LATE_S else 0
             return
-        self._look_at = now + _PAUSE_S
+        if now < self._look_at:
+            return
+        self._looked_at, self._look_at = now, now + _PAUSE_S
         self._look = Question(self._path, "GET", "/v1/jobs", self._query)
         job = self._view.selected
         if self._view.log is not None and self._log is None and job:
@@ -168,6 +173,7 @@ class _Top:
             return
         if question is self._look:
             self._view.show(_list_jobs(question))
+            self._view.late_s = 0
         elif question is self._log:
             if self._view.log is not None and self._log_of == self._view.selected:
                 self._view.log = [str(one.get("line", "")) for one in question.objects]
@@ -221,5 +227,5 @@ def _catch_signals() -> Iterator[int]:
 
 def _end(number: int, _: FrameType | None) -> NoReturn:
     for each in _ENDING:
-        signal.signal(each, signal.SIG_DFL)  # a second one ends it wherever it hangs
+        signal.signal(each, signal.SIG_IGN)  # a second one must not leave the terminal as it is
     raise _EndedError(number)

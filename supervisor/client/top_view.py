@@ -27,6 +27,7 @@ class View:
     Attributes:
         wish: An action and a job, which whoever has taken it sets to None.
         message: What is told at the bottom.
+        late_s: For how long the supervisor has not answered; 0 if all is well.
         log: The last lines of the job that is selected; None if they are not shown.
         is_over: Whether there is nothing to be shown any more.
     """
@@ -39,6 +40,7 @@ class View:
         """
         self.wish: tuple[str, str] | None = None
         self.message = ""
+        self.late_s = 0
         self.log: list[str] | None = None
         self.is_over = False
         self._supervisor = supervisor
@@ -154,7 +156,9 @@ class View:
     def _render_title(self) -> str:
         well = sum(job.get("is_well") is True for job in self._jobs)
         text = f"{self._supervisor}: {len(self._jobs)} jobs, {well} well; by {_TITLES[self._sort]}"
-        return make_printable(f"{text}; filter: {self._filter}" if self._filter else text)
+        text += f"; filter: {self._filter}" if self._filter else ""
+        text += f"; no answer for {self.late_s} s" if self.late_s else ""
+        return make_printable(text)
 
     def _render_jobs(self, columns: int, room: int) -> list[Row]:
         """Return the head of the table, and those jobs that have room, the selected one of them."""

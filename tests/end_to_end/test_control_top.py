@@ -159,6 +159,16 @@ def test_end_of_the_supervisor_is_told(tmux: Tmux, supervised: Supervised) -> No
     assert screen[1].startswith("mocker top: cannot ")
 
 
+def test_supervisor_that_does_not_answer_is_told(tmux: Tmux, supervised: Supervised) -> None:
+    supervised.send(signal.SIGSTOP)
+
+    screen = tmux.wait_for(lambda screen: "no answer for 3 s" in screen[0])
+    supervised.send(signal.SIGCONT)
+    tmux.wait_for(lambda screen: "no answer" not in screen[0])
+
+    assert list_names(screen) == NAMES
+
+
 @contextmanager
 def open_top(directory: Path) -> Iterator[OuterTerminal]:
     """Run it from a shell that leaves the settings of the terminal as it finds them."""
@@ -214,6 +224,22 @@ def test_ctrl_z_gives_the_shell_its_terminal(supervised: Supervised, tmp_path: P
         is_as_found = terminal.is_as_found
 
     assert (was_as_found, status, is_as_found) == (True, 0, True)
+
+
+def test_it_waits_in_the_background(supervised: Supervised, tmp_path: Path) -> None:
+    with open_terminal(DASH, env={"XDG_RUNTIME_DIR": str(tmp_path)}) as terminal:
+        terminal.run("mocker top &")
+        stopped = "test $(cut -d ' ' -f 3 /proc/$!/stat) = T"
+        terminal.run(f"until {stopped}; do sleep 0.05; done")
+        was_as_found = terminal.is_as_found
+        terminal.type("fg\n")
+        terminal.wait_for(ENTERED)
+        terminal.wait_for(KEYS)
+        terminal.type("q")
+        terminal.wait_for(LEFT)
+        terminal.wait_for_prompt()
+
+    assert was_as_found
 
 
 def test_it_ends_when_its_terminal_is_closed(supervised: Supervised, tmp_path: Path) -> None:

@@ -46,6 +46,12 @@ def test_title_says_how_many_are_well(view: View) -> None:
     assert view.render(COLUMNS, ROWS)[0].text == "shop: 3 jobs, 2 well; by name"
 
 
+def test_title_says_that_the_supervisor_does_not_answer(view: View) -> None:
+    view.late_s = 5
+
+    assert view.render(COLUMNS, ROWS)[0].text.endswith("; no answer for 5 s")
+
+
 @pytest.mark.parametrize(
     ("key", "names"),
     [
