@@ -13,7 +13,7 @@ class Question:
     """One question, for a loop that waits until something can be read.
 
     Attributes:
-        objects: What has come of an answer that has one a line, or nothing but one.
+        objects: The answer, once it is whole: those that it has one a line, or the only one.
     """
 
     def __init__(
@@ -69,19 +69,13 @@ class Question:
         if not data and not answer.status:
             raise NoSupervisorError("cannot ask the supervisor: it is gone, or lets nobody in")
         answer.feed(data)
-        if answer.status in _OK:
-            self.objects += answer.take_lines()
         if answer.at_end:
-            self._end()
+            self.close()
+            body = answer.take_body()
+            if answer.status not in _OK:
+                raise AnswerError(answer.status, body)
+            self.objects = [parse_object(line) for line in body.splitlines()]
 
     def close(self) -> None:
         """Wait for nothing more."""
         self._connection.close()
-
-    def _end(self) -> None:
-        self.close()
-        rest = self._answer.take_body()
-        if self._answer.status not in _OK:
-            raise AnswerError(self._answer.status, rest)
-        if rest:  # an object that is alone needs no end of line
-            self.objects.append(parse_object(rest))
