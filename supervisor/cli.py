@@ -18,6 +18,8 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
        mocker check FILE...                    tell whether the jobs of a file could start here
        mocker check-host                       tell what this host grants, and what to turn on
        mocker ps [JOB...]                      show the jobs of a supervisor
+       mocker stats [JOB...]                   show what jobs use and have printed
+       mocker top [JOB...]                     show that on the whole screen, start and stop jobs
        mocker start|stop|restart|kill JOB...   do that with jobs, and tell what came of it
        mocker signal SIGNAL JOB...             send a signal to the commands of jobs
        mocker wait JOB...                      wait until jobs are ready, completed or stopped

@@ -22,6 +22,7 @@ from .notices import Notice, make_notice
 from .probes import wait_dead, wait_ready
 from .relay import Relay, Ways
 from .runs import Means, Pipes, kill, start, wait_executed
+from .tally import Tally
 
 # Seconds for output that nobody takes, of a job that is not to run again: it must not keep the
 # supervisor from ending.
@@ -44,6 +45,7 @@ class Job:
         pid: Of the init of its present run; None between runs.
         notice: What its present run, or the last one, says of itself.
         ring: The last lines of all its runs.
+        tally: How much they have printed.
         kill_at: When it will be killed, in trio's time; None unless it is stopping.
     """
 
@@ -68,6 +70,7 @@ class Job:
         self.pid: int | None = None
         self.kill_at: float | None = None
         self.ring = means.rings.make_ring()
+        self.tally = Tally()
         self.notice = Notice()
         self._means = means
         self._gate = gate
@@ -237,7 +240,7 @@ class Job:
         for channel, fd in pipes.take_read_ends().items():
             source = Source(self.config.name, channel, pid, self.life.attempt)
             outlets = sinks.open_outlets(self.config, source)
-            ways = Ways(outlets, self.ring, sinks.traffic, self.notice.see, feed)
+            ways = Ways(outlets, self.ring, sinks.traffic, self.notice.see, feed, self.tally)
             relay = Relay(fd, source, ways, self.config.max_line)
             self._relays.append(relay)
             relays.start_soon(relay.run)

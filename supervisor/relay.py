@@ -23,6 +23,7 @@ from .line_ring import LineRing
 from .line_splitter import LineSplitter, Pieces
 from .lines import Lines, Source
 from .outlets import Outlet, wait_for_all
+from .tally import Tally
 from .traffic import Traffic
 
 log = structlog.get_logger("mocker.jobs")
@@ -44,6 +45,7 @@ class Ways:
         traffic: What all sinks share.
         seen: Is called with lines as they come, one or more with newlines between them.
         feed: Is for those who follow the job; None if nobody can.
+        tally: Counts them.
     """
 
     outlets: Sequence[Outlet]
@@ -51,6 +53,7 @@ class Ways:
     traffic: Traffic
     seen: Callable[[bytes], None] | None = None
     feed: Feed | None = None
+    tally: Tally = attrs.field(factory=Tally)
 
 
 class Relay:
@@ -112,6 +115,7 @@ class Relay:
         text, partial, continues = pieces
         lines = Lines(self._source, text, partial, time.time_ns(), continues)
         self._ways.ring.add(lines)
+        self._ways.tally.add(lines)
         if self._ways.seen is not None:
             self._ways.seen(text[:-1])
         if self._ways.feed is not None:

@@ -119,6 +119,7 @@ class Supervisor:
     def is_being_replaced(self, name: str) -> bool:
         """Whether a reload stops a job and will start it anew, by what the file says now."""
         return name in self._replaced
+
     @property
     def feeds(self) -> Feeds:
         """What the jobs print."""

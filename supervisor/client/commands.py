@@ -2,34 +2,32 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
+
+# The module of each command, and the function that carries it out. Of several in one module, that
+# is told which one was typed.
+_ALONE = {
+    "completion": ("completion_command", "complete"),
+    "events": ("events_command", "events"),
+    "logs": ("logs_command", "logs"),
+    "ps": ("ps_command", "ps"),
+    "stats": ("stats_command", "stats"),
+    "top": ("top_command", "top"),
+    "wait": ("wait_command", "wait"),
+}
+_TOGETHER = dict.fromkeys(
+    ("start", "stop", "restart", "kill", "signal"), ("action_commands", "act")
+)
+COMMANDS = (*_ALONE, *_TOGETHER)
 
 
 def find_command(word: str) -> Callable[[Sequence[str]], int] | None:
     """Return what carries out the words after a command; None if there is none of that name."""
-    match word:
-        case "ps":
-            from .ps_command import ps
+    if word in _ALONE:
+        return _load(*_ALONE[word])
+    return partial(_load(*_TOGETHER[word]), word) if word in _TOGETHER else None
 
-            return ps
-        case "start" | "stop" | "restart" | "kill" | "signal":
-            from .action_commands import act
 
-            return partial(act, word)
-        case "wait":
-            from .wait_command import wait
-
-            return wait
-        case "completion":
-            from .completion_command import complete
-
-            return complete
-        case "logs":
-            from .logs_command import logs
-
-            return logs
-        case "events":
-            from .events_command import events
-
-            return events
-        case _:
-            return None
+def _load(module: str, function: str) -> Callable[..., int]:
+    found: Callable[..., int] = getattr(import_module(f".{module}", __package__), function)
+    return found

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from mocker.isolation import SpecError
 
 from ..options import Option, Parsed
+from .amounts import render_percent, render_size
 from .arguments import Command
 from .exchange import get_value, list_objects
 from .run import Ask, run
@@ -32,7 +33,7 @@ exit status:
   3  some do not
   4  there is no such job""",
 )
-_HEAD = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "HEALTH")
+_HEAD = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "HEALTH", "CPU", "MEM")
 _WIDE = ("LAST EXIT", "REASON", "COMMAND")
 _PAUSE_S = 1.0  # between two looks
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\033[H", "\033[K", "\033[J"
@@ -63,7 +64,10 @@ def _carry_out(parsed: Parsed, ask: Ask) -> int:
 
 def _look(parsed: Parsed, ask: Ask) -> tuple[str, int]:
     """Return what is shown of the jobs, and the exit status."""
-    answer = ask().ask("GET", "/v1/jobs", [("name", name) for name in parsed.words])
+    query = [("name", name) for name in parsed.words]
+    if not parsed.has("--quiet"):
+        query.append(("stats", "1"))
+    answer = ask().ask("GET", "/v1/jobs", query)
     jobs = list_objects(answer, "jobs")
     status = os.EX_OK if all(get_value(job, "is_well") for job in jobs) else NOT_ALL_WELL
     if parsed.has("--json"):
@@ -96,6 +100,8 @@ def _make_row(job: Mapping[str, object], *, is_wide: bool) -> list[str]:
         render_duration(uptime if isinstance(uptime, int | float) else None),
         _show_value(job.get("restarts")),
         _show_value(job.get("health")),
+        render_percent(job.get("cpu_percent")),
+        render_size(job.get("memory_bytes")),
     ]
     if is_wide:
         command = job.get("command")

@@ -11,9 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ..jobs import Job
 from ..supervise import Supervisor
 from .actions import ACTIONS, Action, Deed, Outcome, parse_signal
 from .answers import Answer
+from .figures import Figures, describe_figures, describe_use
 from .job_names import ALL, find_jobs
 from .job_views import describe_job, is_well
 from .line_stream import LineStream, Tell
@@ -30,6 +32,7 @@ class Resources:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self._figures = Figures(supervisor)
 
     def make_app(self) -> Starlette:
         """Return the application, for a server to run."""
@@ -39,6 +42,7 @@ class Resources:
                 Route("/v1/supervisor", self.describe_supervisor),
                 Route("/v1/jobs", self.list_jobs),
                 *make_log_routes(self._supervisor),
+                Route("/v1/stats", self.list_figures),
                 Route("/v1/actions", self.act, methods=["POST"]),
                 Route("/v1/wait", self.wait, methods=["POST"]),
             ],
@@ -69,12 +73,29 @@ class Resources:
         )
 
     async def list_jobs(self, request: Request) -> Response:
-        """Answer the state of jobs."""
-        check_keys(request.query_params, ("name",))
-        names = request.query_params.getlist("name") or [ALL]
-        jobs = find_jobs(self._supervisor.jobs, names)
+        """Answer the state of jobs; with stats=1 also what they use."""
+        check_keys(request.query_params, ("name", "stats"))
+        with_use = request.query_params.get("stats", "0")
+        if with_use not in {"0", "1"}:
+            raise RequestError("bad-request", 400, "'stats' is neither 1 nor 0")
+        jobs = self._find_jobs(request)
+        seen = await self._figures.look() if with_use == "1" else None
         now = trio.current_time()
-        return Answer({"jobs": [describe_job(job, now) for job in jobs]})
+        described = [describe_job(job, now) for job in jobs]
+        if seen is not None:
+            for job, values in zip(jobs, described, strict=True):
+                values.update(describe_use(job, seen))
+        return Answer({"jobs": described})
+
+    async def list_figures(self, request: Request) -> Response:
+        """Answer what jobs use and have printed."""
+        check_keys(request.query_params, ("name",))
+        jobs = self._find_jobs(request)
+        seen = await self._figures.look()
+        return Answer({"jobs": [describe_figures(job, seen) for job in jobs]})
+
+    def _find_jobs(self, request: Request) -> list[Job]:
+        return find_jobs(self._supervisor.jobs, request.query_params.getlist("name") or [ALL])
 
     async def act(self, request: Request) -> Response:
         """Do something with jobs, and answer a line for each once it is done."""

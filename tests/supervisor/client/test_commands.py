@@ -1,8 +1,6 @@
 import pytest
 
-from mocker.supervisor.client.commands import find_command
-
-COMMANDS = ["ps", "start", "stop", "restart", "kill", "signal", "wait", "completion"]
+from mocker.supervisor.client.commands import COMMANDS, find_command
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,0 +1,66 @@
+"""`mocker stats`: what the jobs of a supervisor use, and have printed."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+
+from ..options import Option, Parsed
+from .amounts import render_percent, render_size
+from .arguments import Command
+from .exchange import ProtocolError
+from .run import Ask, run
+from .tables import render_duration, render_table
+
+COMMAND = Command(
+    "stats",
+    "[JOB...]",
+    "Show what jobs use: names, patterns such as 'web-*', or all.",
+    (Option("--json", "", "print what the supervisor answers, for programs"),),
+    more="""\
+CPU is the share of one CPU since somebody last looked, or else since the job was started. MEM is
+what its processes have in memory; what several of them share counts for each. BYTES and LINES are
+what it has printed since the supervisor began; lines are not counted of a job that has printed more
+than 16 MB in a second.
+
+exit status:
+  0  they are shown
+  1  no supervisor answers
+  2  wrong usage
+  4  there is no such job""",
+)
+_HEAD = ("NAME", "CPU", "CPU TIME", "MEM", "PROCESSES", "BYTES", "LINES", "RESTARTS")
+
+
+def stats(words: Sequence[str]) -> int:
+    """Carry out the words after `mocker stats` and return the exit status."""
+    return run(COMMAND, words, _show)
+
+
+def _show(parsed: Parsed, ask: Ask) -> int:
+    answer = ask().ask("GET", "/v1/stats", [("name", name) for name in parsed.words])
+    jobs = answer.get("jobs")
+    if not isinstance(jobs, list):
+        raise ProtocolError("the answer has no list of jobs")
+    if parsed.has("--json"):
+        print(json.dumps(answer))
+    else:
+        print(render_table(_HEAD, [_make_row(job) for job in jobs]), end="")
+    return os.EX_OK
+
+
+def _make_row(job: Mapping[str, object]) -> list[str]:
+    cpu_s = job["cpu_s"]
+    return [
+        str(job["name"]),
+        render_percent(job["cpu_percent"]),
+        render_duration(cpu_s if isinstance(cpu_s, int | float) else None),
+        render_size(job["memory_bytes"]),
+        _show_count(job["processes"]),
+        render_size(job["output_bytes"]),
+        _show_count(job["output_lines"]),
+        _show_count(job["restarts"]),
+    ]
+
+
+def _show_count(count: object) -> str:
+    return "-" if count is None else str(count)

@@ -1,0 +1,290 @@
+"""Ask a supervisor from a program that runs on trio.
+
+The same as the commands of `mocker` do: the same choice of a supervisor, the same requests, and the
+same errors. Each question has a connection of its own, so that none waits for another one.
+"""
+
+import os
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from types import TracebackType
+
+import trio
+
+from ..threads import run_in_thread
+from .address import NoSupervisorError, choose_socket, connect
+from .exchange import Answer, AnswerError, ProtocolError, parse_object, render_request
+
+_CHUNK = 2**16  # bytes
+_OK = range(200, 300)
+
+Query = Sequence[tuple[str, str]]
+Body = Mapping[str, object]
+Object = dict[str, object]
+
+
+class Client:
+    """Asks a running supervisor, for the length of an `async with` block.
+
+    What comes back are the objects of its answers, as `curl` shows them; the OpenAPI description
+    at /v1/openapi.json has all of them. Several tasks may ask at the same time. A question that is
+    cancelled is not answered any more, but what it has begun goes on.
+
+    All methods raise AnswerError for what the supervisor refuses, NoSupervisorError where there is
+    none any more, and ProtocolError where something else answers.
+
+    Attributes:
+        path: Of the socket of the supervisor; known inside the block.
+    """
+
+    __slots__ = ("_open", "_wanted", "path")
+
+    def __init__(self, supervisor: str | None = None) -> None:
+        """Make it; nobody is asked yet.
+
+        Args:
+            supervisor: Its name, or the path of its socket with a slash; None for what
+                MOCKER_SOCKET says, or else for the only one of this user's.
+        """
+        self.path = ""
+        self._wanted = supervisor
+        self._open: set[trio.SocketStream] = set()
+
+    async def __aenter__(self) -> "Client":
+        """Find the supervisor.
+
+        Raises:
+            NoSupervisorError: None is found, or several, or it does not answer.
+        """
+        # In threads: a connection waits for a supervisor that has many.
+        self.path = await run_in_thread(choose_socket, self._wanted, dict(os.environ))
+        (await run_in_thread(connect, self.path)).close()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let no question go on: who still waits for an answer gets a NoSupervisorError."""
+        for stream in self._open:
+            stream.socket.close()
+
+    async def jobs(self, *names: str, stats: bool = False) -> list[Object]:
+        """Return the state of jobs, in the order of the file.
+
+        Args:
+            names: Names, patterns such as "web-*", or none for all.
+            stats: Whether to tell their CPU and memory as well.
+        """
+        query = [("name", name) for name in names]
+        return await self._list("/v1/jobs", query + [("stats", "1")] * stats)
+
+    async def stats(self, *names: str) -> list[Object]:
+        """Return what jobs use and have printed, in the order of the file."""
+        return await self._list("/v1/stats", [("name", name) for name in names])
+
+    async def start(self, *names: str, wait: bool = True) -> list[Object]:
+        """Start jobs; return the outcomes, each as it came, once all are known.
+
+        Args:
+            names: Names, patterns such as "web-*", or "all".
+            wait: Whether to wait until they are started.
+        """
+        return await self._act("start", names, wait=wait)
+
+    async def stop(self, *names: str, wait: bool = True, force: bool = False) -> list[Object]:
+        """Stop jobs, see `start`.
+
+        Args:
+            names: See `start`.
+            wait: See `start`.
+            force: Whether to stop also what others that run depend on.
+        """
+        return await self._act("stop", names, wait=wait, force=force)
+
+    async def restart(self, *names: str, wait: bool = True) -> list[Object]:
+        """Stop jobs and start them anew, see `start`."""
+        return await self._act("restart", names, wait=wait)
+
+    async def kill(self, *names: str) -> list[Object]:
+        """Stop jobs without their grace, see `start`."""
+        return await self._act("kill", names)
+
+    async def signal(self, name: str, *names: str) -> list[Object]:
+        """Send a signal to the commands of jobs, see `start`.
+
+        Args:
+            name: Of the signal, such as "HUP".
+            names: See `start`.
+        """
+        return await self._act("signal", names, signal=name)
+
+    async def scale(self, counts: Mapping[str, int]) -> list[Object]:
+        """Have other numbers of replicas; return what came of each that came or went.
+
+        Args:
+            counts: How many of each entry of the file that has replicas.
+        """
+        return await self._list_all("/v1/scale", {"jobs": dict(counts)})
+
+    async def wait(self, *names: str, condition: str = "ready") -> list[Object]:
+        """Wait until all jobs are as they are to be, or never will be; return the outcomes.
+
+        Args:
+            names: See `start`.
+            condition: "ready", "completed" or "stopped".
+        """
+        return await self._list_all("/v1/wait", {"jobs": list(names), "for": condition})
+
+    def logs(
+        self,
+        *names: str,
+        count: int | None = None,
+        since: float | None = None,
+        follow: bool = False,
+    ) -> AbstractAsyncContextManager[AsyncIterator[Object]]:
+        """Give what jobs have printed last, a line each, for the length of a block, see `stream`.
+
+        Args:
+            names: Names, patterns such as "web-*", or none for all.
+            count: How many of the last lines of each; None for all that are kept.
+            since: Seconds; only what came since so long ago.
+            follow: Whether to go on with what they print, until the supervisor ends.
+        """
+        query = [("job", name) for name in names] + [("follow", "1")] * follow
+        if count is not None:
+            query.append(("n", str(count)))
+        if since is not None:
+            query.append(("since_s", f"{since:f}"))
+        return self.stream("GET", "/v1/logs", query)
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[Object]]:
+        """Give how all jobs are, and then each change, for the length of a block, see `stream`."""
+        return self.stream("GET", "/v1/events")
+
+    async def reload(self, *, dry_run: bool = False) -> Object:
+        """Have the supervisor follow what has changed in its file; return that once it is done.
+
+        Args:
+            dry_run: Whether only to tell what would be changed.
+        """
+        return await self.ask("POST", "/v1/reload", body={"dry_run": dry_run})
+
+    async def shutdown(self) -> None:
+        """Have the supervisor stop all jobs in order, and end; this does not wait for it."""
+        await self.ask("POST", "/v1/shutdown", body={})
+
+    async def ask(
+        self, method: str, path: str, query: Query = (), body: Body | None = None
+    ) -> Object:
+        """Ask for any resource, and return the object that is the answer.
+
+        Args:
+            method: Of HTTP.
+            path: The resource, such as "/v1/supervisor".
+            query: Keys and values.
+            body: An object, if it has one.
+        """
+        async with self._connected() as stream:
+            answer = Answer()
+            await _send(stream, render_request(method, path, query, body))
+            while not answer.at_end:
+                answer.feed(await _receive(stream, answer))
+        content = answer.take_body()
+        if answer.status not in _OK:
+            raise AnswerError(answer.status, content)
+        return parse_object(content)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, query: Query = (), body: Body | None = None
+    ) -> AsyncIterator[AsyncIterator[Object]]:
+        """Ask for any resource that answers in lines, for the length of a block.
+
+        What it gives yields the objects as they come:
+
+            async with client.stream("GET", "/v1/events") as events:
+                async for event in events:
+                    print(event)
+
+        Args:
+            method: See `ask`.
+            path: See `ask`.
+            query: See `ask`.
+            body: See `ask`.
+        """
+        async with self._connected() as stream:
+            answer = Answer()
+            await _send(stream, render_request(method, path, query, body))
+            while not answer.status or (answer.status not in _OK and not answer.at_end):
+                answer.feed(await _receive(stream, answer))
+            if answer.status not in _OK:
+                raise AnswerError(answer.status, answer.take_body())
+            lines = _read_lines(stream, answer)
+            try:
+                yield lines
+            finally:
+                await lines.aclose()
+
+    async def _list(self, path: str, query: Query) -> list[Object]:
+        jobs = (await self.ask("GET", path, query)).get("jobs")
+        if not isinstance(jobs, list):
+            raise ProtocolError("the answer has no list of jobs")
+        return jobs
+
+    async def _act(self, action: str, names: Sequence[str], **more: object) -> list[Object]:
+        return await self._list_all("/v1/actions", {"action": action, "jobs": list(names), **more})
+
+    async def _list_all(self, path: str, body: Body) -> list[Object]:
+        async with self.stream("POST", path, body=body) as outcomes:
+            return [outcome async for outcome in outcomes]
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[trio.SocketStream]:
+        if not self.path:
+            raise RuntimeError("a Client is used in its 'async with' block")
+        connection: socket.socket = await run_in_thread(connect, self.path)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
+        self._open.add(stream)
+        try:
+            yield stream
+        finally:
+            self._open.discard(stream)
+            # At once, without the pause that an orderly end of a stream is.
+            stream.socket.close()
+
+
+async def _read_lines(stream: trio.SocketStream, answer: Answer) -> AsyncGenerator[Object, None]:
+    while True:
+        for line in answer.take_lines():
+            yield line
+        if answer.at_end:
+            return
+        answer.feed(await _receive(stream, answer))
+
+
+async def _send(stream: trio.SocketStream, request: bytes) -> None:
+    # Who closes it may have said why before.
+    with suppress(trio.BrokenResourceError), _while_open():
+        await stream.send_all(request)
+
+
+async def _receive(stream: trio.SocketStream, answer: Answer) -> bytes:
+    """Return what comes next; nothing at the end of a connection that has begun to answer."""
+    data: bytes | bytearray = b""
+    with suppress(trio.BrokenResourceError), _while_open():
+        data = await stream.receive_some(_CHUNK)
+    if not data and not answer.status:
+        raise NoSupervisorError("cannot ask the supervisor: it is gone, or lets nobody in")
+    return bytes(data)
+
+
+@contextmanager
+def _while_open() -> Iterator[None]:
+    try:
+        yield
+    except trio.ClosedResourceError:
+        raise NoSupervisorError("cannot ask the supervisor: the client is closed") from None

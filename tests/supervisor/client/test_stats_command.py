@@ -1,0 +1,54 @@
+"""What `mocker stats` shows of an answer; `end_to_end` has the supervisor."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mocker.supervisor.client.stats_command import stats
+from tests.supervisor.client.answerer import open_answerer
+
+WEB = {
+    "name": "web",
+    "state": "RUNNING",
+    "pid": 100,
+    "cpu_percent": 12.5,
+    "cpu_s": 64.2,
+    "memory_bytes": 3 * 2**20,
+    "processes": 4,
+    "output_bytes": 2048,
+    "output_lines": None,
+    "restarts": 2,
+}
+DB = dict.fromkeys(WEB) | {"name": "db", "output_bytes": 0, "output_lines": 0, "restarts": 0}
+
+
+def test_figures_are_shown_in_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_answerer(tmp_path, {"/v1/stats": {"jobs": [WEB, DB]}}) as (path, asked):
+        status = stats(["-s", path, "web", "db"])
+
+    assert (status, asked) == (0, ["GET /v1/stats?name=web&name=db"])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["NAME", "CPU", "CPU", "TIME", "MEM", "PROCESSES", "BYTES", "LINES", "RESTARTS"],
+        ["web", "12.5%", "1m4s", "3.0M", "4", "2.0K", "-", "2"],
+        ["db", "-", "-", "-", "-", "0", "0", "0"],
+    ]
+
+
+def test_json_is_what_the_supervisor_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_answerer(tmp_path, {"/v1/stats": {"jobs": [WEB]}}) as (path, _):
+        stats(["-s", path, "--json"])
+
+    assert json.loads(capsys.readouterr().out) == {"jobs": [WEB]}
+
+
+def test_answer_of_something_else_is_not_understood(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with open_answerer(tmp_path, {"/v1/stats": {"hello": "world"}}) as (path, _):
+        status = stats(["-s", path])
+
+    assert status == 1
+    assert "cannot understand what answers there: " in capfd.readouterr().err
