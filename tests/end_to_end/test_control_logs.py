@@ -260,11 +260,12 @@ def test_one_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
         before = count_descriptors(run)
 
         # The job is silent now, and yet its reader sees that nobody reads any more.
-        with reading(tmp_path, "$MOCKER logs -f web | head -1") as reader:
-            lines, remarks = reader.communicate(timeout=PATIENCE)
+        for _ in range(5):
+            with reading(tmp_path, "$MOCKER logs -f web | head -1") as reader:
+                assert reader.communicate(timeout=PATIENCE) == ("first\n", "")
 
-        assert (lines, remarks) == ("first\n", "")
-        assert wait_until(lambda: count_descriptors(run) == before)
+        # What has just asked may have been there before.
+        assert wait_until(lambda: count_descriptors(run) <= before)
         assert (run.remarks, run.terminate()) == ([], 0)
 
 
