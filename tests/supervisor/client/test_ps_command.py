@@ -17,6 +17,8 @@ WEB = {
     "uptime_s": 192.7,
     "restarts": 2,
     "health": "ready",
+    "cpu_percent": 12.34,
+    "memory_bytes": 1572864,
     "last_exit": "exit code 3",
     "command": ["sh", "-c", "exec\tnginx"],
     "is_well": True,
@@ -34,10 +36,10 @@ def show(directory: Path, answer: bytes, *words: str) -> tuple[int, bytes]:
 def test_jobs_are_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, asked = show(tmp_path, make_answer({"jobs": [WEB]}))
 
-    assert (status, asked) == (0, b"GET /v1/jobs")
+    assert (status, asked) == (0, b"GET /v1/jobs?stats=1")
     assert capsys.readouterr().out == (
-        "NAME   STATE    PID   UPTIME  RESTARTS  HEALTH\n"
-        "web-1  RUNNING  4711  3m12s   2         ready\n"
+        "NAME   STATE    PID   UPTIME  RESTARTS  HEALTH  CPU    MEM\n"
+        "web-1  RUNNING  4711  3m12s   2         ready   12.3%  1.5M\n"
     )
 
 
@@ -49,14 +51,14 @@ def test_wide_table_has_what_is_run_and_why_it_is_not(
     head, web, batch = capsys.readouterr().out.splitlines()
     assert head.split()[-4:] == ["LAST", "EXIT", "REASON", "COMMAND"]
     assert web.endswith(r"exit code 3  -           sh -c exec\tnginx")
-    assert batch.split() == ["batch", "FATAL", "-", "-", "-", "-", "-", "3", "failures"]
+    assert batch.split() == ["batch", "FATAL", *"-------", "3", "failures"]
 
 
 def test_without_jobs_all_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, _ = show(tmp_path, make_answer({"jobs": []}))
 
     assert status == 0
-    assert capsys.readouterr().out == "NAME  STATE  PID  UPTIME  RESTARTS  HEALTH\n"
+    assert capsys.readouterr().out == "NAME  STATE  PID  UPTIME  RESTARTS  HEALTH  CPU  MEM\n"
 
 
 def test_job_that_is_not_well_makes_it_3(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_job_that_is_not_there_makes_it_4(
 
     status, asked = show(tmp_path, refusal, "web", "x y")
 
-    assert (status, asked) == (4, b"GET /v1/jobs?name=web&name=x%20y")
+    assert (status, asked) == (4, b"GET /v1/jobs?name=web&name=x%20y&stats=1")
     assert capfd.readouterr() == ("", "mocker ps: there is no job 'x y'\n")
 
 
@@ -113,7 +115,7 @@ def test_older_supervisor_need_not_know_all_that_is_shown(
 ) -> None:
     show(tmp_path, make_answer({"jobs": [{"name": "web", "is_well": True, "health": [1]}]}))
 
-    assert capsys.readouterr().out.splitlines()[1].split() == ["web", *"----", "[1]"]
+    assert capsys.readouterr().out.splitlines()[1].split() == ["web", *"----", "[1]", "-", "-"]
 
 
 json_values = st.recursive(
@@ -127,7 +129,7 @@ json_values = st.recursive(
 def test_whatever_is_said_of_a_job_is_a_row(job: dict[str, object]) -> None:
     row = _make_row({"name": "web", **job}, is_wide=True)
 
-    assert len(row) == 9
+    assert len(row) == 11
     assert all(isinstance(cell, str) for cell in row)
 
 
