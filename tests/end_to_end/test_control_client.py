@@ -67,7 +67,7 @@ def test_ps_shows_the_jobs_and_is_0_if_all_is_well(tmp_path: Path) -> None:
         said = ask(tmp_path, "ps")
 
     head, *rows = said.out.splitlines()
-    assert head.split() == ["NAME", "STATE", "PID", "UPTIME", "RESTARTS", "HEALTH"]
+    assert head.split() == ["NAME", "STATE", "PID", "UPTIME", "RESTARTS", "HEALTH", "CPU", "MEM"]
     assert [row.split()[:2] for row in rows] == [
         ["web-1", "RUNNING"],
         ["web-2", "RUNNING"],
