@@ -20,6 +20,10 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
        mocker ps [JOB...]                      show the jobs of a supervisor
        mocker start|stop|restart|kill JOB...   do that with jobs, and tell what came of it
        mocker signal SIGNAL JOB...             send a signal to the commands of jobs
+       mocker reload [--dry-run]               follow what has changed in the file, and tell it
+       mocker scale JOB=NUMBER...              have so many replicas of jobs
+       mocker config JOB                       show what a job is like
+       mocker shutdown                         stop all jobs and the supervisor
        mocker --version
 
 `mocker run --help` lists the options. `mocker-supervise FILE` keeps the jobs of a file running.

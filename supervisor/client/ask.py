@@ -2,11 +2,13 @@
 
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from struct import Struct
 
 from .address import NoSupervisorError
 from .exchange import Answer, AnswerError, parse_object, render_request
 
 _CHUNK = 2**16
+_UCRED = Struct("3i")  # struct ucred: pid, uid, gid
 _OK = range(200, 300)
 
 
@@ -21,6 +23,14 @@ class Asker:
         """
         self._connection = connection
         self._answer = Answer()
+
+    def find_pid(self) -> int:
+        """Return the supervisor's process; 0 if it cannot be seen from here."""
+        credentials = self._connection.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size
+        )
+        pid: int = _UCRED.unpack(credentials)[0]
+        return pid
 
     def ask(
         self,

@@ -16,4 +16,27 @@ def find_command(word: str) -> Callable[[Sequence[str]], int] | None:
 
             return partial(act, word)
         case _:
+            return _find_whole_command(word)
+
+
+def _find_whole_command(word: str) -> Callable[[Sequence[str]], int] | None:
+    """Return what carries out a command that is for the supervisor as a whole, or shows it."""
+    match word:
+        case "reload":
+            from .reload_command import reload
+
+            return reload
+        case "config":
+            from .config_command import config
+
+            return config
+        case "scale":
+            from .scale_command import scale
+
+            return scale
+        case "shutdown":
+            from .shutdown_command import shutdown
+
+            return shutdown
+        case _:
             return None

@@ -25,16 +25,19 @@ class AnswerError(Exception):
         code: For programs.
         status: Of HTTP.
         jobs: Those that it is about.
+        mistakes: Of a file, one line each.
     """
 
     def __init__(self, status: int, body: bytes) -> None:
         try:
             error = json.loads(body)["error"]
             code, text, jobs = error["code"], error["message"], error.get("jobs", [])
+            mistakes = error.get("mistakes", [])
         except (ValueError, KeyError, TypeError):
-            code, text, jobs = "unknown", f"the answer is HTTP {status}", []
+            code, text, jobs, mistakes = "unknown", f"the answer is HTTP {status}", [], []
         super().__init__(text)
         self.code, self.status, self.jobs = str(code), status, tuple(jobs)
+        self.mistakes = tuple(mistakes)
 
 
 def render_request(
@@ -45,7 +48,7 @@ def render_request(
 ) -> bytes:
     """Return the bytes of a request, after whose answer the connection ends."""
     if query:
-        path += "?" + "&".join(f"{_quote(key)}={_quote(value)}" for key, value in query)
+        path += "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in query)
     lines = [f"{method} {path} HTTP/1.1", "Host: mocker", "Connection: close"]
     content = b"" if body is None else json.dumps(body).encode()
     if body is not None:
@@ -177,7 +180,8 @@ def _parse_size(text: str, base: int) -> int:
     return size
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """Return a text as a part of a path, or of a query."""
     return "".join(
         chr(byte) if byte in _UNRESERVED else f"%{byte:02X}"
         for byte in text.encode(errors="surrogateescape")

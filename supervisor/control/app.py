@@ -17,6 +17,7 @@ from .job_views import describe_job, is_well
 from .line_stream import LineStream, Tell
 from .problems import RequestError
 from .requests import check_keys, read_body, take, take_names
+from .whole import WholeResources
 
 _CODES = {404: "no-such-resource", 405: "no-such-method"}
 
@@ -35,6 +36,7 @@ class Resources:
                 Route("/v1/supervisor", self.describe_supervisor),
                 Route("/v1/jobs", self.list_jobs),
                 Route("/v1/actions", self.act, methods=["POST"]),
+                *WholeResources(self._supervisor).make_routes(),
             ],
             exception_handlers={
                 RequestError: _answer_problem,  # type: ignore[dict-item]
@@ -74,7 +76,8 @@ class Resources:
         if name not in ACTIONS:
             text = f"there is no action {name!r}, but {', '.join(ACTIONS)}"
             raise RequestError("bad-request", 400, text)
-        number = parse_signal(take(values, "signal", str, "")) if name == "signal" else 0
+        signal = take(values, "signal", str, "")
+        number = parse_signal(signal) if name == "signal" else 0
         action = Action(
             name=name,
             signal=number,
