@@ -26,6 +26,10 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
        mocker completion bash|zsh|fish         print what makes a shell complete these lines
        mocker logs [JOB...]                    show what jobs have printed, and go on with -f
        mocker events                           show how jobs are, and then each change
+       mocker reload [--dry-run]               follow what has changed in the file, and tell it
+       mocker scale JOB=NUMBER...              have so many replicas of jobs
+       mocker config JOB                       show what a job is like
+       mocker shutdown                         stop all jobs and the supervisor
        mocker --version
 
 `mocker run --help` lists the options. `mocker-supervise FILE` keeps the jobs of a file running.

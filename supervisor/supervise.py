@@ -22,12 +22,15 @@ from .errors import ConfigError
 from .feeds import Feeds
 from .jobs import Job
 from .lifecycle import State
-from .reload import compare
+from .reload import Difference, compare, render_difference
 from .runs import Means
+from .scaling import Scaled, ScaleError, follow_file, scale_jobs
+from .start_counts import StartCounts
 from .stop_orders import StopOrders
 from .stopping import stop_in_order, tell_who_holds
 from .threads import run_in_thread
 from .timetable import run_on_schedule
+from .turns import Turn, Turns
 
 log = structlog.get_logger("mocker.supervisor")
 
@@ -51,10 +54,11 @@ class Supervisor:
     """The jobs of a file, from start to stop.
 
     Attributes:
-        config: What the file says.
+        config: What the file says, but for other numbers of replicas that somebody asked for.
         changes: Of the states of jobs, for those who follow them.
         jobs: By name.
         stops: Who of them is to stop, because somebody asked for it.
+        start_counts: How often they were started.
     """
 
     def __init__(
@@ -75,6 +79,8 @@ class Supervisor:
         self.config = config
         self.jobs: dict[str, Job] = {}
         self.stops = StopOrders()
+        self.start_counts = StartCounts()
+        self._scaled = scale_jobs(config, {})
         self._means = means
         self.changes = Changes(self.jobs)
         self._load = load
@@ -82,7 +88,7 @@ class Supervisor:
         self._scopes: dict[str, trio.CancelScope] = {}
         self._ending: _Ending | None = None
         self._end_asked = trio.Event()
-        self._reload_asked = trio.Event()
+        self._turns = Turns()
         self._reloading = False
         self._replaced: set[str] = set()  # those that a reload stops and will start anew
         self._ending_signals: list[tuple[int, float]] = []  # which, and when
@@ -100,11 +106,12 @@ class Supervisor:
             nursery.start_soon(self.stops.run)
             nursery.start_soon(self._follow_signals, signals)
             async with trio.open_nursery() as reloads:
-                reloads.start_soon(self._follow_reloads, nursery)
+                reloads.start_soon(self._follow_turns, nursery)
                 self._ask(self.jobs)
                 self._end_if_idle()
                 await self._end_asked.wait()
                 reloads.cancel_scope.cancel()
+            self._turns.end()
             status = await self._shut_down()
             nursery.cancel_scope.cancel()
         self.changes.end()
@@ -141,6 +148,32 @@ class Supervisor:
             self._ending = _Ending(reason, status)
             self._end_asked.set()
 
+    async def reload(self) -> Difference:
+        """Read the file again and follow what has changed in it; return that once it is done.
+
+        Raises:
+            ConfigError, OSError: It has mistakes, or cannot be read; nothing is changed.
+            NoTurnError: The supervisor is stopping.
+        """
+        return await self._turns.ask().wait()
+
+    async def plan_reload(self) -> Difference:
+        """Return what a reload would change.
+
+        Raises:
+            ConfigError, OSError: See `reload`.
+        """
+        return compare(self.config, (await self._load_scaled()).config)
+
+    async def scale(self, counts: Mapping[str, int]) -> Difference:
+        """Have so many replicas of each of these entries; return the difference once it is made.
+
+        Raises:
+            ScaleError: It cannot be so; nothing is changed.
+            NoTurnError: The supervisor is stopping.
+        """
+        return await self._turns.ask(counts).wait()
+
     def _add(self, config: JobConfig, nursery: trio.Nursery) -> None:
         job = Job(config, self._means, self._wait_for_dependencies, self._follow_job)
         self.jobs[config.name] = job
@@ -160,7 +193,8 @@ class Supervisor:
         """Wait until a job may start; return why it never may, "" if it may."""
         while True:
             pending = None
-            for name, condition in config.depends_on.items():
+            # Not those of `config`: there may be other replicas by now.
+            for name, condition in self.jobs[config.name].config.depends_on.items():
                 other = self.jobs[name]
                 # What counts of a job that is about to be another one is what becomes of that.
                 met = (
@@ -179,6 +213,7 @@ class Supervisor:
         """See what the new state of a job means for all."""
         self.changes.tell(job)
         life = job.life
+        self.start_counts.see(job)
         if not life.at_rest:
             return
         if job.config.critical and life.succeeded is not None:
@@ -205,7 +240,7 @@ class Supervisor:
                 case signal.SIGTERM | signal.SIGINT:
                     self._follow_ending_signal(number)
                 case signal.SIGHUP:
-                    self._reload_asked.set()
+                    self._turns.ask()
                 case signal.SIGUSR1 | signal.SIGUSR2:
                     log.info("logs.reopened", count=self._means.sinks.reopen())
                 case _:
@@ -241,36 +276,61 @@ class Supervisor:
                 facts["status"] = job.notice.status
             log.info("job.state", job=name, **facts)
 
-    async def _follow_reloads(self, nursery: trio.Nursery) -> None:
-        """Reload one time after the other; what is asked for meanwhile is one more time."""
+    async def _follow_turns(self, nursery: trio.Nursery) -> None:
+        """Do one thing after the other that is asked for all jobs."""
         while True:
-            await self._reload_asked.wait()
-            self._reload_asked = trio.Event()
+            turn = await self._turns.begin()
             self._reloading = True
-            await self._reload(nursery)
+            try:
+                turn.end(await self._take(turn, nursery))
+            except (ConfigError, OSError, ScaleError) as error:
+                turn.end(error)
             self._reloading = False
             self._end_if_idle()
 
-    async def _reload(self, nursery: trio.Nursery) -> None:
-        """Follow what has changed in the file, if it can be meant."""
+    async def _take(self, turn: Turn, nursery: trio.Nursery) -> Difference:
+        """Do what is asked for, if it can be meant."""
         path = self.config.path
-        try:
-            new = await run_in_thread(self._load)
-        except (ConfigError, OSError) as error:
-            _tell_rejected(path, error)
-            return
-        changes = compare(self.config, new)
+        if turn.counts is not None:
+            self._scaled = scale_jobs(self._scaled.filed, {**self._scaled.counts, **turn.counts})
+            self._tie(self._scaled.config)
+            difference = compare(self.config, self._scaled.config)
+            log.info("jobs.scaled", **render_difference(difference))
+        else:
+            try:
+                self._scaled = await self._load_scaled()
+            except (ConfigError, OSError) as error:
+                _tell_rejected(path, error)
+                raise
+            difference = compare(self.config, self._scaled.config)
+            log.info("config.loaded", path=path, **render_difference(difference))
+        await self._follow_file(self._scaled.config, difference, nursery)
+        return difference
+
+    async def _load_scaled(self) -> Scaled:
+        filed = await run_in_thread(self._load)
+        return follow_file(self._scaled, filed)
+
+    def _tie(self, new: SupervisorConfig) -> None:
+        """Let jobs that go on know which replicas they depend on."""
+        jobs = {name: new.jobs.get(name, config) for name, config in self.config.jobs.items()}
+        self.config = attrs.evolve(self.config, jobs=jobs)
+        for name, job in self.jobs.items():
+            job.config = jobs[name]
+
+    async def _follow_file(
+        self, new: SupervisorConfig, difference: Difference, nursery: trio.Nursery
+    ) -> None:
         self.config = new
         self._means.sinks.expect(new.jobs.values())
-        log.info("config.loaded", path=path, **_render(attrs.asdict(changes)))
-        self._replaced = set(changes.changed)
-        for name in changes.added:
+        self._replaced = set(difference.changed)
+        for name in difference.added:
             self._add(new.jobs[name], nursery)
         # What was skipped has a new chance, if what it waited for in vain has one.
         graph = {name: job.depends_on for name, job in new.jobs.items()}
-        affected = find_affected(graph, changes.changed + changes.added)
-        self._ask([n for n in changes.unchanged if n in affected and self.jobs[n].life.skipped])
-        leaving = changes.removed + changes.changed
+        affected = find_affected(graph, (*difference.changed, *difference.added))
+        self._ask([n for n in difference.unchanged if n in affected and self.jobs[n].life.skipped])
+        leaving = (*difference.removed, *difference.changed)
         for name in leaving:
             self.jobs[name].retire()  # or the clock would run it again while it waits for others
         async with trio.open_nursery() as parts:
@@ -278,7 +338,7 @@ class Supervisor:
             for names in find_parts(ties):
                 parts.start_soon(self._replace, names, nursery)
         # Not before: what is new may want what another one had, such as a port of the host's.
-        self._ask(changes.added)
+        self._ask(difference.added)
 
     async def _replace(self, names: Collection[str], nursery: trio.Nursery) -> None:
         """Stop jobs that have ties to each other, and start anew those that are still there."""
@@ -331,12 +391,6 @@ class Supervisor:
                 await stop_in_order(jobs)
                 nursery.cancel_scope.cancel()
         return not limit.cancelled_caught
-
-
-def _render(changes: dict[str, tuple[str, ...]]) -> dict[str, object]:
-    """Return changes as facts of an event: what did not change as a number, nothing as nothing."""
-    facts: dict[str, object] = {"unchanged": len(changes.pop("unchanged"))}
-    return {key: list(names) for key, names in changes.items() if names} | facts
 
 
 def _tell_rejected(path: str, error: ConfigError | OSError) -> None:

@@ -3,11 +3,13 @@
 import select
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from struct import Struct
 
 from .address import NoSupervisorError
 from .exchange import Answer, AnswerError, ProtocolError, parse_object, render_request
 
 _CHUNK = 2**16
+_UCRED = Struct("3i")  # struct ucred: pid, uid, gid
 _OK = range(200, 300)
 _PATIENCE_S = 30.0  # for an answer that takes no time, of a supervisor that is busy
 
@@ -28,6 +30,14 @@ class Asker:
         self._answer = Answer()
         self._tell_version = tell_version
         self._has_come = False  # anything at all
+
+    def find_pid(self) -> int:
+        """Return the supervisor's process; 0 if it cannot be seen from here."""
+        credentials = self._connection.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size
+        )
+        pid: int = _UCRED.unpack(credentials)[0]
+        return pid
 
     def ask(
         self,

@@ -8,9 +8,13 @@ from importlib import import_module
 # is told which one was typed.
 _ALONE = {
     "completion": ("completion_command", "complete"),
+    "config": ("config_command", "config"),
     "events": ("events_command", "events"),
     "logs": ("logs_command", "logs"),
     "ps": ("ps_command", "ps"),
+    "reload": ("reload_command", "reload"),
+    "scale": ("scale_command", "scale"),
+    "shutdown": ("shutdown_command", "shutdown"),
     "stats": ("stats_command", "stats"),
     "top": ("top_command", "top"),
     "wait": ("wait_command", "wait"),

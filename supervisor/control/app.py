@@ -23,6 +23,7 @@ from .log_routes import make_log_routes
 from .problems import RequestError
 from .requests import check_keys, read_body, take, take_names
 from .waiting import take_condition, take_timeout, wait_for_jobs
+from .whole import WholeResources
 
 _CODES = {404: "no-such-resource", 405: "no-such-method"}
 
@@ -45,6 +46,7 @@ class Resources:
                 Route("/v1/stats", self.list_figures),
                 Route("/v1/actions", self.act, methods=["POST"]),
                 Route("/v1/wait", self.wait, methods=["POST"]),
+                *WholeResources(self._supervisor).make_routes(),
             ],
             exception_handlers={
                 RequestError: _answer_problem,  # type: ignore[dict-item]
@@ -105,7 +107,8 @@ class Resources:
         if name not in ACTIONS:
             text = f"there is no action {name!r}, but {', '.join(ACTIONS)}"
             raise RequestError("bad-request", 400, text)
-        number = parse_signal(take(values, "signal", str, "")) if name == "signal" else 0
+        signal = take(values, "signal", str, "")
+        number = parse_signal(signal) if name == "signal" else 0
         action = Action(
             name=name,
             signal=number,

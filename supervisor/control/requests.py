@@ -80,4 +80,10 @@ def check_keys(values: Mapping[str, object], known: tuple[str, ...]) -> None:
         raise RequestError("bad-request", 400, f"unknown key {unknown[0]!r}")
 
 
-_KINDS: dict[type, str] = {str: "text", int: "whole number", bool: "true or false", float: "number"}
+_KINDS: dict[type, str] = {
+    str: "text",
+    int: "whole number",
+    bool: "true or false",
+    float: "number",
+    dict: "object",
+}

@@ -1,7 +1,10 @@
-import attrs
+from typing import Any
 
-from mocker.supervisor.config import SupervisorConfig
-from mocker.supervisor.reload import compare
+import attrs
+import pytest
+
+from mocker.supervisor.config import CONSOLE, SupervisorConfig
+from mocker.supervisor.reload import compare, list_changed_keys, render_difference
 from tests.supervisor.job_world import configure
 
 
@@ -22,14 +25,14 @@ def test_jobs_that_come_go_and_change_are_told_apart() -> None:
     changes = compare(file(web="a", db="b", old="c"), file(new="d", web="a", db="other"))
 
     assert (changes.added, changes.removed) == (("new",), ("old",))
-    assert (changes.changed, changes.unchanged) == (("db",), ("web",))
+    assert (changes.changed, changes.unchanged) == ({"db": ("command",)}, ("web",))
 
 
 def test_any_field_of_a_job_counts() -> None:
     old = file(web="a")
     new = attrs.evolve(old, jobs={"web": configure("a", grace=11.0)})
 
-    assert compare(old, new).changed == ("web",)
+    assert compare(old, new).changed == {"web": ("grace",)}
 
 
 def test_keys_that_cannot_be_followed_are_named() -> None:
@@ -39,3 +42,43 @@ def test_keys_that_cannot_be_followed_are_named() -> None:
     new = attrs.evolve(new, journald_socket="/socket")
 
     assert compare(old, new).needs_restart == ("name", "log_format", "journald_socket")
+
+
+@pytest.mark.parametrize(
+    ("fields", "keys"),
+    [
+        ({"kind": "oneshot", "restart": "never"}, ("restart", "type")),
+        ({"grace": 11.0}, ("grace",)),
+        ({"depends_on": {"db": "ready"}}, ("depends_on",)),
+        ({"group": "webs"}, ("replicas",)),
+        ({"channels": {"stdout": (CONSOLE,), "stderr": ()}}, ("stderr",)),
+        ({"channels": {"output": (CONSOLE,)}}, ("output", "stderr", "stdout")),
+    ],
+)
+def test_keys_that_differ_are_those_of_the_file(
+    fields: dict[str, object], keys: tuple[str, ...]
+) -> None:
+    assert list_changed_keys(configure("a"), configure("a", **fields)) == keys
+
+
+@pytest.mark.parametrize(
+    ("fields", "keys"),
+    [
+        ({"argv": ("b",)}, ("command",)),
+        ({"rlimits": (("core", 0, 0),)}, ("ulimits",)),
+        ({"env": {"A": "b"}, "hostname": "www"}, ("env", "hostname")),
+    ],
+)
+def test_keys_of_the_container_are_those_of_the_file(
+    fields: dict[str, Any], keys: tuple[str, ...]
+) -> None:
+    old = configure("a")
+    new = attrs.evolve(old, container=attrs.evolve(old.container, **fields))
+
+    assert list_changed_keys(old, new) == keys
+
+
+def test_what_is_the_same_is_told_as_a_number_and_nothing_not_at_all() -> None:
+    difference = compare(file(web="a", db="b"), file(web="a", db="other"))
+
+    assert render_difference(difference) == {"changed": ["db"], "unchanged": 1}

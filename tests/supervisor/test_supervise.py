@@ -15,7 +15,9 @@ from mocker.supervisor.config import Backoff, GiveUp, JobConfig, SupervisorConfi
 from mocker.supervisor.errors import ConfigError
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.runs import Means
+from mocker.supervisor.scaling import ScaleError
 from mocker.supervisor.supervise import Supervisor
+from mocker.supervisor.turns import NoTurnError
 from tests.requirements import requires_busybox, requires_user_namespaces
 from tests.supervisor.job_world import configure, make_means, reach, surroundings, wait_for_line
 
@@ -64,10 +66,14 @@ class Run:
         self.abandoned = status
         os.kill(self._means.starter.server.pid, signal.SIGCONT)
 
-    def rewrite(self, *jobs: JobConfig) -> None:
-        """Change the file and ask for a reload."""
+    def replace(self, *jobs: JobConfig) -> None:
+        """Change the file."""
         assert isinstance(self.file, SupervisorConfig)
         self.file = attrs.evolve(self.file, jobs={job.name: job for job in jobs})
+
+    def rewrite(self, *jobs: JobConfig) -> None:
+        """Change the file and ask for a reload."""
+        self.replace(*jobs)
         self.send(signal.SIGHUP)
 
     def send(self, number: int) -> None:
@@ -510,3 +516,174 @@ async def test_states_of_all_jobs_are_told(means: Means) -> None:
 
     states = {e["job"]: e["state"] for e in events if e["event"] == "job.state"}
     assert states == {"web": "RUNNING", "db": "EXITED", "cache": "BACKOFF"}
+
+
+async def test_reload_is_waited_for_until_it_is_carried_out(means: Means) -> None:
+    run = Run(means, configure(SLEEP, name="old"), configure(SLEEP, name="web"))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.RUNNING)
+        run.replace(configure("exec sleep 2000", name="web"), configure(SLEEP, name="new"))
+        changes = await run.supervisor.reload()
+        jobs = set(run.supervisor.jobs)
+        run.send(signal.SIGTERM)
+
+    assert (changes.added, changes.removed) == (("new",), ("old",))
+    assert changes.changed == {"web": ("command",)}
+    assert jobs == {"web", "new"}
+
+
+async def test_all_who_ask_for_a_reload_are_answered(means: Means) -> None:
+    run = Run(means, configure(SLEEP))
+    added = []
+
+    async def reload() -> None:
+        added.append((await run.supervisor.reload()).added)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.RUNNING)
+        run.replace(configure(SLEEP), configure(SLEEP, name="new"))
+        async with trio.open_nursery() as asking:
+            for _ in range(10):
+                asking.start_soon(reload)
+        run.send(signal.SIGTERM)
+
+    assert added == [("new",)] * 10
+
+
+async def test_plan_of_a_reload_changes_nothing(means: Means) -> None:
+    run = Run(means, configure(SLEEP))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.RUNNING)
+        run.replace(configure(SLEEP, name="new"))
+        changes = await run.supervisor.plan_reload()
+        state, jobs = run.supervisor.jobs["web"].life.state, list(run.supervisor.jobs)
+        run.send(signal.SIGTERM)
+
+    assert (changes.added, changes.removed) == (("new",), ("web",))
+    assert (state, jobs) == (State.RUNNING, ["web"])
+
+
+async def test_who_asks_for_a_reload_is_told_of_mistakes(means: Means) -> None:
+    run = Run(means, configure(SLEEP))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.RUNNING)
+        run.file = ConfigError(["/jobs.toml:1: unknown key"])
+        with pytest.raises(ConfigError, match="unknown key"):
+            await run.supervisor.reload()
+        run.send(signal.SIGTERM)
+
+
+async def test_who_waits_for_a_reload_is_told_that_the_supervisor_stops(means: Means) -> None:
+    stubborn = configure(STUBBORN, grace=3600.0, **wait_for_line("ready"))
+    run = Run(means, stubborn)
+    told = []
+
+    async def reload() -> None:
+        with pytest.raises(NoTurnError):
+            await run.supervisor.reload()
+        told.append(run.status)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.RUNNING)
+        run.replace(configure(SLEEP, name="new"))
+        nursery.start_soon(reload)
+        await run.reach("web", State.STOPPING)
+        nursery.start_soon(reload)
+        await trio.testing.wait_all_tasks_blocked()
+        run.send(signal.SIGTERM)
+        run.send(signal.SIGINT)
+
+    assert told == [None, None]  # before the jobs were gone
+
+
+def make_replicas(count: int) -> list[JobConfig]:
+    return [configure(SLEEP, name=f"web-{n}", group="web") for n in range(1, count + 1)]
+
+
+async def test_replicas_that_stay_go_on_when_their_number_is_another_one(means: Means) -> None:
+    run = Run(means, *make_replicas(2))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web-1", State.RUNNING)
+        jobs = run.supervisor.jobs
+        first = jobs["web-1"].pid
+        more = await run.supervisor.scale({"web": 4})
+        await run.reach("web-4", State.RUNNING)
+        fewer = await run.supervisor.scale({"web": 1})
+        left = {name: job.pid for name, job in jobs.items()}
+        run.send(signal.SIGTERM)
+
+    assert (more.added, fewer.removed) == (("web-3", "web-4"), ("web-2", "web-3", "web-4"))
+    assert left == {"web-1": first}
+
+
+async def test_who_depends_on_replicas_runs_on_and_waits_for_those_that_there_are(
+    means: Means,
+) -> None:
+    ties = {"web-1": "ready", "web-2": "ready"}
+    run = Run(means, *make_replicas(2), configure(SLEEP, name="front", depends_on=ties))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("front", State.RUNNING)
+        front = run.supervisor.jobs["front"]
+        pid = front.pid
+        await run.supervisor.scale({"web": 1})
+        fewer = dict(front.config.depends_on)
+        await run.supervisor.scale({"web": 3})
+        same = front.pid == pid
+        run.send(signal.SIGTERM)
+
+    assert fewer == {"web-1": "ready"}
+    assert list(front.config.depends_on) == ["web-1", "web-2", "web-3"]
+    assert same
+
+
+async def test_job_waits_no_longer_for_a_replica_that_is_removed(means: Means) -> None:
+    never = configure(SLEEP, name="web-2", group="web", **wait_for_line("ready"))
+    ties = {"web-1": "ready", "web-2": "ready"}
+    run = Run(means, *make_replicas(1), never, configure(SLEEP, name="front", depends_on=ties))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web-1", State.RUNNING)
+        await run.supervisor.scale({"web": 1})
+        await run.reach("front", State.RUNNING)
+        run.send(signal.SIGTERM)
+
+
+async def test_reload_of_the_same_file_keeps_the_number_of_replicas(means: Means) -> None:
+    run = Run(means, *make_replicas(2))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.supervisor.scale({"web": 3})
+        same = await run.supervisor.reload()
+        run.replace(*make_replicas(1))
+        other = await run.supervisor.reload()
+        run.send(signal.SIGTERM)
+
+    assert same.unchanged == ("web-1", "web-2", "web-3")
+    assert other.removed == ("web-2", "web-3")
+
+
+async def test_number_that_cannot_be_changes_nothing(means: Means) -> None:
+    run = Run(means, *make_replicas(2))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        with pytest.raises(ScaleError):
+            await run.supervisor.scale({"web": 3, "nope": 1})
+        jobs = list(run.supervisor.jobs)
+        run.send(signal.SIGTERM)
+
+    assert jobs == ["web-1", "web-2"]

@@ -1,0 +1,47 @@
+"""`mocker config`: what a job is like, with all that the file does not say of it."""
+
+import json
+import os
+from collections.abc import Sequence
+
+from ..options import Option, Parsed
+from .arguments import Command
+from .exchange import ProtocolError, quote
+from .run import Ask, run
+from .toml_table import render_tables
+
+COMMAND = Command(
+    "config",
+    "JOB",
+    "Show what a job is like, or several: a name, a pattern such as 'web-*', or all.",
+    (Option("--json", "", "print what the supervisor answers, for programs"),),
+    count=range(1, 2),
+    more="""\
+What is shown is TOML, and means the same in a file. The variables of files and of the supervisor's
+environment have their values, which only the owner and root may see.
+
+exit status:
+  0  all is well
+  1  no supervisor answers
+  2  wrong usage
+  4  there is no such job""",
+)
+
+
+def config(words: Sequence[str]) -> int:
+    """Carry out the words after `mocker config` and return the exit status."""
+    return run(COMMAND, words, _show)
+
+
+def _show(parsed: Parsed, ask: Ask) -> int:
+    answer = ask().ask("GET", f"/v1/jobs/{quote(parsed.words[0])}/config")
+    jobs = answer.get("jobs")
+    if not isinstance(jobs, list):
+        raise ProtocolError("it has no list 'jobs'")
+    if parsed.has("--json"):
+        print(json.dumps(answer))
+    else:
+        print(
+            "\n".join(render_tables(("jobs", job["name"]), job["config"]) for job in jobs), end=""
+        )
+    return os.EX_OK
