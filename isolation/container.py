@@ -185,13 +185,13 @@ class Container:
         workdir: str | None = None,
         stdio: Sequence[int] = (0, 1, 2),
     ) -> Process:
-        """Start a process beside the command, on a terminal of the container's own.
-
-        What it leaves in the foreground there is hung up on as it ends, and it itself if the
-        command ends first.
+        """Start a process beside the command, on a terminal of its own, which ends with either.
 
         Args:
-            argv, env, user, workdir: As `start_process`.
+            argv: As `start_process`.
+            env: As `start_process`.
+            user: As `start_process`.
+            workdir: As `start_process`.
             stdio: Three descriptors of the caller's; the terminal takes the place of the first
                 that is a terminal, and of all that are the same one.
 

@@ -20,6 +20,7 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
        mocker ps [JOB...]                      show the jobs of a supervisor
        mocker start|stop|restart|kill JOB...   do that with jobs, and tell what came of it
        mocker signal SIGNAL JOB...             send a signal to the commands of jobs
+       mocker exec JOB COMMAND [ARG...]        execute a command in a job that runs
        mocker --version
 
 `mocker run --help` lists the options. `mocker-supervise FILE` keeps the jobs of a file running.

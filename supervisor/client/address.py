@@ -48,13 +48,17 @@ def choose_socket(wanted: str | None, env: Mapping[str, str]) -> str:
     raise NoSupervisorError(f"{text}; start one with 'mocker-supervise FILE', or use -s SOCKET")
 
 
-def connect(path: str) -> socket.socket:
+def connect(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
     """Return a connection to a supervisor.
+
+    Args:
+        path: Of the socket.
+        kind: Of the socket, such as SOCK_STREAM.
 
     Raises:
         NoSupervisorError: Nobody answers there.
     """
-    connection = socket.socket(socket.AF_UNIX)
+    connection = socket.socket(socket.AF_UNIX, kind)
     try:
         with short_path(path) as short:
             connection.connect(short)

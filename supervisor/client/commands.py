@@ -15,5 +15,9 @@ def find_command(word: str) -> Callable[[Sequence[str]], int] | None:
             from .action_commands import act
 
             return partial(act, word)
+        case "exec":
+            from .exec_command import execute
+
+            return execute
         case _:
             return None
