@@ -27,6 +27,9 @@ from .launch import Launch, check_open, launch
 from .plan import make_plan
 from .privileges import own_pipes
 from .requests import (
+    EXEC,
+    EXEC_GROUP,
+    EXEC_TERMINAL,
     Process,
     Reply,
     render_process,
@@ -35,14 +38,7 @@ from .requests import (
     request_socket,
     send_kill,
 )
-from .spec import (
-    ContainerSpec,
-    check_argv,
-    check_env_name,
-    check_text,
-    check_user,
-    check_workdir,
-)
+from .spec import ContainerSpec
 
 _LONGEST_POLL = 86400  # seconds; poll(2) takes 24 days at most
 _NOT_FORWARDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
@@ -177,16 +173,33 @@ class Container:
             SpecError: A value that no container could carry out.
             SetupError: The container is gone, a descriptor is not open, or there is too much text.
         """
-        check_open(stdio)
-        request = render_process(
-            check_argv(argv),
-            {check_env_name(k): check_text(v, f"variable {k}") for k, v in (env or {}).items()},
-            user="" if user is None else check_user(user),
-            workdir="" if workdir is None else check_workdir(workdir),
-            kill_group=kill_group,
-        )
-        self._own_pipes(stdio)
-        return request_process(self._control, request, stdio)
+        verb = EXEC_GROUP if kill_group else EXEC
+        return self._start(render_process(verb, argv, env or {}, user=user, workdir=workdir), stdio)
+
+    def start_on_terminal(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        workdir: str | None = None,
+        stdio: Sequence[int] = (0, 1, 2),
+    ) -> Process:
+        """Start a process beside the command, on a terminal of its own, which ends with either.
+
+        Args:
+            argv: As `start_process`.
+            env: As `start_process`.
+            user: As `start_process`.
+            workdir: As `start_process`.
+            stdio: Three descriptors of the caller's; the terminal takes the place of the first
+                that is a terminal, and of all that are the same one.
+
+        Raises:
+            SpecError, SetupError: As `start_process`.
+        """
+        request = render_process(EXEC_TERMINAL, argv, env or {}, user=user, workdir=workdir)
+        return self._start(request, stdio)
 
     def request_socket(self, family: int) -> Reply:
         """Ask for a stream socket of the container's network; `receive_descriptors` takes it.
@@ -289,6 +302,11 @@ class Container:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _start(self, request: bytes, stdio: Sequence[int]) -> Process:
+        check_open(stdio)
+        self._own_pipes(stdio)
+        return request_process(self._control, request, stdio)
 
     def _own_pipes(self, stdio: Sequence[int]) -> None:
         """Let the container's root open them by name, as `launch` does for the command."""

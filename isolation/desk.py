@@ -1,7 +1,6 @@
 """Where a container's init takes what its parent asks for, see `requests`.
 
-A process beside the command is a fork of the init, which joins the command's own namespaces, goes
-through the same steps as the command did, and executes.
+A process beside the command is a fork of the init, see `beside`.
 
 Source: setns(2), fcntl(2) O_ASYNC, unix(7) SCM_RIGHTS.
 """
@@ -10,16 +9,22 @@ import _signal as signal
 import _socket as socket
 import os
 
-from .calls import join_session_keyring
-from .command import change_directory, execute, make_env, place_stdio
-from .errors import IsolationError, SetupError
+from .beside import answer, become_process
+from .errors import SetupError
 from .exit_status import ExitStatus
-from .handshake import receive_with_fds, render_failure, render_status, send_with_fds
+from .forwarding import forward
+from .handshake import (
+    receive_with_fds,
+    render_failure,
+    render_status,
+    render_stopped,
+    send_with_fds,
+)
 from .memory import Cell
 from .plan import Plan
-from .privileges import drop_capabilities, own_pipes, reset_signals, set_rlimits
 from .requests import (
     EXEC_GROUP,
+    EXEC_TERMINAL,
     KILL,
     MAX_FDS,
     MAX_REQUEST,
@@ -28,11 +33,9 @@ from .requests import (
     SOCKET,
     STARTED,
 )
-from .syscalls import clone3, setns
-from .tape import perform
-from .users import become, look_up_user
+from .syscalls import clone3
+from .terminal import open_another_terminal
 
-_FAILED = 125
 _ENDED = "the command has ended"
 _JOINED = ("user", "mnt", "uts")  # what the command has of its own; the rest is its init's
 
@@ -44,12 +47,13 @@ class Desk:
         closing: Whether the command has ended, so that no process is started any more.
     """
 
-    __slots__ = ("_command", "_control", "_groups", "_plan", "_replies", "closing")
+    __slots__ = ("_command", "_control", "_groups", "_leaders", "_plan", "_replies", "closing")
 
     def __init__(self, plan: Plan, control: socket.socket, command: Cell) -> None:
         self._plan, self._control, self._command = plan, control, command
         self._replies: dict[int, socket.socket] = {}
         self._groups = set[int]()  # processes that are to leave nothing behind
+        self._leaders = set[int]()  # those of sessions on a terminal
         self.closing = False
 
     def serve(self) -> bool:
@@ -71,24 +75,38 @@ class Desk:
             for fd in fds:
                 os.close(fd)
 
+    def close(self) -> None:
+        """Start nothing any more, and hang up the terminals: shells on one ignore SIGTERM."""
+        self.closing = True
+        for pid in self._leaders:
+            os.kill(pid, signal.SIGHUP)
+
+    def tell_stop(self, pid: int, number: int) -> None:
+        """Tell whoever asked for a process that a signal has stopped it."""
+        reply = self._replies.get(pid)
+        if reply is not None:
+            answer(reply, render_stopped(number))
+
     def tell_end(self, pid: int, status: ExitStatus) -> None:
         """Answer whoever asked for a process that it has ended."""
+        self._leaders.discard(pid)
         if pid in self._groups:
             self._groups.remove(pid)
             _kill_group(pid)  # a number is given again only after all others
         reply = self._replies.pop(pid, None)
         if reply is not None:
-            _answer(reply, render_status(status))
+            answer(reply, render_status(status))
             reply.close()
 
     def _signal(self, pid: int, number: int) -> None:
         if pid not in self._replies:
             return
-        try:  # it is not reaped yet, so the number is nobody else's
-            if number == signal.SIGKILL:
-                _kill(pid)
-            else:
-                os.kill(pid, number)
+        # It is not reaped yet, so the number is nobody else's.
+        if number != signal.SIGKILL:
+            forward(number, pid)
+            return
+        try:
+            _kill(pid)
         except PermissionError:
             pass  # without a container it may have become somebody else
 
@@ -105,29 +123,58 @@ class Desk:
                         os.close(fd)
                 reply.close()
             else:
-                pid = self._start(words[1:], fds[1:], reply)
-                self._replies[pid] = reply
-                if words[0] == EXEC_GROUP:
-                    self._groups.add(pid)
-                if not _answer(reply, b"%s\0%d" % (STARTED, pid)):
-                    _kill(pid)
+                self._begin(words, fds[1:], reply)
         except SetupError as error:
-            _answer(reply, render_failure(error))
+            answer(reply, render_failure(error))
             reply.close()
         except OSError as error:
-            _answer(reply, render_failure(SetupError("answer the request", error.errno or 0)))
+            answer(reply, render_failure(SetupError("answer the request", error.errno or 0)))
             reply.close()
 
-    def _start(self, words: list[bytes], stdio: list[int], reply: socket.socket) -> int:
+    def _begin(self, words: list[bytes], stdio: list[int], reply: socket.socket) -> None:
+        """Start a process, and hand out its number, and the other side of its terminal."""
         if self.closing:
             raise SetupError("start the process", hint=_ENDED)
+        master = slave = -1
+        try:
+            if words[0] == EXEC_TERMINAL:
+                master, slave = self._open_terminal()
+            pid = self._start(words[1:], stdio, reply, slave)
+            self._replies[pid] = reply
+            if words[0] == EXEC_GROUP:
+                self._groups.add(pid)
+            if slave >= 0:
+                self._leaders.add(pid)
+            try:
+                send_with_fds(
+                    reply,
+                    b"%s\0%d" % (STARTED, pid),
+                    [master] if slave >= 0 else [],
+                    socket.MSG_DONTWAIT,
+                )
+            except OSError:
+                _kill(pid)  # nobody listens
+        finally:
+            if slave >= 0:
+                os.close(master)
+                os.close(slave)
+
+    def _open_terminal(self) -> tuple[int, int]:
+        try:
+            return open_another_terminal(isolated=self._plan.spec.isolate)
+        except OSError as error:
+            raise SetupError("open a terminal", error.errno or 0) from error
+
+    def _start(
+        self, words: list[bytes], stdio: list[int], reply: socket.socket, terminal: int
+    ) -> int:
         namespaces = list[int]()
         try:
             if self._plan.mapping is not None:
                 self._open_commands_namespaces(namespaces)
             pid, pidfd = clone3(0, signal.SIGCHLD)
             if pid == 0:
-                _become_process(self._plan, words, stdio, reply, namespaces)
+                become_process(self._plan, words, stdio, reply, namespaces, terminal)
             os.close(pidfd)
         finally:
             for fd in namespaces:
@@ -141,44 +188,6 @@ class Desk:
                 fds.append(os.open(f"/proc/{self._command.value}/ns/{name}", flags))
             except FileNotFoundError as error:  # it is a zombie
                 raise SetupError("start the process", hint=_ENDED) from error
-
-
-def _become_process(
-    plan: Plan,
-    words: list[bytes],
-    stdio: list[int],
-    reply: socket.socket,
-    namespaces: list[int],
-) -> None:
-    """Turn a fork of the init into what was asked for; does not return."""
-    try:
-        name, workdir, count, *texts = map(os.fsdecode, words)
-        argv, variables = texts[: int(count)], texts[int(count) :]
-        user = look_up_user(name or plan.spec.user, plan.home_uid)
-        env = make_env(plan.spec, user) | dict(v.split("=", 1) for v in variables)
-        for fd in namespaces:
-            setns(fd)
-        os.setsid()
-        perform(place_stdio(stdio))
-        if user.uid:
-            own_pipes((0, 1, 2), user.uid, user.gid)
-        if plan.mapping is None and plan.spec.isolate:
-            drop_capabilities()
-        if plan.spec.isolate or name or plan.spec.user is not None:
-            perform(become(user, plan.mapping))
-        perform(join_session_keyring())
-        change_directory(workdir or plan.workdir, needed=bool(workdir))
-        set_rlimits(plan.rlimits)
-        perform(reset_signals(plan.changed_signals))
-        execute(tuple(argv), env)
-    except IsolationError as error:
-        _answer(reply, render_failure(error))
-    except OSError as error:
-        _answer(reply, render_failure(SetupError("start the process", error.errno or 0)))
-    except BaseException as error:  # noqa: BLE001 - the process ends right after it
-        _answer(reply, render_failure(SetupError(f"start the process after {error!r}")))
-    finally:
-        os._exit(_FAILED)
 
 
 def _open_namespaces() -> list[int]:
@@ -201,12 +210,3 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass  # nothing is left
-
-
-def _answer(reply: socket.socket, message: bytes) -> bool:
-    """Send an answer, and return whether somebody listens."""
-    try:
-        reply.send(message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-    except OSError:
-        return False
-    return True

@@ -144,7 +144,12 @@ def render_status(status: ExitStatus) -> bytes:
 
 def send_stopped(control: socket.socket, signal: int) -> None:
     """Tell the parent that a signal stopped the command, as job control does."""
-    _send_quietly(control, b"stopped %d" % signal)
+    _send_quietly(control, render_stopped(signal))
+
+
+def render_stopped(signal: int) -> bytes:
+    """Return the message that says that a signal has stopped something."""
+    return b"stopped %d" % signal
 
 
 def parse_status(message: bytes) -> ExitStatus | None:

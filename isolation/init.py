@@ -23,6 +23,7 @@ from errno import ENOMEM
 from .command import execute, make_env
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus, read_status
+from .forwarding import forward
 from .handshake import (
     render_failure,
     send_exit,
@@ -59,7 +60,6 @@ from .users import User, look_up_user
 
 # As bare numbers: each named one is an object, and would be copied.
 _SIGNALS = tuple(map(int, signal.valid_signals()))
-_TO_THE_GROUP = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCONT}
 _SETUP_FAILED = 125
 # Rendered while there is some.
 _NO_MEMORY = render_failure(SetupError("start the command", ENOMEM))
@@ -180,28 +180,13 @@ def _wait_for_command(command: int, program: Program) -> tuple[ExitStatus, bool]
             _serve(program)
             if info.si_code > 0:
                 continue
-        _forward(info.si_signo, command)
+        forward(info.si_signo, command)
 
 
 def _serve(program: Program) -> None:
     """Carry out what the parent has asked for; end it all if the parent is gone, or asks for it."""
     if not program.desk.serve() and not read_head(ISOLATED):
         _signal_descendants(signal.SIGKILL)  # what the kernel does for a container
-
-
-def _forward(number: int, command: int) -> None:
-    """Send a signal on, as a terminal would where it is one that terminals send."""
-    if number in _TO_THE_GROUP:
-        try:
-            os.killpg(command, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # the command went into another group; it is told by itself
-        else:
-            return
-    try:
-        os.kill(command, number)  # not reaped yet, so it is there, if only as a zombie
-    except PermissionError:
-        pass  # without a container it may have become somebody else
 
 
 def _reap(command: int, program: Program) -> tuple[ExitStatus | None, bool]:
@@ -223,6 +208,8 @@ def _reap(command: int, program: Program) -> tuple[ExitStatus | None, bool]:
         if result.si_code == os.CLD_STOPPED:
             if ours:
                 send_stopped(program.control, result.si_status)
+            else:
+                program.tell_stop(result.si_pid, result.si_status)
             continue
         if ours:
             status = read_status(result)
@@ -232,7 +219,8 @@ def _reap(command: int, program: Program) -> tuple[ExitStatus | None, bool]:
 
 def _end_what_is_left(program: Program) -> None:
     """Ask the rest to end, and wait; what is still there when the init ends, the kernel kills."""
-    program.desk.closing = True
+    program.desk.close()
+    _serve(program)  # what was asked before: what it stops has to go on, too
     isolate = program.plan.spec.isolate
     send = _signal_container if isolate else _signal_descendants
     send(signal.SIGTERM)

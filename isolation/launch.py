@@ -297,7 +297,7 @@ def check_open(fds: Iterable[int]) -> None:
     """
     for fd in fds:
         try:
-            os.fstat(fd)
+            os.get_inheritable(fd)  # asks no file system, which may not answer
         except OSError as error:
             raise SetupError(f"hand on descriptor {fd}", error.errno or 0) from error
 

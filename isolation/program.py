@@ -134,6 +134,11 @@ class Program:
         if self._desk is not None:
             self._desk.tell_end(pid, status)
 
+    def tell_stop(self, pid: int, number: int) -> None:
+        """Tell whoever asked for a process that a signal has stopped it."""
+        if self._desk is not None:
+            self._desk.tell_stop(pid, number)
+
     def explain(self, error: OSError) -> SetupError:
         """Return which part of BUILD has failed.
 

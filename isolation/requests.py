@@ -4,7 +4,8 @@
         │  ─── control: SOCKET, reply ──────────────▶ │  opens it in the container's network
         │  ◀── reply: SOCKET + descriptor ─────────── │
         │  ─── control: EXEC, reply, 3 descriptors ─▶ │  clone, the command's namespaces, execve
-        │  ◀── reply: STARTED pid ─────────────────── │
+        │  ◀── reply: STARTED pid ─────────────────── │  with the other side of a terminal's
+        │  ◀── reply: stopped ─────────────────────── │
         │  ◀── reply: EXITED or a failure ─────────── │
         │  ─── control: SIGNAL pid number ──────────▶ │
 
@@ -31,13 +32,16 @@ from .handshake import (
     MAX_FAILURE,
     parse_failure,
     parse_status,
+    parse_stopped,
     receive_with_fds,
     send_with_fds,
 )
+from .spec import check_argv, check_env_name, check_text, check_user, check_workdir
 
 SOCKET = b"socket"
 EXEC = b"exec"
 EXEC_GROUP = b"exec group"
+EXEC_TERMINAL = b"exec terminal"
 NAMESPACES = b"namespaces"
 SIGNAL = b"signal"
 KILL = b"kill"  # everything, where the kernel does not do that as the init is killed
@@ -84,10 +88,10 @@ class Reply:
         """Wait for a message and its descriptors; nothing if the container is gone."""
         return receive_with_fds(self._socket, MAX_FAILURE, MAX_FDS)
 
-    def refuse(self) -> bytes:
+    def refuse(self) -> tuple[bytes, list[int]]:
         """Let nothing more arrive, and return the message that is already there, if there is."""
         self._socket.shutdown(socket.SHUT_RD)
-        return receive_with_fds(self._socket, MAX_FAILURE, MAX_FDS, socket.MSG_DONTWAIT)[0]
+        return receive_with_fds(self._socket, MAX_FAILURE, MAX_FDS, socket.MSG_DONTWAIT)
 
     def close(self) -> None:
         """Let go of it."""
@@ -104,7 +108,10 @@ class Process:
     """A process that was started in a running container; a context manager, which kills it.
 
     Attributes:
-        pid: As the container sees it; 0 until the init has told.
+        pid: As the container sees it; 0 until the init has told. On a terminal it is that of the
+            process that leads the session, whose child executes.
+        terminal_fd: The other side of its terminal once there is a pid; -1 without one. Closed
+            with the rest, unless somebody takes it and sets -1.
 
     Raises:
         SetupError, CommandError: By `poll` and `wait`: it could not be started.
@@ -112,13 +119,15 @@ class Process:
     Source: clone(2), setns(2).
     """
 
-    __slots__ = ("_control", "_error", "_reply", "_status", "pid")
+    __slots__ = ("_control", "_error", "_reply", "_status", "_stopped", "pid", "terminal_fd")
 
     def __init__(self, control: socket.socket, reply: Reply) -> None:
         self._control, self._reply = control, reply
         self._status: ExitStatus | None = None
         self._error: IsolationError | None = None
+        self._stopped = 0
         self.pid = 0
+        self.terminal_fd = -1
 
     def fileno(self) -> int:
         """Return a descriptor that becomes readable when `poll` may have news."""
@@ -131,10 +140,18 @@ class Process:
             SetupError, CommandError: It could not be started.
         """
         if self._status is None and self._error is None:
-            self._understand(self._reply.take()[0])
+            self._understand(*self._reply.take())
         if self._error is not None:
             raise self._error
         return self._status
+
+    def take_stop(self) -> int:
+        """Return the signal that has stopped it since this was last asked, 0 for none.
+
+        What is known of that is what `poll` has taken.
+        """
+        stopped, self._stopped = self._stopped, 0
+        return stopped
 
     def wait(self) -> ExitStatus:
         """Wait until it has ended, and return how.
@@ -149,6 +166,7 @@ class Process:
     def send_signal(self, number: int) -> None:
         """Send it a signal; nothing happens if it has ended, or was not started yet.
 
+        SIGINT, SIGQUIT, SIGTSTP and SIGCONT go to its process group, as a terminal sends them, and
         SIGKILL goes to all that it has in its process group.
         """
         if self.pid and self._status is None:
@@ -164,9 +182,12 @@ class Process:
             return
         if not self.pid:
             # Either its number has arrived, or the init will find that nobody takes it.
-            self._understand(self._reply.refuse())
+            self._understand(*self._reply.refuse())
         self.send_signal(signal.SIGKILL)
         self._reply.close()
+        if self.terminal_fd >= 0:
+            os.close(self.terminal_fd)
+            self.terminal_fd = -1
 
     def __enter__(self) -> "Process":
         return self
@@ -174,7 +195,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _understand(self, message: bytes) -> None:
+    def _understand(self, message: bytes, fds: Sequence[int]) -> None:
         word, _, rest = message.partition(b"\0")
         if not message and not self.pid:
             self._error = SetupError("start the process", hint=_GONE)
@@ -182,6 +203,9 @@ class Process:
             self._status = ExitStatus(signal=signal.SIGKILL)  # with the whole container
         elif word == STARTED:
             self.pid = int(rest)
+            self.terminal_fd = fds[0] if fds else -1
+        elif stopped := parse_stopped(message):
+            self._stopped = stopped
         else:
             self._status = parse_status(message)
             if self._status is None:
@@ -237,15 +261,23 @@ def request_process(control: socket.socket, request: bytes, stdio: Sequence[int]
 
 
 def render_process(
+    verb: bytes,
     argv: Sequence[str],
     env: Mapping[str, str],
     *,
-    user: str,
-    workdir: str,
-    kill_group: bool,
+    user: str | None,
+    workdir: str | None,
 ) -> bytes:
-    """Return the request for a process; see `Container.start_process`."""
-    variables = [f"{name}={value}" for name, value in env.items()]
-    texts = [user, workdir, str(len(argv)), *argv, *variables]
-    verb = EXEC_GROUP if kill_group else EXEC
+    """Return the request for a process; see `Container.start_process`.
+
+    Raises:
+        SpecError: A value that no container could carry out.
+    """
+    texts = [
+        "" if user is None else check_user(user),
+        "" if workdir is None else check_workdir(workdir),
+        str(len(argv)),
+        *check_argv(argv),
+        *(f"{check_env_name(k)}={check_text(v, f'variable {k}')}" for k, v in env.items()),
+    ]
     return b"\0".join([verb, *map(os.fsencode, texts)])

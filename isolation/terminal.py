@@ -21,14 +21,33 @@ _TIOCSCTTY = 0x540E
 _TIOCGWINSZ = 0x5413
 _TIOCSWINSZ = 0x5414
 _TIOCGDEV = 0x8004_5432
+_MASTER = "/dev/pts/ptmx"
 
 
 def open_terminal(setup: Setup) -> None:
     """Open both sides of a terminal of the container; nothing else can have it open yet."""
     flags = os.O_RDWR | os.O_NOCTTY
-    setup.master_fd = open_in_root(setup.root_fd, "/dev/pts/ptmx", flags)
-    fcntl.ioctl(setup.master_fd, _TIOCSPTLCK, struct.pack("i", 0))
-    setup.slave_fd = fcntl.ioctl(setup.master_fd, _TIOCGPTPEER, flags | os.O_CLOEXEC)
+    setup.master_fd = open_in_root(setup.root_fd, _MASTER, flags)
+    setup.slave_fd = _open_other_side(setup.master_fd)
+
+
+def open_another_terminal(*, isolated: bool) -> tuple[int, int]:
+    """Open both sides of a further terminal, close-on-exec; in the init, where all is in place.
+
+    Args:
+        isolated: Whether there is a container: without one, it is a terminal of the host's.
+
+    Raises:
+        OSError: There are no more to be had.
+    """
+    # Of the host's own, /dev/pts/ptmx is for nobody.
+    path = _MASTER if isolated else "/dev/ptmx"
+    master = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        return master, _open_other_side(master)
+    except OSError:
+        os.close(master)
+        raise
 
 
 def make_controlling_terminal(fd: int) -> None:
@@ -62,3 +81,9 @@ def take_foreground() -> None:
         if os.isatty(fd):
             os.tcsetpgrp(fd, os.getpgrp())
             return
+
+
+def _open_other_side(master: int) -> int:
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+    return fcntl.ioctl(master, _TIOCGPTPEER, flags)

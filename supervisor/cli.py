@@ -30,6 +30,7 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
        mocker scale JOB=NUMBER...              have so many replicas of jobs
        mocker config JOB                       show what a job is like
        mocker shutdown                         stop all jobs and the supervisor
+       mocker exec JOB COMMAND [ARG...]        execute a command in a job that runs
        mocker --version
 
 `mocker run --help` lists the options. `mocker-supervise FILE` keeps the jobs of a file running.

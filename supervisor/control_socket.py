@@ -11,11 +11,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SUFFIX = ".sock"
+_EXEC_SUFFIX = ".exec"  # its twin, which carries descriptors
 
 
 def name_socket(supervisor: str) -> str:
     """Return the file name of a supervisor's socket."""
     return supervisor + _SUFFIX
+
+
+def name_exec_socket(supervisor: str) -> str:
+    """Return the file name of the socket for who executes something in a job."""
+    return supervisor + _EXEC_SUFFIX
+
+
+def find_exec_socket(path: str) -> str:
+    """Return the path of that, which is beside the supervisor's socket."""
+    return name_exec_socket(path.removesuffix(_SUFFIX))
 
 
 def list_sockets(directory: str) -> dict[str, str]:

@@ -11,7 +11,11 @@ import select
 import time
 from _collections_abc import Callable, Iterable
 
-from mocker.isolation import Container, ContainerSpec, ExitStatus, spawn
+from mocker.isolation import ContainerSpec, ExitStatus, spawn
+
+TYPE_CHECKING = False  # known to type checkers; to load what has it takes as long as a container
+if TYPE_CHECKING:
+    from .attended import Attended
 
 TIMED_OUT = 124  # as timeout(1)
 ENDING_SIGNALS = {signal.SIGTERM, signal.SIGINT}
@@ -37,7 +41,7 @@ class Watch:
         timed_out: Whether it ran into its time limit.
     """
 
-    def __init__(self, container: Container, timeout: float | None) -> None:
+    def __init__(self, container: "Attended", timeout: float | None) -> None:
         self.timed_out = False
         self._container = container
         self._asked_to_end = False
@@ -96,11 +100,11 @@ def run_foreground(
     return TIMED_OUT if watch.timed_out else status.shell_code
 
 
-def attend(container: Container, watch: Watch, signals: set[int]) -> ExitStatus:
+def attend(container: "Attended", watch: Watch, signals: set[int]) -> ExitStatus:
     """Wait until a container is gone, forward signals and keep time meanwhile.
 
     Args:
-        container: The one to wait for.
+        container: The one to wait for, or something that is like one.
         watch: What signals and time are for.
         signals: Those to forward; they are blocked, and SIGCHLD is too.
     """

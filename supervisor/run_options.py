@@ -146,7 +146,7 @@ def parse_run_arguments(
     for path in given.all("--env-file"):
         env |= _read_env_file(path)
     for word in given.all("--env"):
-        env |= _parse_env(word, "--env")
+        env |= parse_env(word, "--env")
     if terminal:
         env.setdefault("TERM", os.environ.get("TERM") or "xterm")
     rootfs = given.maybe("--rootfs")
@@ -237,7 +237,12 @@ def _parse_signal(word: str) -> int:
         raise SpecError(f"--stop-signal {error}") from None
 
 
-def _parse_env(word: str, where: str) -> dict[str, str]:
+def parse_env(word: str, where: str) -> dict[str, str]:
+    """Return the variable that KEY=VALUE sets; that KEY takes from the caller, who may have none.
+
+    Raises:
+        SpecError: It is neither; `where` says where it stands.
+    """
     key, equals, value = word.partition("=")
     if not key or (where != "--env" and any(map(str.isspace, key))):
         raise SpecError(f"{where} must be KEY or KEY=VALUE, not {word!r}")
@@ -253,7 +258,7 @@ def _read_env_file(path: str) -> dict[str, str]:
             for number, line in enumerate(file, 1):
                 text = line.rstrip("\r\n").lstrip()  # spaces behind a value belong to it
                 if text and not text.startswith("#"):
-                    env |= _parse_env(text, f"{path}:{number}")
+                    env |= parse_env(text, f"{path}:{number}")
     except OSError as error:
         reason = render_reason(error.errno or 0)
         raise SpecError(f"cannot read --env-file {path!r}{reason}") from error

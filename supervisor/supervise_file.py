@@ -13,6 +13,7 @@ from mocker.isolation import ForkServer
 
 from .config import SupervisorConfig
 from .config_file import load_config
+from .control.exec_server import ExecServer
 from .control.server import ControlServer
 from .errors import ConfigError
 from .event_journal import EventJournal
@@ -101,6 +102,7 @@ async def _supervise(
             nursery.start_soon(_watch_server, pid, means, supervisor)
         control = ControlServer(directory, config.name, supervisor)
         nursery.start_soon(control.run)
+        nursery.start_soon(ExecServer(directory, config.name, supervisor).run)
         status = await supervisor.run(signals)
         with trio.move_on_after(_LAST_WORD_S):
             await supervisor.wait_unfollowed()

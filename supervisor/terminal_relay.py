@@ -13,18 +13,23 @@ from collections.abc import Iterable
 
 import trio
 
-from mocker.isolation import Container
-
+from .attended import Attended
 from .foreground import ENDING_SIGNALS, Watch, suspend
 from .terminal import Terminal
 
 _CHUNK = 2**16  # bytes
 _MOST_UNSHOWN = 2**17  # bytes; more does not fit between the two sides of a pseudoterminal
+_LAST_WORDS_S = 0.1  # from the end of a command to what it printed, through the terminal
 _LOOK_S = 0.1  # between two looks from the background; no signal tells that it is over
 
 
 def run_relay(
-    container: Container, terminal: Terminal, watch: Watch, signals: Iterable[int]
+    container: Attended,
+    terminal: Terminal,
+    watch: Watch,
+    signals: Iterable[int],
+    *,
+    outlives: bool = False,
 ) -> None:
     """Relay until everything that the container printed is shown, or the terminal hangs up.
 
@@ -33,18 +38,24 @@ def run_relay(
         terminal: The caller's.
         watch: What signals and time are for.
         signals: Those to forward; blocked before and afterwards.
+        outlives: Whether somebody may have the terminal when the command has ended, for whom
+            nobody waits.
     """
-    trio.run(_relay, container, terminal, watch, signals)
+    trio.run(_relay, container, terminal, watch, signals, outlives)
 
 
 async def _relay(
-    container: Container, terminal: Terminal, watch: Watch, signals: Iterable[int]
+    container: Attended,
+    terminal: Terminal,
+    watch: Watch,
+    signals: Iterable[int],
+    outlives: bool,
 ) -> None:
     os.set_blocking(container.terminal_fd, False)
     output_turn = trio.Lock()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_forward_signals, container, terminal, watch, signals, nursery)
-        nursery.start_soon(_follow_stops, container, terminal, output_turn)
+        nursery.start_soon(_follow_command, container, terminal, output_turn, outlives, nursery)
         nursery.start_soon(_keep_time, watch)
         nursery.start_soon(_take_terminal, container, terminal)
         nursery.start_soon(_relay_input, container, terminal, nursery.cancel_scope)
@@ -52,7 +63,7 @@ async def _relay(
         nursery.cancel_scope.cancel()
 
 
-async def _relay_input(container: Container, terminal: Terminal, scope: trio.CancelScope) -> None:
+async def _relay_input(container: Attended, terminal: Terminal, scope: trio.CancelScope) -> None:
     """Hand on what is typed; cancel all when the terminal has hung up."""
     while True:
         await trio.lowlevel.wait_readable(terminal.fd)
@@ -71,7 +82,7 @@ async def _relay_input(container: Container, terminal: Terminal, scope: trio.Can
         await _write(container.terminal_fd, data)
 
 
-async def _relay_output(container: Container, terminal: Terminal, turn: trio.Lock) -> None:
+async def _relay_output(container: Attended, terminal: Terminal, turn: trio.Lock) -> None:
     """Show what the container prints, until nobody is left who could."""
     while True:
         await trio.lowlevel.wait_readable(container.terminal_fd)
@@ -80,7 +91,7 @@ async def _relay_output(container: Container, terminal: Terminal, turn: trio.Loc
                 return
 
 
-async def _show(container: Container, terminal: Terminal) -> bool:
+async def _show(container: Attended, terminal: Terminal) -> bool:
     """Show what the container has printed by now; return False if it will print no more.
 
     Its init keeps its terminal open, so that this holds even if nobody else does.
@@ -111,7 +122,7 @@ async def _write(target: int, data: bytes) -> None:
 
 
 async def _forward_signals(
-    container: Container,
+    container: Attended,
     terminal: Terminal,
     watch: Watch,
     signals: Iterable[int],
@@ -134,7 +145,7 @@ async def _forward_signals(
             signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 
 
-async def _take_terminal(container: Container, terminal: Terminal) -> None:
+async def _take_terminal(container: Attended, terminal: Terminal) -> None:
     """Take the terminal as soon as this process is in the foreground."""
     while True:
         terminal.copy_size(container.terminal_fd)
@@ -143,12 +154,18 @@ async def _take_terminal(container: Container, terminal: Terminal) -> None:
         await trio.sleep(_LOOK_S)
 
 
-async def _follow_stops(container: Container, terminal: Terminal, turn: trio.Lock) -> None:
-    """Stop when the command stops, after its last words are shown."""
+async def _follow_command(
+    container: Attended,
+    terminal: Terminal,
+    turn: trio.Lock,
+    outlives: bool,
+    nursery: trio.Nursery,
+) -> None:
+    """Stop when the command stops, after its last words are shown; see its end."""
     while True:
         await trio.lowlevel.wait_readable(container.control_fd)
         if not container.take_stop():
-            return  # it has ended
+            break  # it has ended
         async with turn:
             await _show(container, terminal)
             terminal.give_back()
@@ -158,6 +175,11 @@ async def _follow_stops(container: Container, terminal: Terminal, turn: trio.Loc
         # Whoever made this process go on said so to it alone; if the kernel did not let it stop,
         # because no shell could make it go on, nobody did.
         signal.raise_signal(signal.SIGCONT)
+    if outlives:
+        await trio.sleep(_LAST_WORDS_S)
+        async with turn:
+            await _show(container, terminal)
+        nursery.cancel_scope.cancel()
 
 
 async def _keep_time(watch: Watch) -> None:

@@ -62,13 +62,17 @@ def choose_socket(wanted: str | None, env: Mapping[str, str]) -> str:
     raise NoSupervisorError(f"{text}; {hint}", may_come=True)
 
 
-def connect(path: str) -> socket.socket:
+def connect(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
     """Return a connection to a supervisor.
+
+    Args:
+        path: Of the socket.
+        kind: Of the socket, such as SOCK_STREAM.
 
     Raises:
         NoSupervisorError: Nobody answers there.
     """
-    connection = socket.socket(socket.AF_UNIX)
+    connection = socket.socket(socket.AF_UNIX, kind)
     # Not settimeout(): where there is no room for one more, a connect that may not wait fails.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _TIMEOUT_S, 0))
     try:

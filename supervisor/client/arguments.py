@@ -46,6 +46,7 @@ class Command:
         self.name, self.takes, self._count = name, takes, count
         self._options = (*options, WHICH, HELP)
         self._summary, self._more = summary, more
+        self._takes_command = "COMMAND" in takes  # whose words may look like options
 
     def render_help(self) -> str:
         """Return what --help shows."""
@@ -66,7 +67,7 @@ class Command:
                 if parsed.has(name):
                     values.setdefault(name, []).extend(parsed.all(name))
             ended = rest[: len(rest) - len(parsed.words)][-1:] == ["--"]
-            take = len(parsed.words) if ended else 1
+            take = len(parsed.words) if ended or self._takes_command else 1
             taken += parsed.words[:take]
             rest = list(parsed.words[take:])
         if "--help" not in values and len(taken) not in self._count:

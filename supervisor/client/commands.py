@@ -10,6 +10,7 @@ _ALONE = {
     "completion": ("completion_command", "complete"),
     "config": ("config_command", "config"),
     "events": ("events_command", "events"),
+    "exec": ("exec_command", "execute"),
     "logs": ("logs_command", "logs"),
     "ps": ("ps_command", "ps"),
     "reload": ("reload_command", "reload"),

@@ -7,7 +7,6 @@ answered however many others only connect.
 
 import json
 import os
-import socket
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 
@@ -16,16 +15,15 @@ import trio
 
 from mocker.isolation.errors import render_reason
 
-from ..control_socket import name_socket, short_path
+from ..control_socket import name_socket
 from ..supervise import Supervisor
 from ..threads import run_in_thread
 from .connections import Connection, Connections
+from .listening import open_listener
 from .problems import RequestError
 
 log = structlog.get_logger("mocker.control")
 
-_MODE = 0o600
-_BACKLOG = 128
 _MOST = 256  # connections
 _BREATH_S = 0.1  # before the next try, where the kernel has no descriptor left
 
@@ -67,25 +65,11 @@ class ControlServer:
 
     def _try_to_listen(self) -> trio.socket.SocketType | None:
         try:
-            return self._listen()
+            return open_listener(self._path)
         except OSError as error:
             reason = f"cannot listen at {self._path}{render_reason(error.errno or 0)}"
         log.error("control.unavailable", reason=reason)
         return None
-
-    def _listen(self) -> trio.socket.SocketType:
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)
-        listener = socket.socket(socket.AF_UNIX)
-        try:
-            with short_path(self._path) as path:
-                listener.bind(path)
-            os.chmod(self._path, _MODE)  # nobody can have connected: it does not listen yet
-            listener.listen(_BACKLOG)
-        except OSError:
-            listener.close()
-            raise
-        return trio.socket.from_stdlib_socket(listener)
 
     async def _accept(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
         try:

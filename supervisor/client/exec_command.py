@@ -1,0 +1,129 @@
+"""`mocker exec`: a command in a running job, in the foreground, as `mocker run` has it.
+
+The process has the caller's own descriptors, or a terminal of the container's, which is relayed.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Sequence
+
+from mocker.isolation import ContainerSpec, IsolationError
+
+from ..control_socket import find_exec_socket
+from ..foreground import (
+    Watch,
+    are_one_terminal,
+    attend,
+    block_signals,
+    fill_standard_descriptors,
+    let_go_of,
+)
+from ..options import Option, Parsed
+from ..run_options import parse_env
+from ..stderr import write_line
+from .address import NoSupervisorError, choose_socket, connect
+from .arguments import Command
+from .executed import Executed
+from .run import Ask, run
+
+COMMAND = Command(
+    "exec",
+    "JOB COMMAND [ARG...]",
+    "Execute a command in a job that runs: in its container, as its user, with its environment\n"
+    "and within its limits.",
+    (
+        Option("-e --env", "KEY[=VALUE]", "set a variable, or take it from the caller"),
+        Option("-u --user", "USER[:GROUP]", "run as a user of the container (default: the job's)"),
+        Option("-w --workdir", "DIR", "start there (default: the job's)"),
+        Option("-i --interactive", "", "accepted; stdin is always connected"),
+        Option(
+            "-t --tty",
+            "",
+            "give it a terminal even where stdout is none; who calls from a terminal gets one",
+        ),
+    ),
+    count=range(2, 10**6),
+    more="""\
+exit status:
+  that of the command; 128+N if signal N ended it
+  2    wrong usage
+  125  it could not be started, or no supervisor answers
+  126  the command cannot be executed
+  127  the command is not there""",
+)
+_STDIO = (0, 1, 2)
+
+
+def execute(words: Sequence[str]) -> int:
+    """Carry out the words after `mocker exec` and return the exit status."""
+    fill_standard_descriptors()
+    return run(COMMAND, words, _carry_out)
+
+
+def _carry_out(parsed: Parsed, _: Ask) -> int:
+    job, *argv = parsed.words
+    if argv[0] == "--":  # as kubectl's stands before the command
+        del argv[0]
+    env = dict[str, str]()
+    for word in parsed.all("--env"):
+        env |= parse_env(word, "--env")
+    terminal = are_one_terminal(0, 1) or (parsed.has("--tty") and os.isatty(0))
+    if terminal:
+        env.setdefault("TERM", os.environ.get("TERM") or "xterm")
+    spec = ContainerSpec(
+        argv,
+        env=env,
+        user=parsed.maybe("--user"),
+        workdir=parsed.maybe("--workdir"),
+        terminal=terminal,
+    )
+    try:
+        path = choose_socket(parsed.maybe("--supervisor"), os.environ)
+        connection = connect(find_exec_socket(path), socket.SOCK_SEQPACKET)
+        with Executed(connection, job, spec, _STDIO) as executed:
+            return _run_on_terminal(executed) if terminal else _run_foreground(executed)
+    except NoSupervisorError as error:
+        _tell(str(error))
+        return IsolationError.exit_code
+
+
+def _run_foreground(executed: Executed) -> int:
+    signals = block_signals()
+    executed.announce()
+    let_go_of(0, 1)
+    return _attend(executed, Watch(executed, None), signals)
+
+
+def _run_on_terminal(executed: Executed) -> int:
+    signals = block_signals({signal.SIGTTIN, signal.SIGTTOU})
+    executed.announce()
+    watch = Watch(executed, None)
+    if executed.poll() is None:
+        _relay(executed, watch, signals)
+    return _attend(executed, watch, signals)
+
+
+def _relay(executed: Executed, watch: Watch, signals: set[int]) -> None:
+    from ..terminal import Terminal
+
+    with Terminal() as terminal:
+        terminal.take()
+        from ..terminal_relay import run_relay
+
+        run_relay(executed, terminal, watch, signals, outlives=True)
+    # If the caller's terminal has hung up, the command's now does too.
+    os.close(executed.terminal_fd)
+    executed.terminal_fd = -1
+
+
+def _attend(executed: Executed, watch: Watch, signals: set[int]) -> int:
+    """Wait until it has ended, say what there is to say, and return the exit status."""
+    status = attend(executed, watch, signals)
+    if executed.problem:
+        _tell(executed.problem)
+    return status.shell_code
+
+
+def _tell(text: str) -> None:
+    write_line(f"mocker exec: {text}")

@@ -1,0 +1,107 @@
+"""What is asked on the socket for what is executed in jobs, see `exec_server`.
+
+Without anything of the server for HTTP, which need not be loaded for this.
+"""
+
+import json
+from collections.abc import Mapping
+
+import attrs
+
+from .problems import RequestError
+
+_KEYS = {"job", "argv", "env", "user", "workdir", "terminal"}
+
+
+@attrs.frozen(kw_only=True)
+class ExecRequest:
+    """What is to be executed.
+
+    Attributes:
+        job: The name of the job.
+        argv: The program and its arguments.
+        env: Variables on top of the job's.
+        user: Of the container; None for the job's.
+        workdir: None for the job's.
+        terminal: Whether it gets a terminal of the container's.
+    """
+
+    job: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    user: str | None
+    workdir: str | None
+    terminal: bool
+
+
+def parse_request(message: bytes) -> ExecRequest:
+    """Return what a message asks for.
+
+    Raises:
+        RequestError: It cannot be meant.
+    """
+    values = _parse_object(message)
+    unknown = sorted(values.keys() - _KEYS)
+    if unknown:
+        raise _refuse(f"unknown key {unknown[0]!r}")
+    job, argv, env = values.get("job"), values.get("argv"), values.get("env", {})
+    if not isinstance(job, str):
+        raise _refuse("'job' is no name")
+    if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
+        raise _refuse("'argv' is no list of words")
+    if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
+        raise _refuse("'env' is no object of texts")
+    terminal = values.get("terminal", False)
+    if not isinstance(terminal, bool):
+        raise _refuse("'terminal' is no true or false")
+    return ExecRequest(
+        job=job,
+        argv=tuple(argv),
+        env=env,
+        user=_take_text(values, "user"),
+        workdir=_take_text(values, "workdir"),
+        terminal=terminal,
+    )
+
+
+def parse_signal(message: bytes) -> int:
+    """Return the number of the signal that a later message asks for.
+
+    Raises:
+        RequestError: It cannot be meant.
+    """
+    number = _parse_object(message).get("signal")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= 64:
+        raise _refuse("'signal' is no number of a signal")
+    return number
+
+
+def render_message(values: Mapping[str, object]) -> bytes:
+    """Return a message; texts that are no UTF-8 stay the bytes they were."""
+    return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogateescape")
+
+
+def render_problem(error: RequestError, exit_code: int) -> bytes:
+    """Return the message that nothing was, or is, executed, and the exit status for that."""
+    return render_message({**error.render(), "exit_code": exit_code})
+
+
+def _parse_object(message: bytes) -> Mapping[str, object]:
+    try:
+        values = json.loads(message.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError) as error:
+        raise _refuse(f"the message is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise _refuse("the message is no JSON object")
+    return values
+
+
+def _take_text(values: Mapping[str, object], key: str) -> str | None:
+    value = values.get(key)
+    if value is not None and not isinstance(value, str):
+        raise _refuse(f"{key!r} is no text")
+    return value
+
+
+def _refuse(text: str) -> RequestError:
+    return RequestError("bad-request", 400, text)
