@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,19 +17,23 @@ from pathlib import Path
 import attrs
 import pytest
 
+from mocker.supervisor.client.commands import COMMANDS
 from mocker.supervisor.config import Backoff, GiveUp, SupervisorConfig
 from mocker.supervisor.job_keys import JOB_KEYS
 from mocker.supervisor.mistakes import MistakeError, Mistakes, Place
 from mocker.supervisor.probe_keys import parse_alive, parse_ready
 from tests.end_to_end.pty_driver import CTRL_C
+from tests.end_to_end.supervised import open_supervisor
 from tests.requirements import requires_busybox, requires_commands, requires_user_namespaces
 
 CHECKOUT = Path(__file__).parent.parent
 README = (CHECKOUT / "README.md").read_text()
 CONSOLE_BLOCKS = re.findall(r"^```console\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-FIRST_COMMAND, *OTHER_COMMANDS = re.findall(
-    r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", "".join(CONSOLE_BLOCKS), re.MULTILINE
-)
+_COMMANDS_AND_OUTPUTS = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
+FIRST_COMMAND, *OTHER_COMMANDS = _COMMANDS_AND_OUTPUTS.findall("".join(CONSOLE_BLOCKS))
+(CONTROL_BLOCK,) = [block for block in CONSOLE_BLOCKS if block.startswith("$ mocker ps")]
+CONTROL = _COMMANDS_AND_OUTPUTS.findall(CONTROL_BLOCK)
+OTHER_COMMANDS = [shown for shown in OTHER_COMMANDS if shown not in CONTROL]
 (SUPERVISE,) = [shown for shown in OTHER_COMMANDS if "mocker-supervise" in shown[0]]
 OTHER_COMMANDS.remove(SUPERVISE)
 JOBS_EXAMPLE = re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE)[0]
@@ -41,6 +46,9 @@ _VOLATILE = [
 ]
 _CHUNK = 2**16  # bytes
 TABLES = re.findall(r"(?:^\|.*\n)+", README, re.MULTILINE)
+(CLIENT_EXAMPLE,) = re.findall(
+    r"^```python\n(from mocker\.supervisor .*?)^```", README, re.DOTALL | re.MULTILINE
+)
 LIBRARY_EXAMPLE, LIBRARY_OUTPUT = re.findall(
     r"^```python\n(.*?)^```\n\n^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE
 )[0]
@@ -110,6 +118,12 @@ def sort_by_source(text: str, checkout: str) -> dict[str, list[str]]:
     return found
 
 
+def blank_numbers(text: str) -> list[list[str]]:
+    """Return the words of each line, but those of the job that crashes: any run has its own."""
+    lines = [line for line in text.splitlines() if not line.startswith("flaky ")]
+    return [re.sub(r"\d+", "N", line).split() for line in lines]
+
+
 def copy_checkout(directory: Path) -> Path:
     """Return a copy of what is under version control, and of what may soon be."""
     checkout = directory / "mocker"
@@ -167,6 +181,41 @@ def test_jobs_run_in_a_fresh_checkout_until_ctrl_c(tmp_path: Path) -> None:
     assert status == 0
 
 
+@requires_busybox
+@requires_user_namespaces
+@requires_commands("curl")
+@pytest.mark.slow
+@pytest.mark.end_to_end
+@pytest.mark.timeout(60)
+def test_supervisor_answers_as_the_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("MOCKER_SOCKET", raising=False)
+    shutil.copytree(CHECKOUT / "configs/site", tmp_path / "site")
+    body = textwrap.indent(CLIENT_EXAMPLE, "    ")
+    program = f"import trio\nasync def main():\n{body}\ntrio.run(main)\n"
+    with open_supervisor(tmp_path, (CHECKOUT / "configs/jobs.toml").read_text()) as supervised:
+        supervised.wait_line("worker | <title>")
+
+        listed = run_shell(f"python -c {shlex.quote(program)}", tmp_path)
+        shown = [(command, run_shell(command, tmp_path)) for command, _ in CONTROL]
+
+        status = supervised.wait_exit()
+    assert [(c, blank_numbers(text)) for c, text in shown] == [
+        (command, blank_numbers(output)) for command, output in CONTROL
+    ]
+    assert "web RUNNING\n" in listed
+    assert status == 0
+
+
+def test_every_command_is_in_the_table() -> None:
+    (table,) = [table for table in TABLES if table.startswith("| Command")]
+    rows = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(COMMANDS)
+
+
 def test_shown_jobs_are_in_the_file() -> None:
     file = (CHECKOUT / "configs" / "jobs.toml").read_text()
 
@@ -212,7 +261,7 @@ def find_keys(table: str) -> list[str]:
 def test_every_key_is_in_a_table() -> None:
     fields = {field.name for field in attrs.fields(SupervisorConfig)}
 
-    supervisor, job = [table for table in TABLES if find_keys(table)]
+    supervisor, job = [t for t in TABLES if t.startswith("| key") and find_keys(t)]
 
     assert find_keys(supervisor) == sorted(fields - {"path", "jobs"})
     assert find_keys(job) == sorted(JOB_KEYS)

@@ -33,6 +33,13 @@ class Connection:
         count = fcntl.ioctl(self.stream.socket, termios.FIONREAD, _UNREAD)
         return not int.from_bytes(count, sys.byteorder)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether nobody is at the other end any more."""
+        poll = select.poll()
+        poll.register(self.stream.socket, 0)  # POLLHUP is always told
+        return bool(poll.poll(0))
+
     def close(self) -> None:
         """End it at once, whoever waits for something of it."""
         self.stream.socket.close()
@@ -53,8 +60,8 @@ class Connections:
         """
         peer = find_peer(connected)
         if len(self._open) >= self._most:
-            other = next((other for other in self._open if other.asks_nothing), None)
-            other = other or self._find_left()
+            free = (other for other in self._open if other.asks_nothing or other.has_left)
+            other = next(free, None)
             if other is None:
                 return None
             self.remove(other)
@@ -72,11 +79,3 @@ class Connections:
         """End all of them."""
         while self._open:
             self.remove(next(iter(self._open)))
-
-    def _find_left(self) -> Connection | None:
-        """Return one whose other end is gone, though nobody has noticed as nobody reads it."""
-        poll = select.poll()
-        by_fd = {other.stream.socket.fileno(): other for other in self._open}
-        for fd in by_fd:
-            poll.register(fd, 0)  # POLLHUP is always told
-        return next((by_fd[fd] for fd, _ in poll.poll(0)), None)

@@ -6,10 +6,12 @@ because who is at the other end is known there alone.
 
 import sys
 
+import h11
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from starlette.requests import ClientDisconnect
@@ -17,14 +19,55 @@ from starlette.types import Receive, Scope, Send
 
 from ..installed_version import find_version
 from ..supervise import Supervisor
+from .answers import Answer
 from .app import Resources
 from .connections import Connection
 from .intake import Intake
+from .problems import RequestError
 from .version_field import VersionField
 
 log = structlog.get_logger("mocker.control")
 
-_KEEP_S = 60  # that a connection may be kept without a request
+_KEEP_S = 60  # that a connection may be kept without a request; its stream ends it before
+_LOOK_S = 2.0  # between two looks at whether a client is still there
+
+
+class _Http1(H11Protocol):
+    """HTTP/1.1 as Hypercorn has it, and nothing else."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Go on, though the request would like to go on in HTTP/2."""
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """Answer what cannot be understood in the format of all errors."""
+        error = RequestError("bad-request", status_code, "the request is no HTTP/1.1")
+        answer = Answer(error.render(), status_code, {"Connection": "close"})
+        await self._send_h11_event(
+            h11.Response(status_code=status_code, headers=answer.raw_headers)
+        )
+        await self._send_h11_event(h11.Data(data=bytes(answer.body)))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+class _Server(TCPServer):
+    """What Hypercorn does for one connection, without a wait for who has left."""
+
+    async def _read_data(self) -> None:
+        old = self.protocol.protocol
+        self.protocol.protocol = _Http1(
+            old.app,
+            old.config,
+            old.context,
+            old.task_group,
+            old.connection_state,
+            old.ssl,
+            old.client,
+            old.server,
+            old.send,
+        )
+        await super()._read_data()
+        # Or the connection would be kept for a next request, which cannot come any more.
+        await self.context.terminated.set()
 
 
 class HttpService:
@@ -49,13 +92,17 @@ class HttpService:
                     await self._answer(scope, intake)
                     nursery.cancel_scope.cancel()
 
-        await TCPServer(
+        server = _Server(
             ASGIWrapper(answer),  # type: ignore[arg-type]
             self._config,
             WorkerContext(None),
             {},
             connection.stream,  # type: ignore[arg-type]
         )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_left, connection, nursery.cancel_scope)
+            await server
+            nursery.cancel_scope.cancel()
 
     async def _answer(self, scope: Scope, intake: Intake) -> None:
         try:
@@ -65,3 +112,11 @@ class HttpService:
         except Exception:
             # A mistake of ours; who asked is told as much, and the next one is answered.
             log.exception("control.failed", method=scope.get("method"), path=scope.get("path"))
+
+
+async def _end_left(connection: Connection, scope: trio.CancelScope) -> None:
+    """End the service of who has left, which shows where nothing is read: behind an answer."""
+    while True:
+        await trio.sleep(_LOOK_S)
+        if connection.has_left:
+            scope.cancel()

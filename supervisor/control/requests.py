@@ -5,6 +5,7 @@ Sizes are bounded before anything is read of it.
 
 import json
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import TypeVar
 
 import trio
@@ -27,10 +28,11 @@ async def read_body(request: Request) -> Mapping[str, object]:
     """
     body = bytearray()
     with trio.move_on_after(_LONGEST_S) as wait:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MOST_BODY:
-                raise RequestError("too-big", 413, f"a body may have {_MOST_BODY} bytes")
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > _MOST_BODY:
+                    raise RequestError("too-big", 413, f"a body may have {_MOST_BODY} bytes")
     if wait.cancelled_caught:
         raise RequestError("too-slow", 408, f"a body may take {_LONGEST_S:g} s")
     try:

@@ -1,0 +1,515 @@
+"""Odd clients of a supervisor: each gets an answer or none, and everything else goes on."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from socket import SHUT_WR
+
+import pytest
+
+from tests.end_to_end.controlled import (
+    Controlled,
+    open_controlled,
+    read_all,
+    read_objects,
+    read_status,
+    render,
+)
+from tests.end_to_end.processes import find_descendants, wait_until
+from tests.requirements import (
+    requires_busybox,
+    requires_commands,
+    requires_root,
+    requires_user_namespaces,
+)
+
+pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]
+
+SLEEP = "[jobs.web]\ncommand = ['sleep', '1000']\n"
+WAITING = "[jobs.late]\ncommand = ['true']\ndepends_on = { web = 'completed' }\n"
+MUCH = 2**30  # bytes
+LITTLE = 30 * 2**20  # bytes that nobody minds
+SOON_S = 3.0  # on a busy machine; it waits for no time limit of a client's
+STRANGER = 12345  # a user ID that nobody has
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[Controlled]:
+    """A supervisor with one job that runs, and one that waits for its end."""
+    with open_controlled(tmp_path, SLEEP + WAITING) as control:
+        yield control
+
+
+@contextmanager
+def unharmed(control: Controlled) -> Iterator[None]:
+    """Hold that the supervisor is afterwards as it was before, and its job too."""
+    assert control.read_states()["web"] == "RUNNING"  # which loads all that answers
+    descriptors, memory = control.list_descriptors(), control.read_memory()
+
+    yield
+
+    assert control.read_states()["web"] == "RUNNING"
+    settled = wait_until(lambda: len(control.list_descriptors()) <= len(descriptors))
+    assert settled, f"{descriptors} before, {control.list_descriptors()} after"
+    assert control.read_memory() - memory < LITTLE
+    assert len(control.run.find("job.started")) == 1
+    assert control.run.find("control.failed") == []
+    assert control.run.remarks == []
+
+
+def act(body: bytes) -> bytes:
+    return render("POST", "/v1/actions", body)
+
+
+def test_socket_is_for_its_owner_alone(control: Controlled) -> None:
+    mode = control.socket.stat().st_mode
+    directory = control.socket.parent.stat().st_mode
+
+    assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o600)
+    assert stat.S_IMODE(directory) == 0o700
+
+
+def test_socket_is_gone_after_the_end(control: Controlled) -> None:
+    status = control.run.terminate()
+
+    assert (status, control.socket.exists()) == (0, False)
+
+
+def test_socket_of_a_killed_supervisor_is_replaced(tmp_path: Path) -> None:
+    with open_controlled(tmp_path, SLEEP) as killed:
+        killed.run.send(signal.SIGKILL)
+        killed.run.wait_exit()
+        refusal = killed.mocker("ps")
+
+    with open_controlled(tmp_path, SLEEP) as control:
+        states = control.read_states()
+
+    assert (refusal.returncode, "none of this user's runs" in refusal.stderr) == (1, True)
+    assert states == {"web": "RUNNING"}
+
+
+def test_anything_else_in_place_of_the_socket_is_said_and_harms_no_job(tmp_path: Path) -> None:
+    with open_controlled(tmp_path, SLEEP) as control:
+        path = control.socket
+        control.run.terminate()
+    path.mkdir()
+
+    with open_controlled(tmp_path, SLEEP) as control:
+        reason = control.run.wait_event("control.unavailable")["reason"]
+        status = control.run.terminate()
+
+    assert f"cannot listen at {path}: Is a directory" in reason
+    assert status == 0
+
+
+@requires_commands("curl")
+def test_curl_is_answered(control: Controlled) -> None:
+    curl = ["curl", "-s", "--unix-socket", str(control.socket)]
+
+    jobs = subprocess.run([*curl, "http://x/v1/jobs?name=web"], stdout=subprocess.PIPE, check=True)
+    restart = ["-d", '{"action": "restart", "jobs": ["web"]}', "http://x/v1/actions"]
+    outcome = subprocess.run([*curl, *restart], stdout=subprocess.PIPE, check=True)
+
+    assert b'"state":"RUNNING"' in jobs.stdout
+    assert outcome.stdout == b'{"job":"web","outcome":"restarted","ok":true,"reason":""}\n'
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (act(b"{"), 400),
+        (act(b"[]"), 400),
+        (act(b"\xff\xfe"), 400),
+        (act(b"[" * 60_000), 400),
+        (act(b'{"action": %s}' % (b"9" * 50_000)), 400),
+        (act(b""), 400),
+        (act(b'{"action": "stop", "jobs": ["web"], "when": "now"}'), 400),
+        (act(b'{"action": "stop", "jobs": "web"}'), 400),
+        (act(b'{"action": "stop", "jobs": []}'), 400),
+        (act(b'{"action": "stop", "jobs": [1]}'), 400),
+        (act(b'{"action": "stop", "jobs": ["web"], "wait": "no"}'), 400),
+        (act(b'{"action": "stop", "jobs": ["web"], "force": 1}'), 400),
+        (act(b'{"action": null, "jobs": ["web"]}'), 400),
+        (act(b'{"action": "frobnicate", "jobs": ["web"]}'), 400),
+        (act(b'{"action": "\\ud800", "jobs": ["web"]}'), 400),
+        (act(b'{"action": "signal", "jobs": ["web"]}'), 400),
+        (act(b'{"action": "signal", "signal": "KILL", "jobs": ["web"]}'), 400),
+        (act(b'{"action": "signal", "signal": "99999999999", "jobs": ["web"]}'), 400),
+        (act(b'{"action": "stop", "jobs": ["\\ud800"]}'), 404),
+        (act(b'{"action": "stop", "jobs": ["wbe"]}'), 404),
+        (act(b'{"action": "stop", "jobs": ["web", "x-*"]}'), 404),
+        (act(b'{"action": "stop", "jobs": ["%s"]}' % (b"x" * 60_000)), 404),
+        (
+            act(b'{"action": "signal", "signal": "CONT", "jobs": [%s"web"]}' % (b'"*?",' * 9_000)),
+            200,
+        ),
+        (act(b'{"action": "stop", "jobs": ["web"%s]}' % (b',""' * 20_000)), 400),
+        (act(b" " * 70_000), 413),
+        (render("GET", "/v1/jobs?name=" + "%F0%9F%92%A9" * 100), 404),
+        (render("GET", "/v1/jobs?nmae=web"), 400),
+        (render("GET", "/v1/../v1/jobs"), 404),
+        (render("GET", "/v1/%2e%2e/%2e%2e/etc/passwd"), 404),
+        (render("GET", "/../../../etc/passwd"), 404),
+        (render("GET", "/v1/jobs/"), 404),
+        (render("GET", "//v1/jobs"), 404),
+        (render("GET", "/%00%ff%0d%0a"), 404),
+        (render("GET", "/" + "a" * 10_000), 404),
+        (render("DELETE", "/v1/jobs"), 405),
+        (render("GET", "/v1/actions"), 405),
+        (render("FROBNICATE", "/v1/jobs"), 405),
+        (render("OPTIONS", "*"), 404),
+        (b"GET /nowhere HTTP/1.1\r\nHost: [::1\r\nConnection: close\r\n\r\n", 404),
+    ],
+)
+def test_request_that_cannot_be_meant_is_refused_in_one_format(
+    control: Controlled, request_: bytes, status: int
+) -> None:
+    with unharmed(control):
+        answer = control.say(request_)
+
+    assert read_status(answer) == status
+    if status != 200:
+        (problem,) = read_objects(answer)
+        assert set(problem["error"]) >= {"code", "message"}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
+        b"GET /v1/jobs\r\n\r\n",
+        b"GET /v1/jobs HTTP/1.1\r\n\r\n",
+        b"GET /v1/j\xc3\xb6bs HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET  HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\r\n" * 20_000,
+        render("GET", "/" + "a" * 200_000),
+        render("GET", "/v1/jobs", b"", "X: " + "a" * 200_000),
+        render("GET", "/v1/jobs", b"", *["X: y"] * 20_000),
+        render("GET", "/v1/jobs", b"", "X : y"),
+        render("GET", "/v1/jobs", b"", "X: a\0b"),
+        render("POST", "/v1/actions", b"", "Content-Length: -1"),
+        render("POST", "/v1/actions", b"", "Content-Length: 1", "Content-Length: 2"),
+        render("POST", "/v1/actions", b"", "Content-Length: " + "9" * 5000),
+        render("POST", "/v1/actions", b"", "Transfer-Encoding: gzip"),
+        render("POST", "/v1/actions", b"", "Transfer-Encoding: chunked") + b"xyz\r\n",
+        render("POST", "/v1/actions", b"", "Transfer-Encoding: chunked") + b"f" * 50 + b"\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused(control: Controlled, request_: bytes) -> None:
+    with unharmed(control):
+        answer = control.say(request_)
+
+    assert read_status(answer) in range(400, 505)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
+        render("GET", "/v1/jobs", b"", "Connection: upgrade", "Upgrade: h2c", "HTTP2-Settings: !"),
+        render(
+            "GET",
+            "/v1/jobs",
+            b"",
+            "Connection: upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: x",
+        ),
+        render("CONNECT", "x:443"),
+        render("GET", "http://[::1/v1/jobs"),
+        render("GET", "/v1/jobs", b"", "Expect: 100-continue"),
+        render("GET", "/v1/jobs", version="9.9"),
+    ],
+)
+def test_request_that_asks_for_something_else_than_http_1_harms_nobody(
+    control: Controlled, request_: bytes
+) -> None:
+    with unharmed(control), control.connect() as connection:
+        connection.sendall(request_)
+        connection.shutdown(SHUT_WR)
+        read_all(connection)
+
+
+def test_http_1_0_is_answered(control: Controlled) -> None:
+    answer = control.say(b"GET /v1/jobs HTTP/1.0\r\n\r\n")
+
+    assert (read_status(answer), len(read_objects(answer))) == (200, 1)
+
+
+def test_head_of_an_answer_can_be_had_alone(control: Controlled) -> None:
+    answer = control.say(render("HEAD", "/v1/jobs"))
+
+    assert (read_status(answer), answer.endswith(b"\r\n\r\n")) == (200, True)
+
+
+def test_pipelined_requests_are_answered_in_order(control: Controlled) -> None:
+    first = b"GET /v1/supervisor HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    answer = control.say(first * 3 + render("GET", "/nowhere"))
+
+    statuses = [int(rest[:3]) for rest in answer.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [200, 200, 200, 404]
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 1073741824", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/v1/actions"), ("GET", "/v1/jobs"), ("POST", "/nowhere")]
+)
+def test_endless_body_is_not_taken(control: Controlled, head: str, method: str, path: str) -> None:
+    piece = bytes(2**16)
+    if head.endswith("chunked"):
+        piece = b"10000\r\n" + piece + b"\r\n"
+    sent = 0
+
+    with unharmed(control), control.connect() as connection:
+        connection.sendall(render(method, path, b"", head))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while sent < MUCH:
+                connection.sendall(piece)
+                sent += len(piece)
+        answer = read_all(connection)
+
+    assert sent < MUCH / 10
+    assert read_status(answer) == {"/v1/actions": 413, "/v1/jobs": 200}.get(path, 404)
+
+
+Hold = Callable[[Controlled, ExitStack], None]
+
+
+def hold_nothing(control: Controlled, stack: ExitStack) -> None:
+    stack.enter_context(control.connect())
+
+
+def hold_half_a_head(control: Controlled, stack: ExitStack) -> None:
+    stack.enter_context(control.connect()).sendall(b"GET /v1/jo")
+
+
+def hold_half_a_body(control: Controlled, stack: ExitStack) -> None:
+    connection = stack.enter_context(control.connect())
+    connection.sendall(render("POST", "/v1/actions", b"", "Content-Length: 100") + b"{")
+
+
+def hold_an_endless_answer(control: Controlled, stack: ExitStack) -> None:
+    """Wait for the start of a job that waits for the end of another one."""
+    connection = stack.enter_context(control.connect())
+    connection.sendall(act(b'{"action": "start", "jobs": ["late"]}'))
+    assert connection.recv(1000)  # its head
+
+
+def hold_an_endless_answer_and_another_question(control: Controlled, stack: ExitStack) -> None:
+    body = b'{"action": "start", "jobs": ["late"]}'
+    head = b"POST /v1/actions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    connection = stack.enter_context(control.connect())
+    connection.sendall((head + body) * 2)
+    assert connection.recv(1000)
+
+
+def hold_answers_that_are_not_taken(control: Controlled, stack: ExitStack) -> None:
+    connection = stack.enter_context(control.connect())
+    connection.settimeout(0.5)
+    with suppress(TimeoutError):
+        while True:
+            connection.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+
+
+HOLDS = [
+    hold_nothing,
+    hold_half_a_head,
+    hold_half_a_body,
+    hold_an_endless_answer,
+    hold_an_endless_answer_and_another_question,
+    hold_answers_that_are_not_taken,
+]
+each_hold = pytest.mark.parametrize("hold", HOLDS)
+
+
+@each_hold
+def test_client_that_holds_a_connection_keeps_no_other_waiting(
+    control: Controlled, hold: Hold
+) -> None:
+    with unharmed(control), ExitStack() as stack:
+        for _ in range(3):
+            hold(control, stack)
+        began = time.monotonic()
+        states = control.read_states()
+        lasted = time.monotonic() - began
+
+    assert (states["web"], lasted < SOON_S) == ("RUNNING", True)
+
+
+@each_hold
+def test_client_that_holds_a_connection_does_not_delay_the_end(
+    control: Controlled, hold: Hold
+) -> None:
+    with ExitStack() as stack:
+        for _ in range(3):
+            hold(control, stack)
+        began = time.monotonic()
+        status = control.run.terminate()
+        lasted = time.monotonic() - began
+
+    assert (status, control.run.remarks) == (0, [])
+    assert lasted < SOON_S
+
+
+@pytest.mark.parametrize("request_", [b"", b"GET /v1", render("GET", "/v1/jobs")])
+def test_end_while_that_which_answers_is_loaded_is_in_order(
+    control: Controlled, request_: bytes
+) -> None:
+    with control.connect() as connection:
+        connection.sendall(request_)
+
+        status = control.run.terminate()
+
+    assert (status, control.run.remarks) == (0, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hold", [hold_nothing, hold_half_a_head])
+def test_thousand_connections_that_ask_nothing_leave_room_for_a_question(
+    control: Controlled, hold: Hold
+) -> None:
+    with unharmed(control), ExitStack() as stack:
+        for number in range(1000):
+            hold(control, stack)
+            if number % 200 == 0:
+                assert control.mocker("ps", "web").returncode == 0
+        status = control.mocker("ps", "web").returncode
+
+    assert status == 0
+
+
+@pytest.mark.slow
+def test_question_that_came_before_a_thousand_connections_is_answered(
+    control: Controlled,
+) -> None:
+    with ExitStack() as stack:
+        first = stack.enter_context(control.connect())
+        first.sendall(render("GET", "/v1/jobs"))  # what answers it is only loaded now
+        for _ in range(1000):
+            hold_nothing(control, stack)
+        answer = read_all(first)
+
+    assert read_status(answer) == 200
+
+
+@pytest.mark.slow
+def test_who_has_left_while_he_was_answered_leaves_his_place(control: Controlled) -> None:
+    with unharmed(control):
+        for _ in range(300):
+            with ExitStack() as stack:
+                hold_an_endless_answer_and_another_question(control, stack)
+        status = control.mocker("ps", "web").returncode
+
+        # What they wait for happens, so that their places are free without need as well.
+        control.mocker("stop", "late")
+
+    assert status == 0
+
+
+@requires_root
+@requires_commands("curl", "setpriv")
+def test_another_users_process_is_refused_and_told_of() -> None:
+    # pytest's own directories are closed to it.
+    top = Path(tempfile.mkdtemp())
+    try:
+        with open_controlled(top, SLEEP) as control:
+            top.chmod(0o755)
+            control.socket.parent.chmod(0o755)
+            control.socket.chmod(0o666)
+
+            curl = ["curl", "-s", "--unix-socket", str(control.socket), "http://x/v1/jobs"]
+            user = [f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
+            answer = subprocess.run(["setpriv", *user, *curl], stdout=subprocess.PIPE, check=False)
+            refused = control.run.wait_event("control.refused")
+            states = control.read_states()
+            control.run.terminate()
+    finally:
+        shutil.rmtree(top)
+
+    assert b'"code": "not-allowed"' in answer.stdout
+    assert (refused["uid"], refused["level"]) == (STRANGER, "warning")
+    assert states == {"web": "RUNNING"}
+
+
+@requires_root
+@requires_commands("unshare")
+def test_supervisor_that_is_pid_1_is_asked_like_any_other(tmp_path: Path) -> None:
+    wrapper = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+    with open_controlled(tmp_path, SLEEP, wrapper) as control, ExitStack() as stack:
+        hold_half_a_head(control, stack)
+        states = control.read_states()
+        os.kill(find_descendants(control.run.process.pid)[0], signal.SIGTERM)
+        status = control.run.wait_exit()
+
+    assert (states, status) == ({"web": "RUNNING"}, 0)
+
+
+def find_starts(control: Controlled) -> int:
+    return len(control.run.find("job.started", job="web"))
+
+
+@pytest.mark.slow
+def test_twenty_restarts_at_once_leave_one_process_and_all_are_answered(
+    control: Controlled,
+) -> None:
+    processes = [control.begin("restart", "web") for _ in range(20)]
+    outcomes = [process.communicate(timeout=20)[0] for process in processes]
+
+    assert outcomes == ["web: restarted\n"] * 20
+    assert [process.returncode for process in processes] == [0] * 20
+    assert control.read_states()["web"] == "RUNNING"
+    assert count_sleeps(control) == 1
+    assert find_starts(control) in range(2, 22)
+
+
+def count_sleeps(control: Controlled) -> int:
+    titles = []
+    for pid in find_descendants(control.run.process.pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            titles.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return titles.count(b"sleep\x001000\x00")
+
+
+def test_stop_during_a_restart_wins(tmp_path: Path) -> None:
+    stubborn = "trap '' TERM; echo ready; while :; do sleep 1000; done"
+    keys = "grace = '1s'\nready = { log = '^ready$' }\n"
+    text = f'[jobs.web]\ncommand = ["sh", "-c", "{stubborn}"]\n{keys}'
+    with open_controlled(tmp_path, text) as control:
+        control.run.wait_event("job.ready")
+        restart = control.begin("restart", "web")
+        control.run.wait_event("job.stopping")
+
+        stop = control.mocker("stop", "web")
+        told, _ = restart.communicate(timeout=10)
+        states, starts = control.read_states(), find_starts(control)
+
+    assert (stop.stdout, stop.returncode) == ("web: stopped\n", 0)
+    assert (told, restart.returncode) == ("web: stopped (somebody else asked for that)\n", 1)
+    assert (states, starts) == ({"web": "STOPPED"}, 1)
+
+
+def test_stop_goes_on_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
+    db = "[jobs.db]\ncommand = ['sleep', '1000']\n"
+    text = f"{db}{SLEEP}depends_on = {{ db = 'started' }}\n"
+    with open_controlled(tmp_path, text) as control:
+        control.run.wait_event("job.started", job="web")
+        body = act(b'{"action": "stop", "jobs": ["db", "web"]}')
+        with control.connect() as connection:
+            connection.sendall(body)
+            control.run.wait_event("job.stopping", job="web")
+
+        control.run.wait_event("job.stopped", job="db")
+        control.run.terminate()
+
+    stopped = [event["job"] for event in control.run.find("job.stopped")]
+    assert stopped == ["web", "db"]

@@ -1,0 +1,115 @@
+"""Who has a place, and who loses it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+
+from mocker.supervisor.control.connections import Connection, Connections
+
+MOST = 3
+
+Client = trio.socket.SocketType
+
+
+class Clients:
+    """Clients of a server with three places.
+
+    Attributes:
+        connections: The places.
+        sockets: Their ends, in the order in which they came.
+    """
+
+    def __init__(self) -> None:
+        self.connections = Connections(MOST)
+        self.sockets: list[Client] = []
+
+    def come(self) -> Connection | None:
+        ours, theirs = trio.socket.socketpair()
+        self.sockets.append(ours)
+        connection = self.connections.add(theirs)
+        if connection is None:
+            theirs.close()
+        return connection
+
+    def fill(self) -> list[Connection]:
+        found = [self.come() for _ in range(MOST)]
+        return [connection for connection in found if connection is not None]
+
+
+@pytest.fixture
+async def clients() -> AsyncIterator[Clients]:
+    clients = Clients()
+    yield clients
+    clients.connections.close()
+    for socket in clients.sockets:
+        socket.close()
+
+
+def is_open(connection: Connection) -> bool:
+    return connection.stream.socket.fileno() >= 0
+
+
+async def test_oldest_that_asks_nothing_goes_for_a_new_one(clients: Clients) -> None:
+    filled = clients.fill()
+
+    new = clients.come()
+
+    assert new is not None
+    assert [is_open(each) for each in [*filled, new]] == [False, True, True, True]
+
+
+async def test_one_whose_request_is_answered_stays(clients: Clients) -> None:
+    filled = clients.fill()
+
+    with filled[0].stream.answering():
+        clients.come()
+        kept = [is_open(each) for each in filled]
+
+    assert kept == [True, False, True]
+
+
+async def test_one_whose_question_is_not_read_yet_stays(clients: Clients) -> None:
+    filled = clients.fill()
+    await clients.sockets[0].send(b"GET")
+
+    clients.come()
+
+    assert [is_open(each) for each in filled] == [True, False, True]
+
+
+async def test_new_one_gets_no_place_when_all_are_answered(clients: Clients) -> None:
+    for each in clients.fill():
+        each.stream.answers = 1
+
+    assert clients.come() is None
+
+
+async def test_one_that_has_left_goes_though_it_is_answered(clients: Clients) -> None:
+    filled = clients.fill()
+    for each in filled:
+        each.stream.answers = 1
+    clients.sockets[1].close()
+
+    new = clients.come()
+
+    assert new is not None
+    assert [is_open(each) for each in filled] == [True, False, True]
+
+
+async def test_place_is_free_again(clients: Clients) -> None:
+    filled = clients.fill()
+    clients.connections.remove(filled[1])
+    clients.connections.remove(filled[1])
+
+    clients.come()
+
+    assert [is_open(each) for each in filled] == [True, False, True]
+
+
+async def test_all_can_be_ended(clients: Clients) -> None:
+    filled = clients.fill()
+
+    clients.connections.close()
+
+    assert [is_open(each) for each in filled] == [False] * MOST

@@ -1,0 +1,69 @@
+"""An answer of lines."""
+
+import trio
+
+from mocker.supervisor.control.line_stream import LineStream, Tell
+
+Message = dict[str, object]
+
+
+class Listener:
+    """Who has asked.
+
+    Attributes:
+        messages: What came of the answer.
+        leave: Is set when nobody listens any more.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.leave = trio.Event()
+
+    async def receive(self) -> Message:
+        await self.leave.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.messages.append(dict(message))
+
+    @property
+    def body(self) -> bytes:
+        parts = [message.get("body", b"") for message in self.messages]
+        return b"".join(part for part in parts if isinstance(part, bytes))
+
+
+async def test_each_object_is_a_line() -> None:
+    async def produce(tell: Tell) -> None:
+        await tell({"a": 1})
+        await tell({"b": "\nö\ud800"})
+
+    listener = Listener()
+
+    await LineStream(produce)({"type": "http"}, listener.receive, listener.send)  # type: ignore[arg-type]
+
+    assert listener.body == b'{"a":1}\n{"b":"\\n\\u00f6\\ud800"}\n'
+    assert listener.messages[-1]["more_body"] is False
+
+
+async def test_length_is_not_promised() -> None:
+    async def produce(_: Tell) -> None:
+        pass
+
+    listener = Listener()
+
+    await LineStream(produce)({"type": "http"}, listener.receive, listener.send)  # type: ignore[arg-type]
+
+    assert listener.messages[0]["headers"] == [(b"content-type", b"application/x-ndjson")]
+
+
+async def test_answer_ends_when_nobody_listens() -> None:
+    listener = Listener()
+
+    async def produce(tell: Tell) -> None:
+        await tell({})
+        listener.leave.set()
+        await trio.sleep_forever()
+
+    await LineStream(produce)({"type": "http"}, listener.receive, listener.send)  # type: ignore[arg-type]
+
+    assert listener.body == b"{}\n"

@@ -1,0 +1,93 @@
+"""How long one may say nothing, or take nothing."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from mocker.supervisor.control.streams import PatientStream
+
+Pair = tuple[PatientStream, trio.SocketStream]
+
+
+@pytest.fixture
+async def pair(autojump_clock: MockClock) -> AsyncIterator[Pair]:
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs:
+        yield PatientStream(ours), trio.SocketStream(theirs)
+
+
+async def test_what_comes_is_received(pair: Pair) -> None:
+    stream, other = pair
+    await other.send_all(b"GET")
+
+    assert await stream.receive_some() == b"GET"
+
+
+async def test_silence_is_an_end(pair: Pair) -> None:
+    stream, _ = pair
+
+    received = await stream.receive_some()
+
+    assert (received, trio.current_time()) == (b"", 10)
+
+
+async def test_request_that_comes_byte_by_byte_is_not_waited_for_longer(pair: Pair) -> None:
+    stream, other = pair
+    count = 0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip, other)
+        while await stream.receive_some():
+            count += 1
+        nursery.cancel_scope.cancel()
+
+    assert (count, trio.current_time()) == (4, 10)
+
+
+async def drip(other: trio.SocketStream) -> None:
+    while True:
+        await trio.sleep(2.1)
+        await other.send_all(b".")
+
+
+async def test_nothing_has_to_come_during_an_answer(pair: Pair) -> None:
+    stream, other = pair
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_for, stream, 1000)
+        await trio.lowlevel.checkpoint()
+        nursery.start_soon(send_after, other, 500)
+        received = await stream.receive_some()
+
+    assert received == b"next"
+
+
+async def test_answer_ends_the_silence_before_it(pair: Pair) -> None:
+    stream, _ = pair
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer_for, stream, 9)
+        received = await stream.receive_some()
+
+    assert (received, trio.current_time()) == (b"", 19)
+
+
+async def answer_for(stream: PatientStream, seconds: float) -> None:
+    with stream.answering():
+        await trio.sleep(seconds)
+
+
+async def send_after(other: trio.SocketStream, seconds: float) -> None:
+    await trio.sleep(seconds)
+    await other.send_all(b"next")
+
+
+async def test_answer_that_nobody_takes_breaks_the_connection(pair: Pair) -> None:
+    stream, _ = pair
+
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.send_all(bytes(2**22))
+
+    assert trio.current_time() == 10
