@@ -196,7 +196,7 @@ def test_supervisor_answers_as_the_readme_shows(
     body = textwrap.indent(CLIENT_EXAMPLE, "    ")
     program = f"import trio\nasync def main():\n{body}\ntrio.run(main)\n"
     with open_supervisor(tmp_path, (CHECKOUT / "configs/jobs.toml").read_text()) as supervised:
-        supervised.wait_line("worker | <title>")
+        supervised.wait_line("worker | <title>mocker</title>")
 
         listed = run_shell(f"python -c {shlex.quote(program)}", tmp_path)
         shown = [(command, run_shell(command, tmp_path)) for command, _ in CONTROL]
