@@ -6,7 +6,10 @@ that ended has used is added to the figures of who waited for it, in the end the
 
 It may take long, so a program with an event loop asks in a thread.
 
-Source: proc(5), /proc/PID/stat.
+The memory is from /proc/PID/statm: what /proc/PID/stat says of it may be wrong by some megabytes,
+as the kernel does not add up there what its processors have yet to report.
+
+Source: proc(5), /proc/PID/stat and /proc/PID/statm.
 """
 
 import os
@@ -14,10 +17,10 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-_MOST = 1024  # bytes of a line of /proc/PID/stat, which has some 50 numbers
+_MOST = 1024  # bytes of a line, which has up to 50 numbers
 _PARENT = 1  # of the words behind the name, which stands in parentheses
 _TIMES = slice(11, 15)  # user and system, then those of the children that were waited for
-_RSS = 21
+_RESIDENT = 1  # of the words in /proc/PID/statm
 
 
 class Use(NamedTuple):
@@ -35,12 +38,11 @@ class Use(NamedTuple):
 
 
 class _Process(NamedTuple):
-    """One line of /proc/PID/stat; times in ticks, memory in pages."""
+    """One line of /proc/PID/stat; times in ticks."""
 
     parent: int
     own: int
     waited_for: int
-    pages: int
 
 
 def measure_use(inits: Collection[int]) -> dict[int, Use]:
@@ -57,9 +59,10 @@ def measure_use(inits: Collection[int]) -> dict[int, Use]:
     tick, page = 1 / os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     uses = dict[int, Use]()
     for init in processes.keys() & set(inits):
-        below = [processes[pid] for pid in _list_below(init, children)]
-        ticks = processes[init].waited_for + sum(one.own + one.waited_for for one in below)
-        pages = sum(one.pages for one in below)
+        below = _list_below(init, children)
+        ticks = sum(processes[pid].own + processes[pid].waited_for for pid in below)
+        ticks += processes[init].waited_for
+        pages = sum(map(_count_pages, below))
         uses[init] = Use(ticks * tick, pages * page, len(below))
     return uses
 
@@ -95,7 +98,14 @@ def _read(path: str) -> bytes:
 
 
 def _parse(line: bytes) -> _Process:
-    words = line[line.rindex(b")") + 1 :].split(None, _RSS + 1)
+    words = line[line.rindex(b")") + 1 :].split(None, _TIMES.stop)
     user, system, waited_user, waited_system = map(int, words[_TIMES])
-    own, waited_for = user + system, waited_user + waited_system
-    return _Process(int(words[_PARENT]), own, waited_for, int(words[_RSS]))
+    return _Process(int(words[_PARENT]), user + system, waited_user + waited_system)
+
+
+def _count_pages(pid: int) -> int:
+    """Return how many pages of a process are in memory; none if it has ended."""
+    try:
+        return int(_read(f"/proc/{pid}/statm").split()[_RESIDENT])
+    except OSError:
+        return 0

@@ -87,16 +87,23 @@ def supervised(tmp_path: Path) -> Iterator[Supervised]:
         yield supervised
 
 
-@pytest.fixture
-def tmux(supervised: Supervised, tmp_path: Path) -> Iterator[Tmux]:
-    tmux = Tmux(tmp_path)
+@contextmanager
+def open_tmux(directory: Path) -> Iterator[Tmux]:
+    """Show it in a terminal emulator."""
+    tmux = Tmux(directory)
     tmux.start()
     try:
-        tmux.wait_for(lambda screen: list_names(screen) == NAMES)
         yield tmux
     finally:
         with suppress(subprocess.CalledProcessError):
             tmux.run("kill-server")
+
+
+@pytest.fixture
+def tmux(supervised: Supervised, tmp_path: Path) -> Iterator[Tmux]:
+    with open_tmux(tmp_path) as tmux:
+        tmux.wait_for(lambda screen: list_names(screen) == NAMES)
+        yield tmux
 
 
 def test_table_refreshes_itself(tmux: Tmux, tmp_path: Path) -> None:

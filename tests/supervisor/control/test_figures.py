@@ -62,6 +62,7 @@ async def test_processes_of_a_job_are_seen(means: Means) -> None:
     assert described["memory_bytes"] > 0
 
 
+@pytest.mark.slow
 async def test_share_of_the_processor_is_since_the_last_look(means: Means) -> None:
     async with open_figures(means, SPIN) as (figures, job):
         before = describe_use(job, await figures.look())

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from mocker.supervisor.control import usage
 from mocker.supervisor.control.usage import measure_use
 from tests.containers import in_container, open_container, script
@@ -34,6 +36,7 @@ def test_processes_below_an_init_are_counted_without_it() -> None:
     assert uses[process.pid].memory_bytes >= os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 def test_time_of_processes_that_have_ended_is_counted() -> None:
     with open_process(f"(sh -c '{SPIN}'; true); echo ready; read -r _") as process:
         uses = measure_use([process.pid])
@@ -97,3 +100,11 @@ def test_nothing_is_known_where_proc_is_of_another_namespace() -> None:
     )
 
     assert (result.stdout, result.stderr) == ("{}\n", "")
+
+
+def test_processes_that_come_and_go_are_no_error() -> None:
+    with open_process("echo ready; while :; do sh -c 'sh -c :'; done") as process:
+        used = [measure_use([process.pid])[process.pid].cpu_s for _ in range(50)]
+        process.kill()
+
+    assert used[-1] >= used[0]
