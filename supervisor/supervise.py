@@ -89,6 +89,7 @@ class Supervisor:
         self._ending: _Ending | None = None
         self._end_asked = trio.Event()
         self._turns = Turns()
+        self._loading = trio.CapacityLimiter(1)  # a disk that hangs takes no more threads than that
         self._reloading = False
         self._replaced: set[str] = set()  # those that a reload stops and will start anew
         self._ending_signals: list[tuple[int, float]] = []  # which, and when
@@ -308,7 +309,7 @@ class Supervisor:
         return difference
 
     async def _load_scaled(self) -> Scaled:
-        filed = await run_in_thread(self._load)
+        filed = await run_in_thread(self._load, limiter=self._loading)
         return follow_file(self._scaled, filed)
 
     def _tie(self, new: SupervisorConfig) -> None:
