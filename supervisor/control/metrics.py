@@ -101,3 +101,15 @@ def _render_counters(jobs: Mapping[str, Job], counts: StartCounts) -> Iterator[s
         "Those of its runs that nobody asked for.",
         ((labels, count.restarts) for labels, count in found.items()),
     )
+    yield _render(
+        "job_output_bytes_total",
+        "counter",
+        "Bytes that it printed and that passed through the supervisor.",
+        ((labels, job.tally.bytes) for labels, job in jobs.items()),
+    )
+    yield _render(
+        "job_output_lines_total",
+        "counter",
+        "Lines that it printed, unless it prints too many in a second to count them.",
+        ((labels, n) for labels, job in jobs.items() if (n := job.tally.lines) is not None),
+    )

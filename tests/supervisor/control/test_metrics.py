@@ -14,7 +14,7 @@ from mocker.supervisor.runs import Means
 from mocker.supervisor.supervise import Supervisor
 from tests.requirements import requires_busybox, requires_user_namespaces
 from tests.supervisor.control.asking import open_asked
-from tests.supervisor.job_world import configure, make_means, reach
+from tests.supervisor.job_world import configure, make_means, reach, wait_for_line
 
 pytestmark = [requires_user_namespaces, requires_busybox]
 
@@ -87,6 +87,17 @@ async def test_signal_is_told_as_a_shell_does(means: Means) -> None:
         samples = parse(render_metrics(asked.supervisor, trio.current_time()))
 
     assert find(samples, "job_last_exit_code", job="web") == [137]
+
+
+async def test_what_jobs_print_is_counted(means: Means) -> None:
+    web = configure(f"echo one; echo two; {SLEEP}", **wait_for_line("two"))
+    async with open_asked(means, web, configure(SLEEP, name="db")) as asked:
+        asked.supervisor.jobs["db"].tally.lines = None  # too many
+        samples = parse(render_metrics(asked.supervisor, trio.current_time()))
+
+    assert find(samples, "job_output_bytes_total", job="web") == [len("one\ntwo\n")]
+    assert find(samples, "job_output_lines_total", job="web") == [2]
+    assert find(samples, "job_output_lines_total", job="db") == []
 
 
 def test_labels_may_be_anything(means: Means) -> None:
