@@ -81,27 +81,27 @@ def _carry_out(parsed: Parsed, _: Ask) -> int:
     try:
         path = choose_socket(parsed.maybe("--supervisor"), os.environ)
         connection = connect(find_exec_socket(path), socket.SOCK_SEQPACKET)
+        # On a terminal these two keep their action, see `terminal_run`.
+        signals = block_signals({signal.SIGTTIN, signal.SIGTTOU} if terminal else ())
         with Executed(connection, job, spec, _STDIO) as executed:
-            return _run_on_terminal(executed) if terminal else _run_foreground(executed)
+            return _attend(executed, signals)
     except NoSupervisorError as error:
         _tell(str(error))
         return IsolationError.exit_code
 
 
-def _run_foreground(executed: Executed) -> int:
-    signals = block_signals()
-    executed.announce()
-    let_go_of(0, 1)
-    return _attend(executed, Watch(executed, None), signals)
-
-
-def _run_on_terminal(executed: Executed) -> int:
-    signals = block_signals({signal.SIGTTIN, signal.SIGTTOU})
-    executed.announce()
+def _attend(executed: Executed, signals: set[int]) -> int:
+    """Wait until it has ended, say what there is to say, and return the exit status."""
     watch = Watch(executed, None)
-    if executed.poll() is None:
-        _relay(executed, watch, signals)
-    return _attend(executed, watch, signals)
+    if executed.wait_started(signals):
+        if executed.spec.terminal:
+            _relay(executed, watch, signals)
+        else:
+            let_go_of(0, 1)
+    status = attend(executed, watch, signals)
+    if executed.problem:
+        _tell(executed.problem)
+    return status.shell_code
 
 
 def _relay(executed: Executed, watch: Watch, signals: set[int]) -> None:
@@ -115,14 +115,6 @@ def _relay(executed: Executed, watch: Watch, signals: set[int]) -> None:
     # If the caller's terminal has hung up, the command's now does too.
     os.close(executed.terminal_fd)
     executed.terminal_fd = -1
-
-
-def _attend(executed: Executed, watch: Watch, signals: set[int]) -> int:
-    """Wait until it has ended, say what there is to say, and return the exit status."""
-    status = attend(executed, watch, signals)
-    if executed.problem:
-        _tell(executed.problem)
-    return status.shell_code
 
 
 def _tell(text: str) -> None:

@@ -21,6 +21,7 @@ from .address import NoSupervisorError
 
 _CANNOT_BE_MADE = IsolationError.exit_code
 _MOST = 2**17  # bytes of a message
+_NO_ANSWER = "cannot ask the supervisor: it is gone, or lets nobody in"
 _GONE = "the supervisor is gone, and what was executed with it"
 
 
@@ -36,7 +37,7 @@ class Executed:
     def __init__(
         self, connection: socket.socket, job: str, spec: ContainerSpec, stdio: Sequence[int]
     ) -> None:
-        """Ask for it, and wait until it is started or there is a `problem`.
+        """Ask for it; `wait_started` tells what came of that.
 
         Args:
             connection: To the supervisor; closed with this.
@@ -55,25 +56,32 @@ class Executed:
         self._connection = connection
         self._status: ExitStatus | None = None
         self._stopped = 0
+        self._started = False
         try:
+            connection.setblocking(False)
+            self._announce()
             self._ask(job, stdio)
-            self._receive(wait=True)
         except BaseException:
             self.close()
             raise
-        connection.setblocking(False)
 
     @property
     def control_fd(self) -> int:
         """A descriptor that becomes readable when `take_stop` may have something to say."""
         return self._connection.fileno()
 
-    def announce(self) -> None:
-        """Let the kernel tell of news by SIGCHLD, as it does of children."""
-        fd = self._connection.fileno()
-        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGCHLD)
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    def wait_started(self, signals: set[int]) -> bool:
+        """Wait until it is started; return False if it never will be, or has ended already.
+
+        Args:
+            signals: Those that give it up if they arrive before it is started. They are blocked,
+                and SIGCHLD is too.
+        """
+        while self.poll() is None and not self._started:
+            number = signal.sigwaitinfo(signals | {signal.SIGCHLD}).si_signo
+            if number != signal.SIGCHLD:
+                self._give_up(number)
+        return self._status is None
 
     def poll(self) -> ExitStatus | None:
         """Return how it ended, None if it has not."""
@@ -115,6 +123,18 @@ class Executed:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _announce(self) -> None:
+        """Let the kernel tell of news by SIGCHLD, as it does of children."""
+        fd = self._connection.fileno()
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGCHLD)
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+
+    def _give_up(self, number: int) -> None:
+        """Be what a signal has ended; whoever makes it finds that nobody listens."""
+        self._connection.close()
+        self._status = ExitStatus(signal=number)
+
     def _ask(self, job: str, stdio: Sequence[int]) -> None:
         spec = self.spec
         request = _render(
@@ -139,7 +159,7 @@ class Executed:
         while self._status is None and self._receive():
             pass
 
-    def _receive(self, *, wait: bool = False) -> bool:
+    def _receive(self) -> bool:
         """Take one message; return False if there is none yet."""
         try:
             message, fds = receive_with_fds(self._connection, _MOST, 1)
@@ -149,15 +169,18 @@ class Executed:
             self.terminal_fd = fds[0]
         if message:
             self._understand(json.loads(message.decode("utf-8", "surrogateescape")))
-        elif wait:
-            raise NoSupervisorError("cannot ask the supervisor: it is gone, or lets nobody in")
-        else:
+        elif self._started:
             self.problem = _GONE
             self._status = ExitStatus(signal=signal.SIGKILL)
+        else:
+            self.problem = _NO_ANSWER
+            self._status = ExitStatus(code=_CANNOT_BE_MADE)
         return True
 
     def _understand(self, news: Mapping[str, object]) -> None:
         match news:
+            case {"started": int()}:
+                self._started = True
             case {"stopped": int(number)}:
                 self._stopped = number
             case {"exited": int(code)}:
@@ -170,7 +193,7 @@ class Executed:
                 made = status if isinstance(status, int) else _CANNOT_BE_MADE
                 self._status = ExitStatus(code=made)
             case _:
-                pass  # such as that it is started
+                pass  # of a later version
 
 
 def _render(values: Mapping[str, object]) -> bytes:

@@ -31,7 +31,7 @@ from mocker.isolation.errors import render_reason
 from ..control_socket import name_exec_socket
 from ..supervise import Supervisor
 from .exec_requests import parse_request, render_problem
-from .execution import close_callers, execute
+from .execution import close_callers, execute, tell_at_once
 from .job_names import find_jobs
 from .listening import open_listener
 from .peers import Peer, find_peer
@@ -96,8 +96,8 @@ class ExecServer:
                 nursery.start_soon(self._attend, connected, peer)
             else:
                 problem = RequestError("too-many", 503, f"{_MOST} processes are executed already")
-                with connected, suppress(OSError), trio.move_on_after(0):
-                    await connected.send(render_problem(problem, IsolationError.exit_code))
+                with connected:
+                    tell_at_once(connected, render_problem(problem, IsolationError.exit_code))
 
     def _make_place(self) -> bool:
         """Return whether there is a place; if not, the oldest that has not asked has to go."""
@@ -120,6 +120,10 @@ class ExecServer:
             except IsolationError as error:
                 cause = RequestError("cannot-execute", 409, str(error))
                 await connected.send(render_problem(cause, error.exit_code))
+            except (OSError, trio.ClosedResourceError):
+                raise
+            except Exception as error:  # noqa: BLE001 - no defect of this may end the jobs
+                log.error("control.failed", reason=repr(error))  # noqa: TRY400
             finally:
                 self._places.pop(connected, None)
 

@@ -47,12 +47,15 @@ async def execute(
     with _start(container, request, stdio) as process:
         # Only so do who reads what it prints, and who writes what it reads, see its end.
         await close_callers(stdio)
+        ending: ExitStatus | IsolationError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_follow_client, connected, process, nursery.cancel_scope)
             ending = await _follow_process(connected, process, request)
             nursery.cancel_scope.cancel()
     if isinstance(ending, IsolationError):
         raise ending
+    if ending is None:
+        return  # nobody is there any more
     told = {"exited": ending.code} if ending.signal is None else {"killed": ending.signal}
     await connected.send(render_message(told))
 
@@ -67,6 +70,12 @@ async def close_callers(fds: list[int]) -> None:
         await run_in_thread(_close_all, taken, limiter=_CLOSING)
     except BlockingIOError:
         _close_all(taken)  # there is no thread to be had
+
+
+def tell_at_once(connected: trio.socket.SocketType, message: bytes) -> None:
+    """Send a message without waiting for whoever takes nothing, to whom it is lost."""
+    with suppress(OSError):
+        os.write(connected.fileno(), message)
 
 
 def _close_all(fds: Iterable[int]) -> None:
@@ -121,9 +130,7 @@ async def _follow_process(
         if status is not None:
             return status
         if stopped := process.take_stop():
-            # Who does not take it knows of stops enough.
-            with trio.move_on_after(0), suppress(OSError):
-                await connected.send(render_message({"stopped": stopped}))
+            tell_at_once(connected, render_message({"stopped": stopped}))
 
 
 async def _tell_started(connected: trio.socket.SocketType, process: Process) -> None:
