@@ -35,7 +35,9 @@ class Connection:
 
     @property
     def has_left(self) -> bool:
-        """Whether nobody is at the other end any more."""
+        """Whether nobody is at the other end any more, or it is closed on this side."""
+        if self.stream.socket.fileno() < 0:
+            return True
         poll = select.poll()
         poll.register(self.stream.socket, 0)  # POLLHUP is always told
         return bool(poll.poll(0))

@@ -89,7 +89,7 @@ class HttpService:
             with connection.stream.answering():
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(intake.run)
-                    await self._answer(scope, intake)
+                    await self._answer(scope, intake, connection)
                     nursery.cancel_scope.cancel()
 
         server = _Server(
@@ -104,12 +104,14 @@ class HttpService:
             await server
             nursery.cancel_scope.cancel()
 
-    async def _answer(self, scope: Scope, intake: Intake) -> None:
+    async def _answer(self, scope: Scope, intake: Intake, connection: Connection) -> None:
         try:
             await self._app(scope, intake.receive, intake.send)
         except ClientDisconnect:
             pass
         except Exception:
+            if connection.has_left:
+                return  # in the middle of the answer
             # A mistake of ours; who asked is told as much, and the next one is answered.
             log.exception("control.failed", method=scope.get("method"), path=scope.get("path"))
 

@@ -1,6 +1,7 @@
 """How long one may say nothing, or take nothing."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import trio
@@ -11,39 +12,40 @@ from mocker.supervisor.control.streams import PatientStream
 Pair = tuple[PatientStream, trio.SocketStream]
 
 
-@pytest.fixture
-async def pair(autojump_clock: MockClock) -> AsyncIterator[Pair]:
+@contextmanager
+def open_pair() -> Iterator[Pair]:
     ours, theirs = trio.socket.socketpair()
     with ours, theirs:
         yield PatientStream(ours), trio.SocketStream(theirs)
 
 
-async def test_what_comes_is_received(pair: Pair) -> None:
-    stream, other = pair
-    await other.send_all(b"GET")
+async def test_what_comes_is_received(autojump_clock: MockClock) -> None:
+    with open_pair() as (stream, other):
+        await other.send_all(b"GET")
 
-    assert await stream.receive_some() == b"GET"
-
-
-async def test_silence_is_an_end(pair: Pair) -> None:
-    stream, _ = pair
-
-    received = await stream.receive_some()
-
-    assert (received, trio.current_time()) == (b"", 10)
+        assert await stream.receive_some() == b"GET"
 
 
-async def test_request_that_comes_byte_by_byte_is_not_waited_for_longer(pair: Pair) -> None:
-    stream, other = pair
-    count = 0
+async def test_silence_is_an_end(autojump_clock: MockClock) -> None:
+    with open_pair() as (stream, _):
+        received = await stream.receive_some()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(drip, other)
-        while await stream.receive_some():
-            count += 1
-        nursery.cancel_scope.cancel()
+        assert (received, trio.current_time()) == (b"", 10)
 
-    assert (count, trio.current_time()) == (4, 10)
+
+async def test_request_that_comes_byte_by_byte_is_not_waited_for_longer(
+    autojump_clock: MockClock,
+) -> None:
+    with open_pair() as (stream, other):
+        count = 0
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drip, other)
+            while await stream.receive_some():
+                count += 1
+            nursery.cancel_scope.cancel()
+
+        assert (count, trio.current_time()) == (4, 10)
 
 
 async def drip(other: trio.SocketStream) -> None:
@@ -52,26 +54,24 @@ async def drip(other: trio.SocketStream) -> None:
         await other.send_all(b".")
 
 
-async def test_nothing_has_to_come_during_an_answer(pair: Pair) -> None:
-    stream, other = pair
+async def test_nothing_has_to_come_during_an_answer(autojump_clock: MockClock) -> None:
+    with open_pair() as (stream, other):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_for, stream, 1000)
+            await trio.lowlevel.checkpoint()
+            nursery.start_soon(send_after, other, 500)
+            received = await stream.receive_some()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(answer_for, stream, 1000)
-        await trio.lowlevel.checkpoint()
-        nursery.start_soon(send_after, other, 500)
-        received = await stream.receive_some()
-
-    assert received == b"next"
+        assert received == b"next"
 
 
-async def test_answer_ends_the_silence_before_it(pair: Pair) -> None:
-    stream, _ = pair
+async def test_answer_ends_the_silence_before_it(autojump_clock: MockClock) -> None:
+    with open_pair() as (stream, _):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_for, stream, 9)
+            received = await stream.receive_some()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(answer_for, stream, 9)
-        received = await stream.receive_some()
-
-    assert (received, trio.current_time()) == (b"", 19)
+        assert (received, trio.current_time()) == (b"", 19)
 
 
 async def answer_for(stream: PatientStream, seconds: float) -> None:
@@ -84,10 +84,9 @@ async def send_after(other: trio.SocketStream, seconds: float) -> None:
     await other.send_all(b"next")
 
 
-async def test_answer_that_nobody_takes_breaks_the_connection(pair: Pair) -> None:
-    stream, _ = pair
+async def test_answer_that_nobody_takes_breaks_the_connection(autojump_clock: MockClock) -> None:
+    with open_pair() as (stream, _):
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_all(bytes(2**22))
 
-    with pytest.raises(trio.BrokenResourceError):
-        await stream.send_all(bytes(2**22))
-
-    assert trio.current_time() == 10
+        assert trio.current_time() == 10
