@@ -96,6 +96,7 @@ class Deed:
             orders = stops.give(jobs, others)
         for job in jobs:
             _begin(action, job, stops)
+        self._waits = action.wait and action.name != "signal"
         self._followers = [
             _Follower(job, action, before[job], orders.get(job), running.get(job.config.name))
             for job in jobs
@@ -110,6 +111,10 @@ class Deed:
         async def follow_one(follower: _Follower) -> None:
             await tell(await follower.follow())
 
+        if not self._waits:
+            for follower in self._followers:
+                await follow_one(follower)
+            return
         async with trio.open_nursery() as nursery:
             for follower in self._followers:
                 nursery.start_soon(follow_one, follower)

@@ -137,11 +137,12 @@ class Resources:
         return LineStream(partial(wait_for_jobs, self._supervisor, jobs, condition, timeout))
 
 
-def _answer_problem(_: Request, error: RequestError) -> Response:
+# Asynchronous, though they wait for nothing: Starlette calls others in a thread.
+async def _answer_problem(_: Request, error: RequestError) -> Response:
     return Answer(error.render(), error.status)
 
 
-def _answer_http_problem(request: Request, error: HTTPException) -> Response:
+async def _answer_http_problem(request: Request, error: HTTPException) -> Response:
     code = _CODES.get(error.status_code, "bad-request")
     # Not by its URL: that begins with what the request calls the host, which may be anything.
     text = f"{request.method} {request.scope['path']}: {error.detail}"
@@ -149,6 +150,6 @@ def _answer_http_problem(request: Request, error: HTTPException) -> Response:
     return Answer(problem.render(), error.status_code, error.headers)
 
 
-def _answer_own_mistake(_: Request, error: Exception) -> Response:
+async def _answer_own_mistake(_: Request, error: Exception) -> Response:
     text = f"the supervisor made a mistake, see its log: {type(error).__name__}"
     return Answer(RequestError("internal", 500, text).render(), 500)

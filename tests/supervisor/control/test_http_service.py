@@ -1,0 +1,101 @@
+"""HTTP on one connection."""
+
+from collections.abc import Iterator
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock
+
+from mocker.supervisor.control.http_service import HttpService
+from mocker.supervisor.supervise import Supervisor
+from tests.supervisor.control.control_world import make_supervisor, read_all, served
+
+GET = b"GET /v1/supervisor HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Supervisor]:
+    with make_supervisor("web") as supervisor:
+        yield supervisor
+
+
+async def say(supervisor: Supervisor, *parts: bytes) -> tuple[bytes, float]:
+    """Return what comes back until the connection ends, and when that is."""
+    async with served(HttpService(supervisor)) as stream:
+        for part in parts:
+            await stream.send_all(part)
+        answer = await read_all(stream)
+    return answer, trio.current_time()
+
+
+async def test_requests_are_answered_until_there_are_no_more(
+    supervisor: Supervisor, autojump_clock: MockClock
+) -> None:
+    answer, ended_at = await say(supervisor, GET, GET)
+
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert ended_at == pytest.approx(10, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("half", "status"),
+    [
+        (b"GET /v1", 400),
+        (b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n", 400),
+        (b"POST /v1/actions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", 408),
+        (b"POST /v1/actions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n9", 408),
+    ],
+)
+async def test_half_a_request_is_refused_after_a_while(
+    supervisor: Supervisor, autojump_clock: MockClock, half: bytes, status: int
+) -> None:
+    answer, ended_at = await say(supervisor, half)
+
+    assert answer.startswith(b"HTTP/1.1 %d" % status)
+    assert b'{"error":{"code":' in answer
+    assert ended_at == pytest.approx(10, abs=0.1)
+
+
+async def test_who_says_nothing_is_told_nothing(
+    supervisor: Supervisor, autojump_clock: MockClock
+) -> None:
+    answer, ended_at = await say(supervisor)
+
+    assert answer == b""
+    assert ended_at == pytest.approx(10, abs=0.1)
+
+
+async def test_who_leaves_is_not_waited_for(
+    supervisor: Supervisor, autojump_clock: MockClock
+) -> None:
+    async with served(HttpService(supervisor)) as stream:
+        await stream.send_all(b"GET /v1")
+
+    assert trio.current_time() < 1
+
+
+async def test_who_leaves_while_he_is_answered_and_has_asked_on_is_noticed(
+    supervisor: Supervisor, autojump_clock: MockClock
+) -> None:
+    body = b'{"action": "start", "jobs": ["web"]}'
+    head = b"POST /v1/actions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    async with served(HttpService(supervisor)) as stream:
+        await stream.send_all((head + body) * 2)
+        await stream.receive_some()
+
+    assert trio.current_time() < 5
+
+
+async def test_mistake_of_the_supervisor_is_told_and_logged(
+    supervisor: Supervisor, autojump_clock: MockClock
+) -> None:
+    supervisor.jobs["web"] = None  # type: ignore[assignment]
+
+    with capture_logs() as events:
+        answer, _ = await say(supervisor, b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
+
+    assert answer.startswith(b"HTTP/1.1 500")
+    assert b'"code":"internal"' in answer
+    assert [(event["event"], event["path"]) for event in events] == [("control.failed", "/v1/jobs")]
