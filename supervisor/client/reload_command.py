@@ -20,6 +20,8 @@ COMMAND = Command(
     ),
     count=range(1),
     more="""\
+Jobs that come, or have changed, are starting then; 'mocker wait' waits until they have.
+
 exit status:
   0  it is done, or there is nothing to do
   1  no supervisor answers, or it is stopping

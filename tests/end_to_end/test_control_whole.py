@@ -160,6 +160,7 @@ def test_all_who_ask_for_a_reload_at_the_same_time_are_answered(supervised: Supe
 
     processes = [start_mocker(supervised, "reload") for _ in range(10)]
     answers = [process.communicate(timeout=PATIENCE) for process in processes]
+    supervised.wait_event("job.started", job="new")
 
     assert [process.returncode for process in processes] == [0] * 10
     assert {out for out, _ in answers} <= {"new: added\n", "nothing has changed\n"}
