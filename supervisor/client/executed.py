@@ -17,6 +17,7 @@ from errno import EMSGSIZE
 from mocker.isolation import ContainerSpec, ExitStatus, IsolationError, SpecError
 from mocker.isolation.handshake import receive_with_fds, send_with_fds
 
+from ..foreground import ENDING_SIGNALS
 from .address import NoSupervisorError
 
 _CANNOT_BE_MADE = IsolationError.exit_code
@@ -74,13 +75,17 @@ class Executed:
         """Wait until it is started; return False if it never will be, or has ended already.
 
         Args:
-            signals: Those that give it up if they arrive before it is started. They are blocked,
-                and SIGCHLD is too.
+            signals: Those to hand on, of which the second that asks it to end gives it up. They
+                are blocked, and SIGCHLD is too.
         """
+        ending = 0
         while self.poll() is None and not self._started:
             number = signal.sigwaitinfo(signals | {signal.SIGCHLD}).si_signo
-            if number != signal.SIGCHLD:
+            ending += number in ENDING_SIGNALS
+            if ending > 1:
                 self._give_up(number)
+            elif number != signal.SIGCHLD:
+                self.send_signal(number)  # there it waits for the start
         return self._status is None
 
     def poll(self) -> ExitStatus | None:

@@ -22,6 +22,7 @@ from .problems import RequestError
 log = structlog.get_logger("mocker.control")
 
 _MOST_LATER = 2**12  # bytes of what is asked once it runs
+_MOST_EARLY = 100  # signals
 _FD = Struct("i")
 _CLOSING = trio.CapacityLimiter(float("inf"))  # each has its connection, and those are bounded
 
@@ -49,8 +50,9 @@ async def execute(
         await close_callers(stdio)
         ending: ExitStatus | IsolationError | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_follow_client, connected, process, nursery.cancel_scope)
-            ending = await _follow_process(connected, process, request)
+            early = list[int]()
+            nursery.start_soon(_follow_client, connected, process, early, nursery.cancel_scope)
+            ending = await _follow_process(connected, process, early, request)
             nursery.cancel_scope.cancel()
     if isinstance(ending, IsolationError):
         raise ending
@@ -92,9 +94,15 @@ def _start(container: Container, request: ExecRequest, stdio: Sequence[int]) -> 
 
 
 async def _follow_client(
-    connected: trio.socket.SocketType, process: Process, scope: trio.CancelScope
+    connected: trio.socket.SocketType,
+    process: Process,
+    early: list[int],
+    scope: trio.CancelScope,
 ) -> None:
-    """Hand on the signals that are asked for, until nobody is there who could."""
+    """Hand on the signals that are asked for, until nobody is there who could.
+
+    Those that are asked for before the process is started go into a list.
+    """
     message = b""
     while True:
         with suppress(OSError):
@@ -103,17 +111,21 @@ async def _follow_client(
             scope.cancel()
             return
         try:
-            process.send_signal(parse_signal(message))
+            number = parse_signal(message)
         except RequestError as error:
             with suppress(OSError):
                 await connected.send(render_problem(error, IsolationError.exit_code))
             scope.cancel()
             return
+        if process.pid:
+            process.send_signal(number)
+        elif len(early) < _MOST_EARLY:
+            early.append(number)
         message = b""
 
 
 async def _follow_process(
-    connected: trio.socket.SocketType, process: Process, request: ExecRequest
+    connected: trio.socket.SocketType, process: Process, early: list[int], request: ExecRequest
 ) -> ExitStatus | IsolationError:
     """Tell what becomes of a process; return how it has ended, or why it was not started."""
     told = False
@@ -127,6 +139,8 @@ async def _follow_process(
             told = True
             log.info("exec.started", job=request.job, command=request.argv[0])
             await _tell_started(connected, process)
+            for number in early:
+                process.send_signal(number)
         if status is not None:
             return status
         if stopped := process.take_stop():

@@ -311,7 +311,7 @@ def test_signals_are_handed_on(jobs: Supervised, number: signal.Signals) -> None
 
 
 def test_second_interrupt_kills(jobs: Supervised) -> None:
-    script = "trap 'echo no' INT; echo up; while sleep 0.01; do :; done"
+    script = "trap 'echo no' INT; echo up; while :; do sleep 0.01; done"
     with executing(jobs, "web", "sh", "-c", script) as process:
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
@@ -341,6 +341,7 @@ def test_command_ends_with_the_job(own_jobs: Supervised) -> None:
 
 def test_command_ends_with_the_supervisor_and_that_is_said(own_jobs: Supervised) -> None:
     with executing(own_jobs, "web", "sh", "-c", "echo up; exec sleep 1000") as process:
+        execute(own_jobs, "web", "true")  # by now the caller knows that it is started
         own_jobs.send(signal.SIGKILL)
 
         assert process.communicate(timeout=PATIENCE)[1] == (

@@ -106,15 +106,18 @@ def test_supervisor_that_goes_away_is_a_problem(
     assert in_child(run) == (True, problem)
 
 
-def test_signal_before_the_start_gives_it_up() -> None:
+def test_signals_before_the_start_are_handed_on_and_the_second_to_end_gives_it_up() -> None:
     def run() -> object:
         with executed() as (process, theirs):
             socket.recv_fds(theirs, 2**16, 0)
             os.kill(os.getpid(), signal.SIGTERM)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
             started = process.wait_started(SIGNALS)
-            return started, process.poll() == ExitStatus(signal=15), theirs.recv(1)
+            sent = theirs.recv(100), theirs.recv(100)
+            return started, process.poll() == ExitStatus(signal=15), sent
 
-    assert in_child(run) == (False, True, b"")
+    assert in_child(run) == (False, True, (b'{"signal": 15}', b""))
 
 
 def test_stop_is_told_once_and_not_after_the_end() -> None:
