@@ -59,7 +59,8 @@ async def execute(
     if ending is None:
         return  # nobody is there any more
     told = {"exited": ending.code} if ending.signal is None else {"killed": ending.signal}
-    await connected.send(render_message(told))
+    with suppress(OSError):  # nobody is there any more
+        await connected.send(render_message(told))
 
 
 async def close_callers(fds: list[int]) -> None:
