@@ -27,7 +27,12 @@ class Connection:
 
     @property
     def asks_nothing(self) -> bool:
-        """Whether there is no question on it, neither one that is answered nor one to come."""
+        """Whether there is no question on it, neither one that is answered nor a part of one."""
+        return not self.stream.has_said and self.is_free
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no question is answered on it, or waits to be read."""
         if self.stream.answers:
             return False
         count = fcntl.ioctl(self.stream.socket, termios.FIONREAD, _UNREAD)
@@ -62,8 +67,9 @@ class Connections:
         """
         peer = find_peer(connected)
         if len(self._open) >= self._most:
-            free = (other for other in self._open if other.asks_nothing or other.has_left)
-            other = next(free, None)
+            others = list(self._open)
+            other = next((each for each in others if each.asks_nothing or each.has_left), None)
+            other = other or next((each for each in others if each.is_free), None)
             if other is None:
                 return None
             self.remove(other)

@@ -27,6 +27,7 @@ log = structlog.get_logger("mocker.control")
 _MOST = 256  # connections
 _BREATH_S = 0.1  # before the next try, where the kernel has no descriptor left
 
+_LINGER_S = 1.0  # for the question of who is refused
 _STRANGER = RequestError("not-allowed", 403, "this is another user's supervisor")
 _FULL = RequestError("busy", 503, f"{_MOST} others are being answered")
 
@@ -99,6 +100,8 @@ class ControlServer:
             if not peer.may_do_all:
                 log.warning("control.refused", uid=peer.uid, pid=peer.pid)
                 await connection.stream.send_all(_render(_STRANGER))
+                with trio.move_on_after(_LINGER_S):
+                    await connection.stream.receive_some()  # or some would not look at the answer
                 return
             serve = await self._load()
             await serve(connection)

@@ -16,12 +16,14 @@ class PatientStream:
     Attributes:
         socket: The connection.
         answers: How many requests are being answered.
+        has_said: Whether something came since the last answer.
     """
 
     def __init__(self, socket: trio.socket.SocketType) -> None:
         """Take a connection over, as somebody connects."""
         self.socket = socket
         self.answers = 0
+        self.has_said = False
         self._stream = trio.SocketStream(socket)
         self._deadline = trio.current_time() + _SILENCE_S
         self._silence = trio.CancelScope()
@@ -36,6 +38,7 @@ class PatientStream:
         finally:
             self.answers -= 1
             if not self.answers:
+                self.has_said = False
                 self._set_deadline(trio.current_time() + _SILENCE_S)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -45,6 +48,11 @@ class PatientStream:
             BrokenResourceError, ClosedResourceError: The connection is gone.
         """
         with trio.CancelScope(deadline=self._deadline) as self._silence:
+            if self.socket.fileno() < 0:
+                raise trio.ClosedResourceError
+            await trio.lowlevel.wait_readable(self.socket)
+            # Now: once it is taken from the socket, others may have their turn before us.
+            self.has_said = True
             return bytes(await self._stream.receive_some(max_bytes))
         return b""
 
@@ -64,7 +72,10 @@ class PatientStream:
             ClosedResourceError: It is closed on this side.
         """
         with trio.move_on_after(_STALL_S) as wait:
-            await self._stream.send_all(data)
+            try:
+                await self._stream.send_all(data)
+            except trio.BusyResourceError:
+                raise trio.BrokenResourceError("it is just being ended") from None
         if wait.cancelled_caught:
             raise trio.BrokenResourceError("the other end takes nothing")
 

@@ -461,3 +461,26 @@ def test_whatever_happens_to_a_retired_job_it_waits_for_nothing(changes: list[Ch
 def test_life_is_a_value() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         STOPPED.attempt = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("life", "stopped"),
+    [
+        (STOPPED, False),
+        (end(STOPPING, job()), True),
+        (lifecycle.ask_stop(BACKOFF), True),
+        (end(lifecycle.ask_stop(STARTING), job(), SUCCESS), True),
+        (lifecycle.ask_stop(EXITED), False),
+        (lifecycle.ask_stop(FATAL), False),
+        (lifecycle.skip(STARTING, "db will not be ready"), False),
+        (lifecycle.retire(end(STOPPING, job())), False),
+        (end(lifecycle.ask_stop(lifecycle.retire(RUNNING)), job()), False),
+        (STOPPING, False),
+        (RUNNING, False),
+    ],
+)
+def test_job_is_stopped_that_somebody_has_stopped_and_may_start(
+    life: Life,
+    stopped: bool,
+) -> None:
+    assert life.stopped is stopped

@@ -687,3 +687,52 @@ async def test_number_that_cannot_be_changes_nothing(means: Means) -> None:
         run.send(signal.SIGTERM)
 
     assert jobs == ["web-1", "web-2"]
+
+
+async def test_job_that_somebody_has_stopped_keeps_the_supervisor(means: Means) -> None:
+    run = Run(means, configure(SLEEP, name="web"), configure("exit 0", name="once"))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("once", State.EXITED)
+        await run.reach("web", State.RUNNING)
+        run.supervisor.jobs["web"].stop()
+        await run.reach("web", State.STOPPED)
+        run.supervisor.jobs["web"].start()
+        await run.reach("web", State.RUNNING)
+        status = run.status
+        run.send(signal.SIGTERM)
+
+    assert (status, run.status) == (None, 0)
+
+
+async def test_supervisor_ends_once_what_was_stopped_has_ended_by_itself(means: Means) -> None:
+    run = Run(means, configure("read x < /stop || exit 0; sleep 1000", name="web"))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.STARTING)
+        run.supervisor.jobs["web"].stop()
+        await run.reach("web", State.STOPPED)
+        run.supervisor.jobs["web"].start()
+
+    assert run.status == 0
+
+
+async def test_jobs_stop_in_order_when_somebody_asks_for_that(means: Means) -> None:
+    run = Run(
+        means,
+        configure(SLEEP, name="db"),
+        configure(SLEEP, name="web", depends_on={"db": "started"}),
+    )
+
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run.be)
+            await run.reach("web", State.RUNNING)
+            jobs = run.supervisor.jobs.values()
+            run.supervisor.stops.give(list(jobs), jobs)
+            await run.reach("db", State.STOPPED)
+            run.send(signal.SIGTERM)
+
+    assert told(events, "job.stopped") == ["web", "db"]

@@ -227,3 +227,15 @@ def test_descriptors_that_the_caller_closed_are_no_obstacle(tmp_path: Path) -> N
     )
 
     assert result.returncode == 0
+
+
+def test_socket_is_there_before_the_first_job_is_started_and_not_after_the_end(
+    tmp_path: Path,
+) -> None:
+    socket = tmp_path / "mocker/mine.sock"
+    with open_supervisor(tmp_path, f"[supervisor]\nname = 'mine'\n{SLEEP}") as run:
+        run.wait_event("job.started")
+        was_there = socket.is_socket()
+        run.terminate()
+
+    assert (was_there, socket.exists()) == (True, False)

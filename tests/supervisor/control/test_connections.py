@@ -113,3 +113,25 @@ async def test_all_can_be_ended(clients: Clients) -> None:
     clients.connections.close()
 
     assert [is_open(each) for each in filled] == [False] * MOST
+
+
+async def test_half_a_question_counts_for_more_than_none(clients: Clients) -> None:
+    filled = clients.fill()
+    await clients.sockets[0].send(b"GET")
+    await filled[0].stream.receive_some()
+
+    opened = [clients.come() for _ in range(2)]
+
+    assert None not in opened
+    assert [is_open(each) for each in filled] == [True, False, False]
+
+
+async def test_half_a_question_goes_when_there_are_only_such(clients: Clients) -> None:
+    filled = clients.fill()
+    for each, socket in zip(filled, clients.sockets, strict=True):
+        await socket.send(b"GET")
+        await each.stream.receive_some()
+
+    clients.come()
+
+    assert [is_open(each) for each in filled] == [False, True, True]
