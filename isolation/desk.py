@@ -37,6 +37,7 @@ from .syscalls import clone3
 from .terminal import open_another_terminal
 
 _ENDED = "the command has ended"
+_NONE = (-1, -1, -1)
 _JOINED = ("user", "mnt", "uts")  # what the command has of its own; the rest is its init's
 
 
@@ -135,38 +136,47 @@ class Desk:
         """Start a process, and hand out its number, and the other side of its terminal."""
         if self.closing:
             raise SetupError("start the process", hint=_ENDED)
-        master = slave = -1
+        master, slave, gate = opened = self._open_terminal() if words[0] == EXEC_TERMINAL else _NONE
         try:
-            if words[0] == EXEC_TERMINAL:
-                master, slave = self._open_terminal()
-            pid = self._start(words[1:], stdio, reply, slave)
+            pid = self._start(words[1:], stdio, reply, slave, gate)
             self._replies[pid] = reply
             if words[0] == EXEC_GROUP:
                 self._groups.add(pid)
             if slave >= 0:
                 self._leaders.add(pid)
-            try:
-                send_with_fds(
-                    reply,
-                    b"%s\0%d" % (STARTED, pid),
-                    [master] if slave >= 0 else [],
-                    socket.MSG_DONTWAIT,
-                )
-            except OSError:
-                _kill(pid)  # nobody listens
+            self._tell_start(reply, pid, master, gate)
         finally:
-            if slave >= 0:
-                os.close(master)
-                os.close(slave)
+            for fd in opened:
+                if fd >= 0:
+                    os.close(fd)
 
-    def _open_terminal(self) -> tuple[int, int]:
+    def _tell_start(self, reply: socket.socket, pid: int, master: int, gate: int) -> None:
+        message, fds = b"%s\0%d" % (STARTED, pid), [] if master < 0 else [master]
         try:
-            return open_another_terminal(isolated=self._plan.spec.isolate)
+            send_with_fds(reply, message, fds, socket.MSG_DONTWAIT)
+        except OSError:
+            _kill(pid)  # nobody listens
+        else:
+            if gate >= 0:
+                os.eventfd_write(gate, 1)
+
+    def _open_terminal(self) -> tuple[int, int, int]:
+        """Return both sides of a terminal, and what its process waits at.
+
+        It tells of its end itself, and nothing of that may come before the news of its start.
+        """
+        try:
+            gate = os.eventfd(0, os.EFD_CLOEXEC)
+            try:
+                return *open_another_terminal(isolated=self._plan.spec.isolate), gate
+            except OSError:
+                os.close(gate)
+                raise
         except OSError as error:
             raise SetupError("open a terminal", error.errno or 0) from error
 
     def _start(
-        self, words: list[bytes], stdio: list[int], reply: socket.socket, terminal: int
+        self, words: list[bytes], stdio: list[int], reply: socket.socket, terminal: int, gate: int
     ) -> int:
         namespaces = list[int]()
         try:
@@ -174,6 +184,8 @@ class Desk:
                 self._open_commands_namespaces(namespaces)
             pid, pidfd = clone3(0, signal.SIGCHLD)
             if pid == 0:
+                if gate >= 0:
+                    os.eventfd_read(gate)
                 become_process(self._plan, words, stdio, reply, namespaces, terminal)
             os.close(pidfd)
         finally:

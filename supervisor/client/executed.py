@@ -18,7 +18,6 @@ from mocker.isolation import ContainerSpec, ExitStatus, IsolationError, SpecErro
 from mocker.isolation.handshake import receive_with_fds, send_with_fds
 
 from ..foreground import ENDING_SIGNALS
-from .address import NoSupervisorError
 
 _CANNOT_BE_MADE = IsolationError.exit_code
 _MOST = 2**17  # bytes of a message
@@ -48,7 +47,6 @@ class Executed:
             stdio: Three descriptors for it.
 
         Raises:
-            NoSupervisorError: The supervisor is gone.
             SpecError: There is too much of it.
         """
         self.spec = spec
@@ -158,7 +156,7 @@ class Executed:
             if error.errno == EMSGSIZE:
                 text = "arguments and environment are too long; they may have 128 KiB"
                 raise SpecError(text) from None
-            raise NoSupervisorError("cannot ask the supervisor: it is gone") from error
+            # It may have been refused unread; if not, the end of the connection says the rest.
 
     def _take_news(self) -> None:
         while self._status is None and self._receive():
@@ -168,6 +166,9 @@ class Executed:
         """Take one message; return False if there is none yet."""
         try:
             message, fds = receive_with_fds(self._connection, _MOST, 1)
+            if not message:
+                # What was left unread at the other end is said once, before what was told there.
+                message, fds = receive_with_fds(self._connection, _MOST, 1)
         except BlockingIOError:
             return False
         if fds:

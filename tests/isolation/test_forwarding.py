@@ -10,10 +10,10 @@ from mocker.isolation.forwarding import forward
 
 
 @contextmanager
-def started() -> Iterator[subprocess.Popen[bytes]]:
+def started(script: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start a shell that leads a group and waits for a child, which has its stdout too."""
     process = subprocess.Popen(
-        ["env", "--default-signal", "sh", "-c", "echo up; sleep 1000; true"],
+        ["env", "--default-signal", "sh", "-c", script],
         stdout=subprocess.PIPE,
         process_group=0,
     )
@@ -28,7 +28,7 @@ def started() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_signal_that_terminals_send_goes_to_the_group() -> None:
-    with started() as process:
+    with started("echo up; sleep 1000; true") as process:
         forward(signal.SIGQUIT, process.pid)
 
         assert process.stdout is not None
@@ -37,7 +37,7 @@ def test_signal_that_terminals_send_goes_to_the_group() -> None:
 
 
 def test_other_signals_go_to_the_child_alone() -> None:
-    with started() as process:
+    with started("sleep 1000 & echo up; wait") as process:
         forward(signal.SIGKILL, process.pid)
 
         assert process.wait() == -signal.SIGKILL

@@ -120,6 +120,31 @@ def test_signals_before_the_start_are_handed_on_and_the_second_to_end_gives_it_u
     assert in_child(run) == (False, True, (b'{"signal": 15}', b""))
 
 
+@pytest.mark.parametrize("reads", [False, True])
+def test_refusal_is_told_whether_or_not_the_request_was_read(reads: bool) -> None:
+    def run() -> object:
+        with executed() as (process, theirs):
+            if reads:
+                theirs.recv(2**16)
+            tell(theirs, {"error": {"code": "x", "message": "no"}, "exit_code": 125})
+            theirs.close()
+            return process.wait_started(SIGNALS), process.problem
+
+    assert in_child(run) == (False, "no")
+
+
+def test_refusal_is_told_to_who_asks_too_late() -> None:
+    def run() -> object:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        tell(theirs, {"error": {"code": "x", "message": "no"}, "exit_code": 125})
+        theirs.close()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS | {signal.SIGCHLD})
+        with Executed(ours, "web", SPEC, (0, 1, 2)) as process:
+            return process.wait_started(SIGNALS), process.problem
+
+    assert in_child(run) == (False, "no")
+
+
 def test_stop_is_told_once_and_not_after_the_end() -> None:
     def run() -> object:
         with executed() as (process, theirs):
