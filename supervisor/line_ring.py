@@ -18,7 +18,7 @@ from .lines import Lines, Source
 
 _MOST_LINES = 1000  # of a job
 _MOST_EACH = 2**20  # bytes: 1,000 lines of 1 kB
-_MOST_TOGETHER = 16 * 2**20  # bytes: 16 kB for each of a thousand jobs
+_MOST_TOGETHER = 12 * 2**20  # bytes: 12 kB for each of a thousand jobs
 _OVERHEAD = 600  # bytes; twice what a batch takes, its text apart
 _SMALL = 2**12  # bytes of a batch that others are added to
 _SOON = 10**9  # nanoseconds in which they must come, as they get its time

@@ -91,7 +91,7 @@ def test_socket_of_a_killed_supervisor_is_replaced(tmp_path: Path) -> None:
     with open_controlled(tmp_path, SLEEP) as control:
         states = control.read_states()
 
-    assert (refusal.returncode, "none of this user's runs" in refusal.stderr) == (1, True)
+    assert (refusal.returncode, "no supervisor runs there" in refusal.stderr) == (1, True)
     assert states == {"web": "RUNNING"}
 
 
