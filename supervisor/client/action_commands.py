@@ -3,6 +3,8 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from mocker.isolation import SpecError
+
 from ..options import Option, Parsed
 from ..stderr import make_printable
 from .arguments import Command
@@ -17,6 +19,10 @@ exit status:
   1  it is not for some, or no supervisor answers
   2  wrong usage
   4  there is no such job"""
+_ROLLING = """\
+A rolling restart ends with the first job that does not become ready, or of a oneshot does not
+complete; the next ones keep running. So they do if this command is interrupted, while the job that
+is under way starts all the same. A second one of the same jobs is refused meanwhile."""
 
 COMMANDS = {
     "start": Command("start", "JOB...", "Start jobs.", [_NO_WAIT], count=_SOME, more=_EXIT),
@@ -29,7 +35,12 @@ COMMANDS = {
         more=_EXIT,
     ),
     "restart": Command(
-        "restart", "JOB...", "Stop jobs and start them anew.", [_NO_WAIT], count=_SOME, more=_EXIT
+        "restart",
+        "JOB...",
+        "Stop jobs and start them anew.",
+        [_NO_WAIT, Option("--rolling", "", "one by one, each when the one before it is ready")],
+        count=_SOME,
+        more=f"{_ROLLING}\n\n{_EXIT}",
     ),
     "kill": Command(
         "kill", "JOB...", "Stop jobs at once, without their grace.", count=_SOME, more=_EXIT
@@ -66,6 +77,10 @@ def act(name: str, words: Sequence[str]) -> int:
         body |= {"jobs": jobs, "wait": not parsed.has("--no-wait")}
         if parsed.has("--force"):
             body["force"] = True
+        if parsed.has("--rolling"):
+            if parsed.has("--no-wait"):
+                raise SpecError("--rolling has to wait, so it cannot be with --no-wait")
+            body["rolling"] = True
         worst = os.EX_OK
         for outcome in ask().stream("POST", "/v1/actions", body=body):
             print(render_outcome(outcome), flush=True)

@@ -105,9 +105,17 @@ class Client:
         """
         return await self._act("stop", names, wait=wait, force=force)
 
-    async def restart(self, *names: str, wait: bool = True) -> list[Object]:
-        """Stop jobs and start them anew, see `start`."""
-        return await self._act("restart", names, wait=wait)
+    async def restart(self, *names: str, wait: bool = True, rolling: bool = False) -> list[Object]:
+        """Stop jobs and start them anew, see `start`.
+
+        Args:
+            names: See `start`.
+            wait: See `start`.
+            rolling: Whether to do so one by one, each once the one before it is ready; if this is
+                cancelled, the next ones keep running.
+        """
+        more = {"rolling": True} if rolling else {}
+        return await self._act("restart", names, wait=wait, **more)
 
     async def kill(self, *names: str) -> list[Object]:
         """Stop jobs without their grace, see `start`."""

@@ -20,9 +20,9 @@ from ..stop_orders import StopOrder, StopOrders
 from .problems import RequestError
 
 ACTIONS = ("start", "stop", "restart", "kill", "signal")
-_IN_BETWEEN = {State.STARTING, State.STOPPING}
-_OTHERS_WISH = "somebody else asked for that"
-_AT_THE_END = "the supervisor is stopping, or a reload replaces it"
+IN_BETWEEN = frozenset({State.STARTING, State.STOPPING})
+OTHERS_WISH = "somebody else asked for that"
+AT_THE_END = "the supervisor is stopping, or a reload replaces it"
 # What a container's init cannot hand on to the command.
 _NOT_SENT = {signal.SIGKILL: "kill", signal.SIGSTOP: "", signal.SIGCHLD: ""}
 
@@ -62,6 +62,7 @@ class Action:
 
 
 Tell = Callable[[Outcome], Awaitable[None]]
+Follow = Callable[[Tell], Awaitable[None]]
 
 
 class Deed:
@@ -141,6 +142,17 @@ def parse_signal(text: str) -> int:
     return number
 
 
+def describe_failure(job: Job) -> Outcome:
+    """Return what came of a job that was to run, and neither does nor has ended well."""
+    name, life = job.config.name, job.life
+    if life.state is State.STOPPED and not life.skipped:
+        reason = AT_THE_END if life.final else OTHERS_WISH
+        return Outcome(name, "stopped", ok=False, reason=reason)
+    outcome = "skipped" if life.skipped else "not started"
+    reason = life.reason or ("" if job.status is None else f"it ended: {job.status}")
+    return Outcome(name, outcome, ok=False, reason=reason)
+
+
 def _check_unneeded(jobs: Collection[Job], others: Collection[Job]) -> None:
     """Refuse to stop what others need that run, by themselves or through others."""
     going = {job.config.name for job in jobs}
@@ -215,32 +227,27 @@ class _Follower:
         if not self._action.wait:
             return Outcome(name, "stopping")
         if self._order is not None and not await self._order.wait_settled():
-            return Outcome(name, "not stopped", ok=False, reason=_OTHERS_WISH)
+            return Outcome(name, "not stopped", ok=False, reason=OTHERS_WISH)
         while not job.life.at_rest:
             if not _is_leaving(job):
-                return Outcome(name, "started again", ok=False, reason=_OTHERS_WISH)
+                return Outcome(name, "started again", ok=False, reason=OTHERS_WISH)
             await job.wait_changed()
         return Outcome(name, "killed" if is_kill else "stopped")
 
     async def _follow_start(self) -> Outcome:
         job, name, action = self._job, self._job.config.name, self._action.name
         if job.life.final:
-            return Outcome(name, f"not {action}ed", ok=False, reason=_AT_THE_END)
+            return Outcome(name, f"not {action}ed", ok=False, reason=AT_THE_END)
         if action == "start" and self._before is State.RUNNING:
             return Outcome(name, "already started")
-        while self._action.wait and job.life.state in _IN_BETWEEN:
+        while self._action.wait and job.life.state in IN_BETWEEN:
             await job.wait_changed()
         life = job.life
         # One that has ended since it was ready will be run again, after a while.
-        if life.state in {State.RUNNING, *_IN_BETWEEN} or (
+        if life.state in {State.RUNNING, *IN_BETWEEN} or (
             life.state is State.BACKOFF and life.ready_at is not None
         ):
             return Outcome(name, f"{action}ed" if self._action.wait else f"{action}ing")
         if life.state is State.EXITED and life.succeeded:
             return Outcome(name, "completed")
-        if life.state is State.STOPPED and not life.skipped:
-            reason = _AT_THE_END if life.final else _OTHERS_WISH
-            return Outcome(name, "stopped", ok=False, reason=reason)
-        outcome = "skipped" if life.skipped else "not started"
-        reason = life.reason or ("" if job.status is None else f"it ended: {job.status}")
-        return Outcome(name, outcome, ok=False, reason=reason)
+        return describe_failure(job)

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from ..jobs import Job
 from ..supervise import Supervisor
-from .actions import ACTIONS, Action, Deed, Outcome, parse_signal
+from .actions import ACTIONS, Action, Deed, Follow, Outcome, parse_signal
 from .answers import Answer
 from .figures import Figures, describe_figures, describe_use
 from .job_names import ALL, find_jobs
@@ -22,6 +22,7 @@ from .line_stream import LineStream, Tell
 from .log_routes import make_log_routes
 from .problems import RequestError
 from .requests import check_keys, read_body, take, take_names
+from .rolling import RollingRestarts
 from .waiting import take_condition, take_timeout, wait_for_jobs
 from .whole import WholeResources
 
@@ -34,6 +35,7 @@ class Resources:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._figures = Figures(supervisor)
+        self._rolling = RollingRestarts(supervisor.jobs, supervisor.stops)
 
     def make_app(self) -> Starlette:
         """Return the application, for a server to run."""
@@ -102,7 +104,7 @@ class Resources:
     async def act(self, request: Request) -> Response:
         """Do something with jobs, and answer a line for each once it is done."""
         values = await read_body(request)
-        check_keys(values, ("action", "jobs", "signal", "wait", "force"))
+        check_keys(values, ("action", "jobs", "signal", "wait", "force", "rolling"))
         name = take(values, "action", str, "")
         if name not in ACTIONS:
             text = f"there is no action {name!r}, but {', '.join(ACTIONS)}"
@@ -115,16 +117,24 @@ class Resources:
             wait=take(values, "wait", bool, True),
             force=take(values, "force", bool, False),
         )
+        rolling = take(values, "rolling", bool, False)
+        if rolling and not (name == "restart" and action.wait):
+            raise RequestError("bad-request", 400, "'rolling' is for a restart that is waited for")
         everything = self._supervisor.jobs
         jobs = find_jobs(everything, take_names(values))
-        others = list(everything.values())
-        deed = Deed(action, jobs, others, self._supervisor.stops, self._supervisor.running)
+        follow: Follow
+        if rolling:
+            follow = partial(self._rolling.replace, jobs)
+        else:
+            others = list(everything.values())
+            deed = Deed(action, jobs, others, self._supervisor.stops, self._supervisor.running)
+            follow = deed.follow
 
         async def tell_all(tell: Tell) -> None:
             async def tell_one(outcome: Outcome) -> None:
                 await tell(attrs.asdict(outcome))
 
-            await deed.follow(tell_one)
+            await follow(tell_one)
 
         return LineStream(tell_all)
 

@@ -18,6 +18,10 @@ REFUSED = {"job": "db", "outcome": "not started", "ok": False, "reason": "exit c
         (["stop", "web", "db"], {"action": "stop", "jobs": ["web", "db"], "wait": True}),
         (["stop", "-f", "all"], {"action": "stop", "jobs": ["all"], "wait": True, "force": True}),
         (["restart", "w*", "--no-wait"], {"action": "restart", "jobs": ["w*"], "wait": False}),
+        (
+            ["restart", "--rolling", "web"],
+            {"action": "restart", "jobs": ["web"], "wait": True, "rolling": True},
+        ),
         (["kill", "web"], {"action": "kill", "jobs": ["web"], "wait": True}),
         (
             ["signal", "HUP", "web"],
@@ -64,6 +68,10 @@ def test_refusal_is_a_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     [
         (["start"], "JOB... is needed"),
         (["signal", "HUP"], "SIGNAL JOB... is needed"),
+        (
+            ["restart", "--rolling", "--no-wait", "web"],
+            "--rolling has to wait, so it cannot be with --no-wait",
+        ),
         (["kill", "--no-wait", "web"], "unknown option '--no-wait'; see 'mocker kill --help'"),
     ],
 )

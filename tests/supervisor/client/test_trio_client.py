@@ -150,6 +150,11 @@ async def test_question_is_one_of_the_interface(
             "/v1/actions",
             {"action": "start", "jobs": ["web"], "wait": False},
         ),
+        (
+            lambda c: c.restart("web", rolling=True),
+            "/v1/actions",
+            {"action": "restart", "jobs": ["web"], "wait": True, "rolling": True},
+        ),
         (lambda c: c.kill("web"), "/v1/actions", {"action": "kill", "jobs": ["web"]}),
         (
             lambda c: c.signal("HUP", "web", "db"),

@@ -72,6 +72,29 @@ async def test_health_is_that_of_all_jobs(
     assert (answered, json.loads(text)) == (status, {"ok": not unwell, "jobs": unwell})
 
 
+async def test_rolling_restart_is_told_as_lines(supervisor: Supervisor) -> None:
+    bring(supervisor, "web", State.RUNNING)
+    supervisor.jobs["web"].retire()
+
+    body = {"action": "restart", "jobs": ["web"], "rolling": True}
+    status, text = await ask(supervisor, "POST", "/v1/actions", body)
+
+    assert (status, json.loads(text)["outcome"]) == (200, "not restarted")
+
+
+@pytest.mark.parametrize("more", [{"action": "stop"}, {"action": "restart", "wait": False}])
+async def test_only_a_restart_that_is_waited_for_is_rolling(
+    supervisor: Supervisor, more: dict[str, object]
+) -> None:
+    body = {"jobs": ["web"], "rolling": True, **more}
+    status, text = await ask(supervisor, "POST", "/v1/actions", body)
+
+    assert (status, json.loads(text)["error"]["message"]) == (
+        400,
+        "'rolling' is for a restart that is waited for",
+    )
+
+
 async def test_outcomes_are_lines(supervisor: Supervisor) -> None:
     bring(supervisor, "web", State.RUNNING)
 
