@@ -21,6 +21,7 @@ from .job_views import describe_job, is_well
 from .line_stream import LineStream, Tell
 from .log_routes import make_log_routes
 from .problems import RequestError
+from .recent_views import RecentViews
 from .requests import check_keys, read_body, take, take_names
 from .rolling import RollingRestarts
 from .waiting import take_condition, take_timeout, wait_for_jobs
@@ -35,6 +36,7 @@ class Resources:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._figures = Figures(supervisor)
+        self._views = RecentViews()
         self._rolling = RollingRestarts(supervisor.jobs, supervisor.stops)
 
     def make_app(self) -> Starlette:
@@ -83,12 +85,12 @@ class Resources:
         if with_use not in {"0", "1"}:
             raise RequestError("bad-request", 400, "'stats' is neither 1 nor 0")
         jobs = self._find_jobs(request)
-        seen = await self._figures.look() if with_use == "1" else None
+        if with_use == "0":
+            text = self._views.render(jobs, trio.current_time())
+            return Response(text, media_type=Answer.media_type)
+        seen = await self._figures.look()
         now = trio.current_time()
-        described = [describe_job(job, now) for job in jobs]
-        if seen is not None:
-            for job, values in zip(jobs, described, strict=True):
-                values.update(describe_use(job, seen))
+        described = [{**describe_job(job, now), **describe_use(job, seen)} for job in jobs]
         return Answer({"jobs": described})
 
     async def list_figures(self, request: Request) -> Response:

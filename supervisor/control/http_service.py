@@ -11,9 +11,11 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import H11SendableEvent
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
@@ -28,15 +30,34 @@ from .version_field import VersionField
 
 log = structlog.get_logger("mocker.control")
 
-_KEEP_S = 60  # that a connection may be kept without a request; its stream ends it before
 _LOOK_S = 2.0  # between two looks at whether a client is still there
 
 
 class _Http1(H11Protocol):
-    """HTTP/1.1 as Hypercorn has it, and nothing else."""
+    """HTTP/1.1 as Hypercorn has it, and nothing else.
+
+    What is sent is sent in one piece where it can be, which is one message to the kernel and one
+    wake-up of the client instead of three.
+    """
+
+    _head = b""  # of an answer whose body is about to come
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Go on, though the request would like to go on in HTTP/2."""
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        """Send a part of an answer, or keep its head until the body follows."""
+        try:
+            data = self.connection.send(event) or b""
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        data, self._head = self._head + data, b""
+        if isinstance(event, h11.Response) and dict(event.headers).get(b"content-length"):
+            self._head = data
+        elif data:
+            await self.send(RawData(data=data))
 
     async def _send_error_response(self, status_code: int) -> None:
         """Answer what cannot be understood in the format of all errors."""
@@ -52,7 +73,13 @@ class _Http1(H11Protocol):
 class _Server(TCPServer):
     """What Hypercorn does for one connection, without a wait for who has left."""
 
+    async def protocol_send(self, event: Event) -> None:
+        """Do what is asked of a connection; that it ends when it is idle, its stream sees to."""
+        if not isinstance(event, Updated):
+            await super().protocol_send(event)
+
     async def _read_data(self) -> None:
+        await self.idle_task.stop()
         old = self.protocol.protocol
         self.protocol.protocol = _Http1(
             old.app,
@@ -78,7 +105,6 @@ class HttpService:
         self._config = Config()
         self._config.errorlog = None
         self._config.include_server_header = False
-        self._config.keep_alive_timeout = _KEEP_S
 
     async def serve(self, connection: Connection) -> None:
         """Answer the requests of one connection, until it ends."""
