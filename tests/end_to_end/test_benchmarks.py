@@ -252,6 +252,27 @@ def test_control_latency_asks_supervisors_with_one_job_and_with_many(tmp_path: P
     assert [check["is"] > 0 for check in report["checks"]] == [True, True]
 
 
+def test_control_load_stops_jobs_while_others_ask(tmp_path: Path) -> None:
+    counts = ["--jobs", "3", "--rate", "50", "--stops", "2", "--json", str(tmp_path / "report")]
+
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.control_load", *counts],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+    report = read_report(result, tmp_path / "report")
+    assert {name: len(times) for name, times in report["milliseconds"].items()} == {
+        "alone": 2,
+        "loaded": 2,
+    }
+    assert min(map(min, report["milliseconds"].values())) > 0
+    assert 0 < report["requests_per_s"]["reached"] < 500
+    assert [check["is"] > 0 for check in report["checks"]] == [True] * 3
+
+
 @requires_commands("cc")
 def test_follow_cost_compares_a_job_with_and_without_readers(tmp_path: Path) -> None:
     counts = ["--readers", "2", "--rate", "2000", "--seconds", "0.5", "--rounds", "1"]

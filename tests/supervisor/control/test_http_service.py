@@ -38,6 +38,33 @@ async def test_requests_are_answered_until_there_are_no_more(
     assert ended_at == pytest.approx(10, abs=0.1)
 
 
+async def test_answer_comes_in_one_piece(supervisor: Supervisor) -> None:
+    async with served(HttpService(supervisor)) as stream:
+        await stream.send_all(GET)
+        piece = await stream.receive_some()
+
+    head, _, body = piece.partition(b"\r\n\r\n")
+    assert b"content-length: %d\r\n" % len(body) in head
+
+
+async def test_head_alone_can_be_asked_for(supervisor: Supervisor) -> None:
+    async with served(HttpService(supervisor)) as stream:
+        await stream.send_all(GET.replace(b"GET", b"HEAD") + GET)
+        answers = b""
+        while answers.count(b"HTTP/1.1 200") < 2:
+            answers += await stream.receive_some()
+
+    assert answers.partition(b"\r\n\r\n")[2].startswith(b"HTTP/1.1 200")
+
+
+async def test_head_of_what_goes_on_comes_at_once(supervisor: Supervisor) -> None:
+    async with served(HttpService(supervisor)) as stream:
+        await stream.send_all(b"GET /v1/logs?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        with trio.fail_after(5):
+            assert (await stream.receive_some()).endswith(b"\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     ("half", "status"),
     [

@@ -1,0 +1,90 @@
+"""What many ask for within a moment."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from mocker.isolation import ExitStatus
+from mocker.supervisor.control.job_views import describe_job
+from mocker.supervisor.control.recent_views import RecentViews
+from mocker.supervisor.lifecycle import State
+from mocker.supervisor.runs import Means
+from tests.supervisor.control.control_world import Puppet
+from tests.supervisor.job_world import make_means
+
+
+@pytest.fixture
+def means() -> Iterator[Means]:
+    with make_means() as means:
+        yield means
+
+
+async def run(means: Means, name: str) -> Puppet:
+    job = Puppet(means, name)
+    job.bring(State.RUNNING)
+    job.pid = 42
+    return job
+
+
+def look(views: RecentViews, now: float, *jobs: Puppet) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(views.render(jobs, now))["jobs"]
+    return found
+
+
+async def test_text_is_that_of_all_jobs(means: Means) -> None:
+    jobs = [await run(means, name) for name in ("web", "db")]
+
+    assert look(RecentViews(), 5, *jobs) == [describe_job(job, 5) for job in jobs]
+
+
+async def test_text_is_the_same_for_a_moment_alone(means: Means) -> None:
+    job, views = await run(means, "web"), RecentViews()
+    assert job.life.began is not None
+    began = job.life.began
+
+    seen = [look(views, began + after, job)[0]["uptime_s"] for after in (5, 5.005, 5.5)]
+
+    assert seen == [5, 5, 5.5]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda job: job.stop(),
+        lambda job: job.end(3),
+        lambda job: setattr(job, "pid", 43),
+        lambda job: setattr(job, "kill_at", 9),
+        lambda job: setattr(job.notice, "status", "warming up"),
+    ],
+    ids=["state", "end", "pid", "kill_at", "status"],
+)
+async def test_change_is_seen_at_once(means: Means, change: Callable[[Puppet], None]) -> None:
+    job, views = await run(means, "web"), RecentViews()
+    look(views, 5, job)
+
+    change(job)
+
+    assert look(views, 5, job) == [describe_job(job, 5)]
+
+
+async def test_other_jobs_are_others_though_they_are_alike(means: Means) -> None:
+    web, db, views = await run(means, "web"), await run(means, "db"), RecentViews()
+    db.life = web.life
+
+    names = [[job["name"] for job in look(views, 5, *jobs)] for jobs in ([web], [db], [web, db])]
+
+    assert names == [["web"], ["db"], ["web", "db"]]
+
+
+async def test_text_may_be_anything(means: Means) -> None:
+    job = await run(means, "web")
+    job.notice.status = "half a surrogate: \ud800"
+    job.status = ExitStatus(code=0)
+
+    assert look(RecentViews(), 5, job)[0]["status"] == job.notice.status
+
+
+async def test_no_jobs_are_an_empty_list() -> None:
+    assert look(RecentViews(), 5) == []
