@@ -24,11 +24,16 @@ grace = 0
 command = "true"
 type = "oneshot"
 """
+# Nobody is well where everything was stopped.
 # What is described may still be of no job that there is, of one that is needed, or too much of it.
 RULES = """
 [[operations]]
 include-path = "/v1/logs"
 parameters = { follow = "0" }
+[[operations]]
+include-path = "/health"
+checks.not_a_server_error.expected-statuses = ["2xx", "4xx", 503]
+checks.positive_data_acceptance.expected-statuses = ["2xx", 503]
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 404, 409, 413]
 """
