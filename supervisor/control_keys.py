@@ -125,10 +125,10 @@ def _check_private(path: str, what: str) -> None:
         raise MistakeError(f"{what} its owner's alone, not of mode {mode:04o}; chmod 600 it")
 
 
-_KEYS: dict[str, Parse] = {
+CONTROL_KEYS: dict[str, Parse] = {
     "read": one_or_each_of(_parse_reader),
     "listen": _parse_listen,
     "token": _parse_token,
     "token_file": _parse_token_file,
 }
-_TABLE: Any = table_of(_KEYS)
+_TABLE: Any = table_of(CONTROL_KEYS)

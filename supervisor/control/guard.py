@@ -74,7 +74,7 @@ class Guard:
         elif not peer.may_do_all and not (
             self._may_look(peer) and method in _LOOKING and not path.startswith(_OF_ONE_JOB)
         ):
-            text = f"only the supervisor's owner and root may {method} {path}"
+            text = f"only the supervisor's owner and root may do that: {method} {path}"
             raise RequestError("not-allowed", 403, text)
 
     def tell(self, peer: Peer | Remote, error: RequestError) -> None:
