@@ -16,6 +16,9 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI has it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)  # which has no other kind, and says so
+            return
         connection: Connection = scope["connection"]
         try:
             self._guard.check(connection.peer, scope["method"], scope["path"], scope["headers"])

@@ -90,6 +90,24 @@ async def test_who_leaves_while_he_is_answered_and_has_asked_on_is_noticed(
     assert trio.current_time() < 5
 
 
+async def test_who_would_go_on_as_a_websocket_is_refused(
+    supervisor: Supervisor, autojump_clock: MockClock
+) -> None:
+    upgrade = [
+        "GET /v1/jobs HTTP/1.1",
+        "Host: x",
+        "Connection: upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: x",
+    ]
+
+    with capture_logs() as events:
+        answer, _ = await say(supervisor, "\r\n".join([*upgrade, "", ""]).encode())
+
+    assert (answer[:12], events) == (b"HTTP/1.1 403", [])
+
+
 async def test_mistake_of_the_supervisor_is_told_and_logged(
     supervisor: Supervisor, autojump_clock: MockClock
 ) -> None:
