@@ -227,6 +227,23 @@ class JobConfig:
 
 
 @attrs.frozen(kw_only=True)
+class ControlConfig:
+    """Who else than its owner may ask a running supervisor, and where.
+
+    Attributes:
+        uids: Users who may look.
+        gids: Groups whose members may look.
+        listen: Address and port for TCP; None for none.
+        token: What all who ask there must have; "" where nobody listens.
+    """
+
+    uids: frozenset[int] = frozenset()
+    gids: frozenset[int] = frozenset()
+    listen: tuple[str, int] | None = None
+    token: str = attrs.field(default="", repr=False)
+
+
+@attrs.frozen(kw_only=True)
 class SupervisorConfig:
     """A whole file.
 
@@ -237,6 +254,7 @@ class SupervisorConfig:
         log_format: "auto", "console", "journald", "json" or "prefix".
         log_level: "debug", "info", "warning" or "error".
         journald_socket: Absolute path of the one that takes entries of the journal.
+        control: Who else may ask it.
         jobs: By name, in the order of the file.
     """
 
@@ -246,4 +264,5 @@ class SupervisorConfig:
     log_format: str = "auto"
     log_level: str = "info"
     journald_socket: str = JOURNALD_SOCKET
+    control: ControlConfig = attrs.field(factory=ControlConfig)
     jobs: Mapping[str, JobConfig]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .config import JobConfig, SupervisorConfig
+from .control_keys import parse_control
 from .errors import ConfigError
 from .interpolation import expand_all
 from .job_entries import Entry, read_entry
@@ -47,6 +48,7 @@ _SUPERVISOR: dict[str, Parse] = {
     "log_level": one_of("debug", "info", "warning", "error"),
     "journald_socket": _parse_socket,
 }
+_TABLES: dict[str, Parse] = {"supervisor": table_of(_SUPERVISOR), "control": parse_control}
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -93,23 +95,20 @@ def _read_tables(
     top = Place(mistakes, ())
     values: dict[str, Any] = {}
     try:
-        table_of({"supervisor": _keep, "defaults": _keep, "jobs": _keep})(dict(tables), top)
+        table_of({**dict.fromkeys(_TABLES, _keep), "defaults": _keep, "jobs": _keep})(tables, top)
     except ToldError:
         pass  # the tables that are known are read nevertheless
-    try:
-        supervisor = expand_all(tables.get("supervisor", {}), env, top.at("supervisor"))
-        values = _read_supervisor({"supervisor": supervisor}, top)
-    except ToldError:
-        pass
+    for name, parse in _TABLES.items():
+        try:
+            table = expand_all(tables.get(name, {}), env, top.at(name))
+            values |= table_of({name: parse})({name: table}, top)
+        except ToldError:
+            pass
+    values |= values.pop("supervisor", {})
     jobs = _read_jobs(tables, mistakes, env)
     stem = _NO_NAME.sub("-", os.path.splitext(os.path.basename(mistakes.path))[0])
     name = values.pop("name", stem.lstrip("-._")[:60] or "mocker")
     return SupervisorConfig(path=os.path.abspath(mistakes.path), name=name, jobs=jobs, **values)
-
-
-def _read_supervisor(tables: dict[str, Any], top: Place) -> dict[str, Any]:
-    read: dict[str, Any] = table_of({"supervisor": table_of(_SUPERVISOR)})(tables, top)
-    return dict(read["supervisor"])
 
 
 def _read_jobs(

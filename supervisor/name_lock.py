@@ -67,7 +67,8 @@ def _check_private(directory: str) -> None:
         raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR))
     if status.st_uid != os.geteuid():
         raise PermissionError(EACCES, os.strerror(EACCES))
-    if status.st_mode & 0o077:
+    # To go through it harms nothing, and those whom another supervisor lets look have to.
+    if status.st_mode & 0o066:
         os.chmod(directory, 0o700)
 
 

@@ -44,7 +44,7 @@ def compare(old: SupervisorConfig, new: SupervisorConfig) -> Difference:
         unchanged=tuple(name for name in common if name not in changed),
         needs_restart=tuple(
             key
-            for key in ("name", "log_format", "log_level", "journald_socket")
+            for key in ("name", "log_format", "log_level", "journald_socket", "control")
             if getattr(old, key) != getattr(new, key)
         ),
     )

@@ -19,6 +19,7 @@ import pytest
 
 from mocker.supervisor.client.commands import COMMANDS
 from mocker.supervisor.config import Backoff, GiveUp, SupervisorConfig
+from mocker.supervisor.control_keys import CONTROL_KEYS
 from mocker.supervisor.job_keys import JOB_KEYS
 from mocker.supervisor.mistakes import MistakeError, Mistakes, Place
 from mocker.supervisor.probe_keys import parse_alive, parse_ready
@@ -261,9 +262,10 @@ def find_keys(table: str) -> list[str]:
 def test_every_key_is_in_a_table() -> None:
     fields = {field.name for field in attrs.fields(SupervisorConfig)}
 
-    supervisor, job = [t for t in TABLES if t.startswith("| key") and find_keys(t)]
+    supervisor, control, job = [t for t in TABLES if t.startswith("| key") and find_keys(t)]
 
-    assert find_keys(supervisor) == sorted(fields - {"path", "jobs"})
+    assert find_keys(supervisor) == sorted(fields - {"path", "jobs", "control"})
+    assert find_keys(control) == sorted(CONTROL_KEYS)
     assert find_keys(job) == sorted(JOB_KEYS)
 
 

@@ -7,7 +7,7 @@ import termios
 
 import trio
 
-from .peers import Peer, find_peer
+from .peers import Peer, Remote
 from .streams import PatientStream
 
 _UNREAD = bytes(4)  # room for an int, ioctl(2) FIONREAD
@@ -21,8 +21,9 @@ class Connection:
         stream: What is said.
     """
 
-    def __init__(self, connected: trio.socket.SocketType, peer: Peer) -> None:
+    def __init__(self, connected: trio.socket.SocketType, peer: Peer | Remote) -> None:
         self.peer = peer
+        self._is_remote = isinstance(peer, Remote)
         self.stream = PatientStream(connected)
 
     @property
@@ -44,7 +45,9 @@ class Connection:
         if self.stream.socket.fileno() < 0:
             return True
         poll = select.poll()
-        poll.register(self.stream.socket, 0)  # POLLHUP is always told
+        # POLLHUP is always told, but over TCP only when both sides have closed. There, who sends
+        # nothing more cannot be told from who has left.
+        poll.register(self.stream.socket, select.POLLRDHUP if self._is_remote else 0)
         return bool(poll.poll(0))
 
     def close(self) -> None:
@@ -59,13 +62,8 @@ class Connections:
         self._most = most
         self._open = dict[Connection, None]()
 
-    def add(self, connected: trio.socket.SocketType) -> Connection | None:
-        """Return a new connection; None if all places are taken by those who are answered.
-
-        Raises:
-            OSError: Nobody is at the other end any more.
-        """
-        peer = find_peer(connected)
+    def add(self, connected: trio.socket.SocketType, peer: Peer | Remote) -> Connection | None:
+        """Return a new connection; None if all places are taken by those who are answered."""
         if len(self._open) >= self._most:
             others = list(self._open)
             other = next((each for each in others if each.asks_nothing or each.has_left), None)

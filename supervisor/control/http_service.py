@@ -24,6 +24,8 @@ from ..supervise import Supervisor
 from .answers import Answer
 from .app import Resources
 from .connections import Connection
+from .gate import Gate
+from .guard import Guard
 from .intake import Intake
 from .problems import RequestError
 from .version_field import VersionField
@@ -100,8 +102,9 @@ class _Server(TCPServer):
 class HttpService:
     """What answers requests."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._app = VersionField(Resources(supervisor).make_app(), find_version(sys.path))
+    def __init__(self, supervisor: Supervisor, guard: Guard) -> None:
+        app = Gate(Resources(supervisor).make_app(), guard)
+        self._app = VersionField(app, find_version(sys.path))
         self._config = Config()
         self._config.errorlog = None
         self._config.include_server_header = False

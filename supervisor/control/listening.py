@@ -1,19 +1,26 @@
-"""Sockets of a supervisor in its runtime directory, for its owner alone."""
+"""The sockets of a supervisor in its runtime directory, and its port."""
 
 import os
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 import trio
 
+from ..config import ControlConfig
 from ..control_socket import short_path
 
 _MODE = 0o600
+_GROUPS_MODE = 0o660
+_EVERYBODYS_MODE = 0o666
+_THROUGH = 0o711  # of a directory: others get to what they know the name of
 _BACKLOG = 128
+# A host that is gone without a word is noticed after a minute, though nothing is sent to it.
+_ALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 
 def open_listener(path: str, kind: int = socket.SOCK_STREAM) -> trio.socket.SocketType:
-    """Return a Unix socket to which somebody can connect from now on.
+    """Return a Unix socket to which its owner can connect from now on.
 
     Args:
         path: Of the socket. Whatever is there is nobody's, as the supervisor holds its name.
@@ -34,3 +41,51 @@ def open_listener(path: str, kind: int = socket.SOCK_STREAM) -> trio.socket.Sock
         listener.close()
         raise
     return trio.socket.from_stdlib_socket(listener)
+
+
+def admit(path: str, control: ControlConfig) -> str:
+    """Let those connect to a socket who may look; of others, the guard refuses all.
+
+    Args:
+        path: Of the socket, in a directory of the supervisor's own.
+        control: Who that is.
+
+    Returns:
+        A directory above which they seem not to get through; "" if there is none.
+
+    Raises:
+        OSError: It cannot be so.
+    """
+    mode = _EVERYBODYS_MODE
+    if len(control.gids) == 1 and not control.uids:
+        with suppress(PermissionError):  # a group that its owner is not in
+            os.chown(path, -1, *control.gids)
+            mode = _GROUPS_MODE
+    own, *above = Path(path).parents
+    os.chmod(own, _THROUGH)
+    os.chmod(path, mode)
+    for directory in above:
+        status = directory.stat()
+        is_theirs = status.st_mode & 0o010 and status.st_gid in control.gids
+        if not (status.st_mode & 0o001 or is_theirs):
+            return str(directory)
+    return ""
+
+
+def open_port(address: str, port: int) -> trio.socket.SocketType:
+    """Return a socket to which somebody can connect by TCP from now on.
+
+    Raises:
+        OSError: There can be none.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family, backlog=_BACKLOG)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit it
+    for option, value in _ALIVE.items():
+        listener.setsockopt(socket.IPPROTO_TCP, option, value)
+    return trio.socket.from_stdlib_socket(listener)
+
+
+def render_address(address: str, port: int) -> str:
+    """Return both in one word, as a URL has it."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

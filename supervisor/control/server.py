@@ -1,8 +1,9 @@
-"""The socket of a supervisor, and who is let in.
+"""The socket of a supervisor, its port if it has one, and who is let in.
 
 Nothing that answers is loaded before somebody asks. A connection holds one of a fixed number of
 places; if all are taken, the oldest that asks nothing has to go, so that who has a question is
-answered however many others only connect.
+answered however many others only connect. Those who may only look have places of their own, and so
+have those who come by TCP.
 """
 
 import json
@@ -19,7 +20,9 @@ from ..control_socket import name_socket
 from ..supervise import Supervisor
 from ..threads import run_in_thread
 from .connections import Connection, Connections
-from .listening import open_listener
+from .guard import Guard
+from .listening import admit, open_listener, open_port, render_address
+from .peers import Peer, Remote, find_peer, find_remote
 from .problems import RequestError
 
 log = structlog.get_logger("mocker.control")
@@ -32,6 +35,7 @@ _STRANGER = RequestError("not-allowed", 403, "this is another user's supervisor"
 _FULL = RequestError("busy", 503, f"{_MOST} others are being answered")
 
 Serve = Callable[[Connection], Awaitable[None]]
+Find = Callable[[trio.socket.SocketType], Peer | Remote]
 
 
 class ControlServer:
@@ -47,58 +51,96 @@ class ControlServer:
         """
         self._path = os.path.join(directory, name_socket(name))
         self._supervisor = supervisor
-        self._connections = Connections(_MOST)
+        self._control = supervisor.config.control  # whatever a reload finds in the file
+        self._guard = Guard(self._control)
+        self._owners, self._guests = Connections(_MOST), Connections(_MOST)
+        self._remotes = Connections(_MOST)
         self._loading = trio.Lock()
         self._serve: Serve | None = None
 
     async def run(self) -> None:
-        """Answer until cancelled; without a socket, that is said and nobody is answered."""
-        listener = self._try_to_listen()
-        if listener is None:
+        """Answer until cancelled; where it cannot listen, that is said and nobody is answered."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen_at_socket)
+            if self._control.listen is not None:
+                nursery.start_soon(self._listen_at_port, *self._control.listen)
+
+    async def _listen_at_socket(self) -> None:
+        try:
+            listener = open_listener(self._path)
+        except OSError as error:
+            _tell_unavailable(self._path, error)
             return
         with closing(listener):
             try:
-                async with trio.open_nursery() as nursery:
-                    await self._accept(listener, nursery)
+                if self._control.uids or self._control.gids:
+                    self._admit()
+                await self._accept(listener, find_peer)
             finally:
                 with suppress(OSError):
                     os.unlink(self._path)
 
-    def _try_to_listen(self) -> trio.socket.SocketType | None:
+    async def _listen_at_port(self, address: str, port: int) -> None:
+        where = render_address(address, port)
         try:
-            return open_listener(self._path)
+            listener = open_port(address, port)
         except OSError as error:
-            reason = f"cannot listen at {self._path}{render_reason(error.errno or 0)}"
-        log.error("control.unavailable", reason=reason)
-        return None
+            _tell_unavailable(where, error)
+            return
+        with closing(listener):
+            log.info("control.listening", address=where)
+            await self._accept(listener, find_remote)
 
-    async def _accept(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
+    def _admit(self) -> None:
         try:
-            while True:
-                try:
-                    connected, _ = await listener.accept()
-                except OSError:
-                    await trio.sleep(_BREATH_S)
-                    continue
-                try:
-                    connection = self._connections.add(connected)
-                except OSError:
-                    connected.close()
-                    continue
-                if connection is None:
-                    with closing(connected), suppress(OSError):
-                        await connected.send(_render(_FULL))
-                else:
-                    nursery.start_soon(self._attend, connection)
-        finally:
-            # Before those who write are cancelled: they would wait for whoever takes nothing.
-            self._connections.close()
+            closed = admit(self._path, self._control)
+        except OSError as error:
+            closed = f"{self._path}{render_reason(error.errno or 0)}"
+        if closed:
+            reason = f"those who may look do not get through {closed}"
+            log.warning("control.unreachable", reason=reason)
+
+    async def _accept(self, listener: trio.socket.SocketType, find: Find) -> None:
+        async with trio.open_nursery() as nursery:
+            try:
+                while True:
+                    try:
+                        connected, _ = await listener.accept()
+                    except OSError:
+                        await trio.sleep(_BREATH_S)
+                        continue
+                    await self._place(connected, find, nursery)
+            finally:
+                # Before those who write are cancelled: they would wait for whoever takes nothing.
+                for places in (self._owners, self._guests, self._remotes):
+                    places.close()
+
+    async def _place(
+        self, connected: trio.socket.SocketType, find: Find, nursery: trio.Nursery
+    ) -> None:
+        """Give who has connected a place, or say that there is none."""
+        try:
+            peer = find(connected)
+        except OSError:
+            connected.close()  # nobody is there any more
+            return
+        connection = self._find_places(peer).add(connected, peer)
+        if connection is None:
+            with closing(connected), suppress(OSError):
+                await connected.send(_render(_FULL))
+        else:
+            nursery.start_soon(self._attend, connection)
+
+    def _find_places(self, peer: Peer | Remote) -> Connections:
+        if isinstance(peer, Remote):
+            return self._remotes
+        return self._owners if peer.may_do_all else self._guests
 
     async def _attend(self, connection: Connection) -> None:
         peer = connection.peer
         try:
-            if not peer.may_do_all:
-                log.warning("control.refused", uid=peer.uid, pid=peer.pid)
+            if not self._guard.lets_in(peer):
+                self._guard.tell(peer, _STRANGER)
                 await connection.stream.send_all(_render(_STRANGER))
                 with trio.move_on_after(_LINGER_S):
                     await connection.stream.receive_some()  # or some would not look at the answer
@@ -111,20 +153,25 @@ class ControlServer:
             # Whatever it is about this connection, it is no reason to end anything else.
             log.exception("control.failed")
         finally:
-            self._connections.remove(connection)
+            self._find_places(peer).remove(connection)
 
     async def _load(self) -> Serve:
         async with self._loading:
             if self._serve is None:
                 # It takes longer than a job should wait.
-                self._serve = await run_in_thread(_load_service, self._supervisor)
+                self._serve = await run_in_thread(_load_service, self._supervisor, self._guard)
             return self._serve
 
 
-def _load_service(supervisor: Supervisor) -> Serve:
+def _load_service(supervisor: Supervisor, guard: Guard) -> Serve:
     from .http_service import HttpService
 
-    return HttpService(supervisor).serve
+    return HttpService(supervisor, guard).serve
+
+
+def _tell_unavailable(where: str, error: OSError) -> None:
+    reason = f"cannot listen at {where}{render_reason(error.errno or 0)}"
+    log.error("control.unavailable", reason=reason)
 
 
 def _render(error: RequestError) -> bytes:

@@ -47,6 +47,15 @@ def test_directory_is_its_users_alone(tmp_path: Path) -> None:
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
+def test_directory_that_others_get_through_stays_so(tmp_path: Path) -> None:
+    directory = tmp_path / "mocker"
+    directory.mkdir()
+    directory.chmod(0o711)
+
+    with hold_name("demo", str(directory)):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o711
+
+
 @requires_root
 def test_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     directory = tmp_path / "mocker"

@@ -3,7 +3,7 @@ from typing import Any
 import attrs
 import pytest
 
-from mocker.supervisor.config import CONSOLE, SupervisorConfig
+from mocker.supervisor.config import CONSOLE, ControlConfig, SupervisorConfig
 from mocker.supervisor.reload import compare, list_changed_keys, render_difference
 from tests.supervisor.job_world import configure
 
@@ -39,9 +39,10 @@ def test_keys_that_cannot_be_followed_are_named() -> None:
     old = file(web="a")
 
     new = attrs.evolve(old, name="other", log_format="json", stop_timeout=1.0)
-    new = attrs.evolve(new, journald_socket="/socket")
+    new = attrs.evolve(new, journald_socket="/socket", control=ControlConfig(uids=frozenset({7})))
 
-    assert compare(old, new).needs_restart == ("name", "log_format", "journald_socket")
+    expected = ("name", "log_format", "journald_socket", "control")
+    assert compare(old, new).needs_restart == expected
 
 
 @pytest.mark.parametrize(

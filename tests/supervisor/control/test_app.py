@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 import trio
 
+from mocker.supervisor.config import ControlConfig
+from mocker.supervisor.control.guard import Guard
 from mocker.supervisor.control.http_service import HttpService
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.supervise import Supervisor
@@ -24,7 +26,7 @@ async def ask(
     """Return the status and the body of an answer."""
     content = b"" if body is None else json.dumps(body).encode()
     head = f"{method} {path} HTTP/1.0\r\nContent-Length: {len(content)}\r\n\r\n"
-    async with served(HttpService(supervisor)) as stream:
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
         await stream.send_all(head.encode() + content)
         answer = (await read_all(stream)).decode()
     head, _, text = answer.partition("\r\n\r\n")
@@ -113,7 +115,7 @@ async def test_outcome_is_told_as_soon_as_it_is_known(supervisor: Supervisor) ->
     head = b"POST /v1/actions HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(content)
     seen = bytearray()
 
-    async with served(HttpService(supervisor)) as stream:
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
         await stream.send_all(head + content)
         with trio.fail_after(5):
             while b"\r\n\r\n" not in seen:

@@ -6,6 +6,8 @@ import pytest
 import trio
 
 from mocker.supervisor.control.connections import Connection, Connections
+from mocker.supervisor.control.peers import Remote
+from tests.supervisor.control.control_world import ROOT
 
 MOST = 3
 
@@ -27,7 +29,7 @@ class Clients:
     def come(self) -> Connection | None:
         ours, theirs = trio.socket.socketpair()
         self.sockets.append(ours)
-        connection = self.connections.add(theirs)
+        connection = self.connections.add(theirs, ROOT)
         if connection is None:
             theirs.close()
         return connection
@@ -135,3 +137,21 @@ async def test_half_a_question_goes_when_there_are_only_such(clients: Clients) -
     clients.come()
 
     assert [is_open(each) for each in filled] == [False, True, True]
+
+
+@pytest.mark.parametrize(("ends", "has_left"), [(False, False), (True, True)])
+async def test_remote_one_that_sends_nothing_more_has_left(ends: bool, has_left: bool) -> None:
+    with trio.socket.socket() as listener:
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        stream = await trio.open_tcp_stream(*listener.getsockname())
+        accepted, _ = await listener.accept()
+    connection = Connection(accepted, Remote("127.0.0.1"))
+
+    if ends:
+        await stream.send_eof()
+    left = connection.has_left
+
+    async with stream:
+        connection.close()
+    assert left is has_left

@@ -7,6 +7,8 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from mocker.supervisor.config import ControlConfig
+from mocker.supervisor.control.guard import Guard
 from mocker.supervisor.control.http_service import HttpService
 from mocker.supervisor.supervise import Supervisor
 from tests.supervisor.control.control_world import make_supervisor, read_all, served
@@ -22,7 +24,7 @@ def supervisor() -> Iterator[Supervisor]:
 
 async def say(supervisor: Supervisor, *parts: bytes) -> tuple[bytes, float]:
     """Return what comes back until the connection ends, and when that is."""
-    async with served(HttpService(supervisor)) as stream:
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
         for part in parts:
             await stream.send_all(part)
         answer = await read_all(stream)
@@ -96,7 +98,7 @@ async def test_who_says_nothing_is_told_nothing(
 async def test_who_leaves_is_not_waited_for(
     supervisor: Supervisor, autojump_clock: MockClock
 ) -> None:
-    async with served(HttpService(supervisor)) as stream:
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
         await stream.send_all(b"GET /v1")
 
     assert trio.current_time() < 1
@@ -108,11 +110,29 @@ async def test_who_leaves_while_he_is_answered_and_has_asked_on_is_noticed(
     body = b'{"action": "start", "jobs": ["web"]}'
     head = b"POST /v1/actions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
 
-    async with served(HttpService(supervisor)) as stream:
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
         await stream.send_all((head + body) * 2)
         await stream.receive_some()
 
     assert trio.current_time() < 5
+
+
+async def test_who_would_go_on_as_a_websocket_is_refused(
+    supervisor: Supervisor, autojump_clock: MockClock
+) -> None:
+    upgrade = [
+        "GET /v1/jobs HTTP/1.1",
+        "Host: x",
+        "Connection: upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: x",
+    ]
+
+    with capture_logs() as events:
+        answer, _ = await say(supervisor, "\r\n".join([*upgrade, "", ""]).encode())
+
+    assert (answer[:12], events) == (b"HTTP/1.1 403", [])
 
 
 async def test_mistake_of_the_supervisor_is_told_and_logged(

@@ -2,12 +2,17 @@
 
 import os
 import socket
+import stat
 from pathlib import Path
 
 import pytest
 
-from mocker.supervisor.control.listening import open_listener
+from mocker.supervisor.config import ControlConfig
+from mocker.supervisor.control.listening import admit, open_listener, open_port, render_address
 from mocker.supervisor.control_socket import short_path
+from tests.requirements import requires_root
+
+GROUP = 4321  # that nobody is in
 
 
 def try_to_connect(path: Path, kind: int) -> None:
@@ -47,3 +52,71 @@ async def test_no_descriptor_is_left_where_there_can_be_none(tmp_path: Path) -> 
         open_listener(str(tmp_path / "nowhere" / "x.sock"))
 
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+
+
+@requires_root
+@pytest.mark.parametrize(
+    ("control", "mode", "gid"),
+    [
+        (ControlConfig(gids=frozenset({GROUP})), 0o660, GROUP),
+        (ControlConfig(gids=frozenset({GROUP, 5})), 0o666, 0),
+        (ControlConfig(gids=frozenset({GROUP}), uids=frozenset({7})), 0o666, 0),
+        (ControlConfig(uids=frozenset({7})), 0o666, 0),
+    ],
+)
+async def test_others_are_admitted_to_one_socket_and_no_further(
+    tmp_path: Path, control: ControlConfig, mode: int, gid: int
+) -> None:
+    directory = tmp_path / "mocker"
+    directory.mkdir(mode=0o700)
+    path, other = directory / "x.sock", directory / "x.exec"
+
+    with open_listener(str(path)), open_listener(str(other)):
+        admit(str(path), control)
+
+    status = path.stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_gid) == (mode, gid)
+    assert stat.S_IMODE(other.stat().st_mode) == 0o600
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o711
+
+
+@pytest.mark.parametrize(
+    ("mode", "gid", "is_closed"),
+    [(0o700, GROUP, True), (0o710, GROUP, True), (0o701, GROUP, False), (0o710, None, False)],
+)
+async def test_directory_that_others_do_not_get_through_is_named(
+    tmp_path: Path, mode: int, gid: int | None, is_closed: bool
+) -> None:
+    private = tmp_path / "private"
+    (private / "mocker").mkdir(parents=True)
+    private.chmod(mode)
+    gids = {private.stat().st_gid if gid is None else gid}
+    path = str(private / "mocker" / "x.sock")
+
+    with open_listener(path):
+        closed = admit(path, ControlConfig(gids=frozenset(gids), uids=frozenset({7})))
+
+    assert (closed == str(private)) is is_closed
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_port_can_be_connected_to(address: str) -> None:
+    with open_port(address, 0) as listener:
+        port = listener.getsockname()[1]
+        socket.create_connection((address, port)).close()
+        accepted, _ = await listener.accept()
+
+    with accepted:
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
+async def test_port_in_use_cannot_be_had() -> None:
+    with open_port("127.0.0.1", 0) as listener, pytest.raises(OSError, match="in use"):
+        open_port("127.0.0.1", listener.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("address", "word"), [("127.0.0.1", "127.0.0.1:9000"), ("::1", "[::1]:9000")]
+)
+def test_address_is_one_word(address: str, word: str) -> None:
+    assert render_address(address, 9000) == word

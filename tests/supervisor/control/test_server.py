@@ -1,16 +1,19 @@
 """The socket, and who is let in."""
 
 import os
+import socket
 import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
+from mocker.supervisor.config import ControlConfig
 from mocker.supervisor.control import server
 from mocker.supervisor.control.peers import Peer
 from mocker.supervisor.control.server import ControlServer
@@ -18,6 +21,7 @@ from mocker.supervisor.supervise import Supervisor
 from tests.supervisor.control.control_world import make_supervisor, read_all
 
 GET = b"GET /v1/supervisor HTTP/1.0\r\n\r\n"
+TOKEN = "let-me-in"  # noqa: S105 - it opens nothing
 
 
 @pytest.fixture
@@ -136,3 +140,78 @@ async def test_end_does_not_wait_for_who_is_connected(
 
     async with stream:
         assert await read_all(stream) == b""
+
+
+@pytest.fixture
+def port(supervisor: Supervisor) -> int:
+    """A port that nobody uses, and at which the supervisor is to listen."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number: int = listener.getsockname()[1]
+    control = ControlConfig(listen=("127.0.0.1", number), token=TOKEN)
+    supervisor.config = attrs.evolve(supervisor.config, control=control)
+    return number
+
+
+async def ask_port(port: int, *more: str) -> bytes:
+    head = "\r\n".join(["GET /v1/supervisor HTTP/1.0", f"Host: localhost:{port}", *more, "", ""])
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(head.encode())
+        return await read_all(stream)
+
+
+async def test_who_has_the_token_is_answered_at_the_port(
+    tmp_path: Path, supervisor: Supervisor, port: int
+) -> None:
+    with capture_logs() as events:
+        async with listening(tmp_path, supervisor):
+            without = await ask_port(port)
+            answer = await ask_port(port, f"Authorization: Bearer {TOKEN}")
+
+    assert (without[:12], answer[:12]) == (b"HTTP/1.1 401", b"HTTP/1.1 200")
+    assert [event["event"] for event in events] == ["control.listening", "control.refused"]
+    assert events[0]["address"] == f"127.0.0.1:{port}"
+
+
+async def test_port_in_use_is_said_and_the_socket_answers(
+    tmp_path: Path, supervisor: Supervisor, port: int
+) -> None:
+    with capture_logs() as events, socket.create_server(("127.0.0.1", port)):
+        async with listening(tmp_path, supervisor) as path:
+            answer = await ask(path)
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    expected = f"cannot listen at 127.0.0.1:{port}: Address already in use (EADDRINUSE)"
+    assert [(e["event"], e["reason"]) for e in events] == [("control.unavailable", expected)]
+
+
+async def test_those_who_come_by_tcp_take_nobody_elses_place(
+    tmp_path: Path, supervisor: Supervisor, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_MOST", 1)
+    async with (
+        listening(tmp_path, supervisor) as path,
+        await trio.open_unix_socket(path) as kept,
+    ):
+        answer = await ask_port(port, f"Authorization: Bearer {TOKEN}")
+        await kept.send_all(GET)
+        still = await read_all(kept)
+
+    assert (answer[:12], still[:12]) == (b"HTTP/1.1 200", b"HTTP/1.1 200")
+
+
+async def test_readers_who_do_not_get_through_are_said(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    closed = tmp_path / "closed"
+    (closed / "mocker").mkdir(parents=True)
+    closed.chmod(0o700)
+    control = ControlConfig(uids=frozenset({12345}))
+    supervisor.config = attrs.evolve(supervisor.config, control=control)
+
+    with capture_logs() as events:
+        async with listening(closed / "mocker", supervisor) as path:
+            mode = stat.S_IMODE(os.stat(path).st_mode)  # noqa: PTH116
+
+    reason = f"those who may look do not get through {closed}"
+    assert [(e["event"], e["reason"]) for e in events] == [("control.unreachable", reason)]
+    assert mode == 0o666
