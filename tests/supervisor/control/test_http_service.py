@@ -41,7 +41,7 @@ async def test_requests_are_answered_until_there_are_no_more(
 
 
 async def test_answer_comes_in_one_piece(supervisor: Supervisor) -> None:
-    async with served(HttpService(supervisor)) as stream:
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
         await stream.send_all(GET)
         piece = await stream.receive_some()
 
@@ -50,7 +50,7 @@ async def test_answer_comes_in_one_piece(supervisor: Supervisor) -> None:
 
 
 async def test_head_alone_can_be_asked_for(supervisor: Supervisor) -> None:
-    async with served(HttpService(supervisor)) as stream:
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
         await stream.send_all(GET.replace(b"GET", b"HEAD") + GET)
         answers = b""
         while answers.count(b"HTTP/1.1 200") < 2:
@@ -60,7 +60,7 @@ async def test_head_alone_can_be_asked_for(supervisor: Supervisor) -> None:
 
 
 async def test_head_of_what_goes_on_comes_at_once(supervisor: Supervisor) -> None:
-    async with served(HttpService(supervisor)) as stream:
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
         await stream.send_all(b"GET /v1/logs?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
 
         with trio.fail_after(5):
