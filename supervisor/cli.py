@@ -31,6 +31,7 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
        mocker config JOB                       show what a job is like
        mocker shutdown                         stop all jobs and the supervisor
        mocker exec JOB COMMAND [ARG...]        execute a command in a job that runs
+       mocker attach JOB                       be at the terminal of a job that has one
        mocker --version
 
 `mocker run --help` lists the options. `mocker-supervise FILE` keeps the jobs of a file running.

@@ -128,6 +128,7 @@ class ContainerConfig:
         *,
         grace: float,
         stop_signal: int,
+        terminal: bool = False,
         notify: str | None = None,
         ready_fd: int | None = None,
     ) -> ContainerSpec:
@@ -152,6 +153,7 @@ class ContainerConfig:
             rlimits=[Rlimit(*values) for values in self.rlimits],
             grace=grace,
             stop_signal=stop_signal,
+            terminal=terminal,
             isolate=self.isolate,
             notify=notify,
             ready_fd=ready_fd,
@@ -182,6 +184,8 @@ class JobConfig:
         schedule: A cron expression for a oneshot; None if it runs at the start.
         overlap: "skip" or "queue": what becomes of a time at which the former run goes on.
         stdin: Absolute path of a file of the host; None for /dev/null.
+        tty: Whether its stdin, stdout and stderr are a terminal of its own; then its one channel is
+            "output".
         channels: The sinks of "stdout" and "stderr", or those of "output", which is both in one
             pipe. One that is inherited has that as its only sink; one that leads nowhere has none.
         on_full: "block" or "drop": what becomes of lines that a sink has no room for.
@@ -207,6 +211,7 @@ class JobConfig:
     schedule: str | None = None
     overlap: str = "skip"
     stdin: str | None = None
+    tty: bool = False
     channels: Mapping[str, tuple[SinkConfig, ...]] = attrs.field(factory=_use_console)
     on_full: str = "block"
     max_line: int = 2**14
@@ -222,7 +227,11 @@ class JobConfig:
             case _:
                 pass
         return self.container.make_spec(
-            grace=self.grace, stop_signal=self.stop_signal, notify=notify, ready_fd=ready_fd
+            grace=self.grace,
+            stop_signal=self.stop_signal,
+            terminal=self.tty,
+            notify=notify,
+            ready_fd=ready_fd,
         )
 
 

@@ -162,7 +162,17 @@ def _find_conflicts(entry: Entry, values: Mapping[str, Any]) -> Iterator[tuple[s
         for key in NEED_ISOLATION:
             if key in entry.own and values.get(key, "host") != "host":
                 yield key, "is not to be had with isolate = false"
+    yield from _find_terminal_conflicts(values)
     yield from find_sink_conflicts(entry.own, entry.defaults, values)
+
+
+def _find_terminal_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if not values.get("tty"):
+        return
+    if not values.get("isolate", True):
+        yield "tty", "is not to be had with isolate = false"
+    if "stdin" in values:
+        yield "stdin", "is not to be had with tty = true: the terminal is its stdin"
 
 
 def _make_replicas(entry: Entry, values: Mapping[str, Any]) -> tuple[JobConfig, ...]:

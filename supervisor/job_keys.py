@@ -97,6 +97,7 @@ FIELD_KEYS: dict[str, Parse] = {
     "schedule": _parse_schedule,
     "overlap": one_of("skip", "queue"),
     "stdin": parse_path,
+    "tty": parse_boolean,
 }
 JOB_KEYS: dict[str, Parse] = {
     "type": one_of("service", "oneshot"),

@@ -39,6 +39,7 @@ def _list_keys(job: JobConfig) -> Iterator[tuple[str, object]]:
     yield "schedule", job.schedule
     yield "overlap", None if job.schedule is None else job.overlap
     yield "stdin", job.stdin
+    yield "tty", job.tty
     for channel, sinks in job.channels.items():
         yield channel, _render_sinks(sinks)
     yield "on_full", job.on_full

@@ -20,8 +20,9 @@ from .lifecycle import After, Life, State
 from .lines import Source
 from .notices import Notice, make_notice
 from .probes import wait_dead, wait_ready
+from .pseudoterminal import Pseudoterminal
 from .relay import Relay, Ways
-from .runs import Means, Pipes, kill, start, wait_executed
+from .runs import Means, Pipes, kill, resume, start, wait_executed
 from .tally import Tally
 
 # Seconds for output that nobody takes, of a job that is not to run again: it must not keep the
@@ -46,6 +47,7 @@ class Job:
         notice: What its present run, or the last one, says of itself.
         ring: The last lines of all its runs.
         tally: How much they have printed.
+        terminal: Of the present run; None without one.
         kill_at: When it will be killed, in trio's time; None unless it is stopping.
     """
 
@@ -69,6 +71,7 @@ class Job:
         self.status: ExitStatus | None = None
         self.pid: int | None = None
         self.kill_at: float | None = None
+        self.terminal: Pseudoterminal | None = None
         self.ring = means.rings.make_ring()
         self.tally = Tally()
         self.notice = Notice()
@@ -199,8 +202,9 @@ class Job:
                 self.pid = self._last_pid = container.pid
                 self._relay(pipes, container.pid, relays)
                 try:
-                    return await self._attend(container)
+                    return await self._attend(container, pipes, relays)
                 finally:
+                    pipes.close()
                     self._means.running.pop(self.config.name, None)
                     self._means.reaper.forget(container.pid)
                     self.pid = self.kill_at = None
@@ -245,7 +249,7 @@ class Job:
             self._relays.append(relay)
             relays.start_soon(relay.run)
 
-    async def _attend(self, container: Container) -> ExitStatus:
+    async def _attend(self, container: Container, pipes: Pipes, relays: trio.Nursery) -> ExitStatus:
         """Accompany a container until it is gone."""
         refusal: IsolationError | None = None
         executed = trio.Event()
@@ -260,8 +264,10 @@ class Job:
                 self._log.info("job.started", pid=container.pid, attempt=self.life.attempt)
                 executed.set()
                 self._means.running[self.config.name] = container
+                self.terminal = pipes.open_terminal(container, relays)
                 self._tell_what_is_missing(container)
                 nursery.start_soon(self.notice.follow, container)
+                nursery.start_soon(resume, container)
                 nursery.start_soon(self._probe, container)
                 await trio.lowlevel.wait_readable(container.fileno())
             nursery.cancel_scope.cancel()
@@ -336,7 +342,7 @@ class Job:
 
     def _end(self, status: ExitStatus, now: float) -> None:
         """Let the state follow a run that ended just now, and say so."""
-        before, self.status = self.life, status
+        before, self.status, self.terminal = self.life, status, None
         self._become(lifecycle.end_run(before, self.config, status, now, _CHANCE.random()))
         uptime = now - (now if before.began is None else before.began)
         facts = {**_describe(status), "uptime_s": round(uptime, 3), **self._next(now)}

@@ -5,6 +5,8 @@ are when its PID namespace is gone, because then nobody is left who could write.
 """
 
 import os
+import signal
+import termios
 from contextlib import suppress
 
 import attrs
@@ -17,6 +19,7 @@ from mocker.isolation.survivors import list_descendants, read_title
 from .config import INHERIT, JobConfig
 from .feeds import Feeds
 from .line_ring import RingSpace
+from .pseudoterminal import Pseudoterminal
 from .reaper import Reaper
 from .sink_table import SinkTable
 from .starter import Starter
@@ -26,6 +29,7 @@ log = structlog.get_logger("mocker.jobs")
 
 _ANSWER_S = 5.0  # for another job's init, which takes less than a millisecond if nobody stops it
 _MOST_SURVIVORS = 50  # that are told; a fork bomb's thousands help nobody
+_SIZE = (24, 80)  # rows and columns of a terminal, until somebody is attached
 _LISTING_S = 1.0  # for what can be known of the survivors; one that hangs may hang who looks at it
 
 
@@ -64,7 +68,11 @@ class Pipes:
     def __init__(self, job: JobConfig) -> None:
         self.read_ends: dict[str, int] = {}
         self.write_ends: list[int] = []
+        self._terminal: list[int] = []  # the write end of its log, the other side of a stand-in
         try:
+            if job.tty:
+                self._add_terminal()
+                return
             for fd, name in ((1, "stdout"), (2, "stderr")):
                 self._add(fd, name if name in job.channels else "output", job)
         except OSError as error:
@@ -76,11 +84,37 @@ class Pipes:
         taken, self.read_ends = self.read_ends, {}
         return taken
 
+    def open_terminal(self, container: Container, relays: trio.Nursery) -> Pseudoterminal | None:
+        """Return the terminal of a container whose command is executed; None if it has none.
+
+        What is printed there is carried in the nursery.
+        """
+        if container.terminal_fd < 0:
+            return None
+        log, stand_in = self._terminal
+        self._terminal = []
+        os.close(stand_in)
+        master, container.terminal_fd = container.terminal_fd, -1
+        terminal = Pseudoterminal(master, log)
+        relays.start_soon(terminal.run)
+        return terminal
+
     def close(self) -> None:
         """Close what nobody has taken."""
         close_all(self.write_ends)
+        close_all(self._terminal)
         while self.read_ends:
             os.close(self.read_ends.popitem()[1])
+
+    def _add_terminal(self) -> None:
+        """Add a terminal that stands for the container's own, which takes its place and size."""
+        self.read_ends["output"], log = os.pipe2(os.O_CLOEXEC)
+        self._terminal.append(log)
+        master, slave = os.openpty()
+        self._terminal.append(master)
+        self.write_ends.append(slave)
+        termios.tcsetwinsize(slave, _SIZE)
+        self.write_ends.append(os.dup(slave))
 
     def _add(self, fd: int, channel: str, job: JobConfig) -> None:
         """Add what the command gets as this descriptor."""
@@ -107,7 +141,7 @@ async def start(job: JobConfig, means: Means, pipes: Pipes) -> Container:
     """
     fds: list[int] = []
     try:
-        fds.append(await _open_stdin(job.stdin))
+        fds.append(await _open_stdin(job, pipes))
         fds += await _find_namespaces(job, means)
         with means.reaper.starting():
             container = await means.starter.start(
@@ -135,6 +169,19 @@ async def wait_executed(container: Container) -> None:
     container.wait_started()
 
 
+async def resume(container: Container) -> None:
+    """Let a command go on whenever a key at its terminal has stopped it, until it has ended.
+
+    There is no shell to which whoever pressed it could say so.
+    """
+    while container.spec.terminal:
+        await trio.lowlevel.wait_readable(container.control_fd)
+        if container.take_stop() == signal.SIGTSTP:
+            container.send_signal(signal.SIGCONT)
+        elif container.has_ended():
+            return
+
+
 async def kill(job: JobConfig, container: Container) -> None:
     """Kill everything in a container, and say what that was."""
     survivors: list[str] = []
@@ -150,8 +197,11 @@ def _list_survivors(init: int) -> list[str]:
     return [f"{pid} {title}" for pid in pids if (title := read_title(pid))]
 
 
-async def _open_stdin(path: str | None) -> int:
+async def _open_stdin(job: JobConfig, pipes: Pipes) -> int:
+    path = job.stdin
     try:
+        if job.tty:
+            return os.dup(pipes.write_ends[0])
         if path is None:
             return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         # In a thread, for a disk may be slow.

@@ -91,7 +91,10 @@ def make_sinks(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, A
     """
     fields: dict[str, Any] = {k: values[k] for k in ("on_full", "max_line") if k in values}
     has_own_two = "stdout" in own or "stderr" in own
-    if "output" in values and ("output" in own or not has_own_two):
+    if values.get("tty"):
+        shared = values.get("output", values.get("stdout", (CONSOLE,)))
+        fields["channels"] = {"output": shared}
+    elif "output" in values and ("output" in own or not has_own_two):
         fields["channels"] = {"output": values["output"]}
     else:
         both = values.get("output", (CONSOLE,))
@@ -106,6 +109,8 @@ def find_sink_conflicts(
     for table in (own, defaults):
         if "output" in table and ("stdout" in table or "stderr" in table):
             yield "output", "is both stdout and stderr; have either it or these"
+    if values.get("tty"):
+        yield from _find_terminal_conflicts(own, values)
     match values.get("ready"):
         case Probe(kind="log"):
             sinks = make_sinks(values, own)["channels"].values()
@@ -113,6 +118,16 @@ def find_sink_conflicts(
                 yield "ready", "needs output that passes through mocker, and all is inherited"
         case _:
             pass
+
+
+def _find_terminal_conflicts(
+    own: Mapping[str, Any], values: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    for key in ("stdout", "stderr"):
+        if key in own:
+            yield key, "is not to be had with tty = true: a terminal has one stream; have output"
+    if make_sinks(values, own)["channels"]["output"] == (INHERIT,):
+        yield "tty", "needs output that passes through mocker, and it is inherited"
 
 
 def check_files(jobs: Iterable[JobConfig], mistakes: Mistakes) -> None:

@@ -60,6 +60,14 @@ class Terminal:
                 pass  # hung up
         self._found = None
 
+    def read(self, most: int) -> bytes:
+        """Return what is typed, at most so many bytes; nothing at the end.
+
+        Raises:
+            OSError: It has hung up, or there is nothing yet.
+        """
+        return os.read(self.fd, most)
+
     def copy_size(self, target: int) -> None:
         """Give another terminal the size of this one."""
         try:

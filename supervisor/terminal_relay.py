@@ -71,7 +71,7 @@ async def _relay_input(container: Attended, terminal: Terminal, scope: trio.Canc
             await trio.sleep(_LOOK_S)  # it is typed for somebody else
             continue
         try:
-            data = os.read(terminal.fd, _CHUNK)
+            data = terminal.read(_CHUNK)
         except BlockingIOError:
             continue
         except OSError:
@@ -104,6 +104,8 @@ async def _show(container: Attended, terminal: Terminal) -> bool:
             return True
         except OSError:
             return False
+        if not data:
+            return False  # of a connection to one
         await _write(terminal.fd, data)
         shown += len(data)
     return True

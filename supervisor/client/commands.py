@@ -7,6 +7,7 @@ from importlib import import_module
 # The module of each command, and the function that carries it out. Of several in one module, that
 # is told which one was typed.
 _ALONE = {
+    "attach": ("attach_command", "attach"),
     "completion": ("completion_command", "complete"),
     "config": ("config_command", "config"),
     "events": ("events_command", "events"),

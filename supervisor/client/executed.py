@@ -22,17 +22,21 @@ from ..foreground import ENDING_SIGNALS
 _CANNOT_BE_MADE = IsolationError.exit_code
 _MOST = 2**17  # bytes of a message
 _NO_ANSWER = "cannot ask the supervisor: it is gone, or lets nobody in"
-_GONE = "the supervisor is gone, and what was executed with it"
 
 
 class Executed:
     """The process; a context manager, at the end of which it is gone.
 
     Attributes:
+        gone: What is said when the supervisor is gone.
+        gone_status: How it has ended then.
         spec: What was asked for.
         terminal_fd: The other side of its terminal; -1 without one.
         problem: Why it is not executed, or not any more; empty if it has ended by itself.
     """
+
+    gone = "the supervisor is gone, and what was executed with it"
+    gone_status = ExitStatus(signal=signal.SIGKILL)
 
     def __init__(
         self, connection: socket.socket, job: str, spec: ContainerSpec, stdio: Sequence[int]
@@ -105,7 +109,7 @@ class Executed:
         if number == signal.SIGTSTP and self.terminal_fd < 0:
             number = signal.SIGSTOP  # without a terminal, the kernel lets nobody stop by the other
         try:
-            self._connection.send(_render({"signal": int(number)}))
+            self._connection.send(render({"signal": int(number)}))
         except OSError:
             pass  # the supervisor is gone, or listens to nothing; it is told of no end either
 
@@ -139,8 +143,17 @@ class Executed:
         self._status = ExitStatus(signal=number)
 
     def _ask(self, job: str, stdio: Sequence[int]) -> None:
+        try:
+            send_with_fds(self._connection, self._render_request(job), stdio)
+        except OSError as error:
+            if error.errno == EMSGSIZE:
+                text = "arguments and environment are too long; they may have 128 KiB"
+                raise SpecError(text) from None
+            # It may have been refused unread; if not, the end of the connection says the rest.
+
+    def _render_request(self, job: str) -> bytes:
         spec = self.spec
-        request = _render(
+        return render(
             {
                 "job": job,
                 "argv": spec.argv,
@@ -150,13 +163,11 @@ class Executed:
                 "terminal": spec.terminal,
             }
         )
-        try:
-            send_with_fds(self._connection, request, stdio)
-        except OSError as error:
-            if error.errno == EMSGSIZE:
-                text = "arguments and environment are too long; they may have 128 KiB"
-                raise SpecError(text) from None
-            # It may have been refused unread; if not, the end of the connection says the rest.
+
+    def _make_status(self, news: Mapping[str, object]) -> ExitStatus:
+        """Return the exit status for a problem that the supervisor tells, or for no answer."""
+        status = news.get("exit_code")
+        return ExitStatus(code=status if isinstance(status, int) else _CANNOT_BE_MADE)
 
     def _take_news(self) -> None:
         while self._status is None and self._receive():
@@ -176,11 +187,11 @@ class Executed:
         if message:
             self._understand(json.loads(message.decode("utf-8", "surrogateescape")))
         elif self._started:
-            self.problem = _GONE
-            self._status = ExitStatus(signal=signal.SIGKILL)
+            self.problem = self.gone
+            self._status = self.gone_status
         else:
             self.problem = _NO_ANSWER
-            self._status = ExitStatus(code=_CANNOT_BE_MADE)
+            self._status = self._make_status({})
         return True
 
     def _understand(self, news: Mapping[str, object]) -> None:
@@ -195,12 +206,11 @@ class Executed:
                 self._status = ExitStatus(signal=number)
             case {"error": {"message": str(text)}}:
                 self.problem = text
-                status = news.get("exit_code")
-                made = status if isinstance(status, int) else _CANNOT_BE_MADE
-                self._status = ExitStatus(code=made)
+                self._status = self._make_status(news)
             case _:
                 pass  # of a later version
 
 
-def _render(values: Mapping[str, object]) -> bytes:
+def render(values: Mapping[str, object]) -> bytes:
+    """Return a message; texts that are no UTF-8 stay the bytes they were."""
     return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogateescape")

@@ -10,6 +10,7 @@ import attrs
 
 from .problems import RequestError
 
+_MOST_CELLS = 2**16 - 1  # in a row or a column, ioctl_tty(2)
 _KEYS = {"job", "argv", "env", "user", "workdir", "terminal"}
 
 
@@ -32,6 +33,19 @@ class ExecRequest:
     user: str | None
     workdir: str | None
     terminal: bool
+
+
+def parse_attach(message: bytes) -> str | None:
+    """Return at the terminal of which job somebody wants to be; None if they want something else.
+
+    Raises:
+        RequestError: It cannot be meant.
+    """
+    match _parse_object(message):
+        case {"attach": str(name), **others} if not others:
+            return name
+        case _:
+            return None
 
 
 def parse_request(message: bytes) -> ExecRequest:
@@ -74,6 +88,19 @@ def parse_signal(message: bytes) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= 64:
         raise _refuse("'signal' is no number of a signal")
     return number
+
+
+def parse_size(message: bytes) -> tuple[int, int]:
+    """Return the rows and columns of a window that a later message tells.
+
+    Raises:
+        RequestError: They cannot be meant.
+    """
+    match _parse_object(message).get("size"):
+        case [int(rows), int(columns)] if 0 < rows <= _MOST_CELLS and 0 < columns <= _MOST_CELLS:
+            return rows, columns
+        case _:
+            raise _refuse("'size' is no number of rows and one of columns")
 
 
 def render_message(values: Mapping[str, object]) -> bytes:

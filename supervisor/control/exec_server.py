@@ -11,7 +11,13 @@ has to be relayed. This socket keeps messages apart (SOCK_SEQPACKET); each is a 
         │  ◀── exited CODE, or killed N ─────────── │
         │  ◀── or error, exit_code ──────────────── │
 
-A connection is one process, which is killed when the connection ends.
+A connection is one process, which is killed when the connection ends; or one terminal, at which
+somebody is until then:
+
+        │  ─── attach JOB ────────────────────────▶ │
+        │  ◀── started PID + a stream of bytes ──── │
+        │  ─── size ROWS COLUMNS ─────────────────▶ │
+        │  ◀── exited, killed or error, as above ── │
 
 Source: unix(7) SCM_RIGHTS, SO_PEERCRED.
 """
@@ -29,8 +35,10 @@ from mocker.isolation import Container, IsolationError
 from mocker.isolation.errors import render_reason
 
 from ..control_socket import name_exec_socket
+from ..jobs import Job
 from ..supervise import Supervisor
-from .exec_requests import parse_request, render_problem
+from .attachment import attach
+from .exec_requests import parse_attach, parse_request, render_problem
 from .execution import close_callers, execute, tell_at_once
 from .job_names import find_jobs
 from .listening import open_listener
@@ -144,6 +152,9 @@ class ExecServer:
             if not message:
                 return
             self._places[connected] = True
+            if (name := parse_attach(message)) is not None:
+                await attach(connected, self._find_job(name))
+                return
             request = parse_request(message)
             if len(stdio) != _STDIO:
                 raise RequestError("bad-request", 400, f"{_STDIO} descriptors are needed")
@@ -158,16 +169,27 @@ class ExecServer:
         Raises:
             RequestError: There is none.
         """
-        names = [job.config.name for job in find_jobs(self._supervisor.jobs, [name])]
-        if len(names) != 1:
+        job = self._find_job(name)
+        name = job.config.name
+        container = self._supervisor.running.get(name)
+        if container is None:
+            state = job.life.state.value
+            text = f"cannot execute anything in {name}: it does not run, it is {state}"
+            raise RequestError("not-running", 409, text, [name])
+        return name, container
+
+    def _find_job(self, name: str) -> Job:
+        """Return which job is meant.
+
+        Raises:
+            RequestError: None, or several.
+        """
+        jobs = find_jobs(self._supervisor.jobs, [name])
+        if len(jobs) != 1:
+            names = [job.config.name for job in jobs]
             text = f"{name!r} is more than one job: {', '.join(names)}; name one of them"
             raise RequestError("too-many-jobs", 409, text, names)
-        container = self._supervisor.running.get(names[0])
-        if container is None:
-            state = self._supervisor.jobs[names[0]].life.state.value
-            text = f"cannot execute anything in {names[0]}: it does not run, it is {state}"
-            raise RequestError("not-running", 409, text, names)
-        return names[0], container
+        return jobs[0]
 
 
 async def _receive(connected: trio.socket.SocketType, fds: list[int]) -> bytes:

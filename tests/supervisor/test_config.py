@@ -1,3 +1,4 @@
+import attrs
 import pytest
 
 from mocker.isolation import SpecError
@@ -23,6 +24,13 @@ def test_network_that_another_job_has_is_shared() -> None:
     job = make_job(network="job:db")
 
     assert job.make_spec().network == "shared"
+
+
+def test_job_with_a_terminal_makes_a_container_with_one() -> None:
+    job = make_job()
+
+    assert not job.make_spec().terminal
+    assert attrs.evolve(job, tty=True).make_spec().terminal
 
 
 def test_jobs_that_mean_the_same_are_equal() -> None:

@@ -235,6 +235,11 @@ def test_job_on_a_schedule_is_a_oneshot(tmp_path: Path) -> None:
             "success_codes = [2, 1]\npermanent_codes = [1, 2, 3]",
             "permanent_codes: must not have success codes, and has 1, 2",
         ),
+        ("tty = true\nisolate = false", "tty: is not to be had with isolate = false"),
+        (
+            'tty = true\nstdin = "words"',
+            "stdin: is not to be had with tty = true: the terminal is its stdin",
+        ),
     ],
 )
 def test_keys_that_exclude_each_other_are_a_mistake(

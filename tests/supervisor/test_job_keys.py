@@ -9,7 +9,7 @@ from tests.configs import find_job_mistakes, load_job
 PROMISED = """
     command type rootfs volumes tmpfs env env_file workdir user hostname network isolate replicas
     depends_on restart backoff give_up success_codes permanent_codes start_timeout stop_signal grace
-    critical ready alive schedule overlap stdin userns rootfs_mode read_only ulimits
+    critical ready alive schedule overlap stdin tty userns rootfs_mode read_only ulimits
     stdout stderr output on_full max_line
     """
 
@@ -48,6 +48,7 @@ def test_job_that_says_only_its_command_has_defaults(tmp_path: Path) -> None:
         ('schedule = "@daily"', "schedule", "@daily"),
         ('schedule = "@daily"\noverlap = "queue"', "overlap", "queue"),
         ('stdin = "/dev/null"', "stdin", "/dev/null"),
+        ("tty = true", "tty", True),
     ],
 )
 def test_key_becomes_a_value_of_the_job(
@@ -109,6 +110,7 @@ def test_key_becomes_a_value_of_the_job(
         ('grace = "1w"', "grace: must be a duration such as '500ms', '10s' or '2m', not '1w'"),
         ('critical = "yes"', "critical: must be true or false, not 'yes'"),
         ("stdin = 0", "stdin: must be text, not 0"),
+        ("tty = 1", "tty: must be true or false, not 1"),
         ("depends_on = 1", "depends_on: must be a table, not 1"),
         ("depends_on = [1]", "depends_on[0]: must be text, not 1"),
         (

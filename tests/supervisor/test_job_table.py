@@ -67,6 +67,7 @@ def test_job_that_says_nothing_is_rendered_with_all_that_goes_without_saying(
         'ready = { tcp = 80 }\nalive = { http = "http://127.0.0.1/" }\noutput = "journald"',
         'ready = { notify = true }\noutput = "inherit"',
         'ready = { log = "^a$$b" }',
+        "tty = true",
         "isolate = false",
         "rootfs = '/srv'\nrootfs_mode = 'rw'",
         "stop_signal = '40'",

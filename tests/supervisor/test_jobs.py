@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from mocker.isolation import ExitStatus
-from mocker.supervisor.config import Backoff, ContainerConfig, GiveUp, JobConfig, Probe
+from mocker.supervisor.config import CONSOLE, Backoff, ContainerConfig, GiveUp, JobConfig, Probe
 from mocker.supervisor.jobs import Job
 from mocker.supervisor.lifecycle import Life, State
 from mocker.supervisor.runs import Means
@@ -222,6 +222,28 @@ async def test_job_reads_its_file(means: Means, tmp_path: Path) -> None:
     await run_to_rest(configure("cat", stdin=str(tmp_path / "words")), means)
 
     assert read_lines(means) == ["web | hello"]
+
+
+async def test_job_with_a_terminal_has_it_for_everything_and_lines_as_others(
+    means: Means,
+) -> None:
+    script = "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && stty size; echo $TERM; printf 'no end'"
+    before = read_descriptors()
+
+    job = await run_to_rest(configure(script, tty=True, channels={"output": (CONSOLE,)}), means)
+
+    assert read_lines(means) == ["web | 24 80", "web | xterm", "web | no end…"]
+    assert (job.terminal, read_descriptors()) == (None, before)
+
+
+async def test_terminal_of_a_run_that_is_not_executed_leaves_nothing_open(means: Means) -> None:
+    container = ContainerConfig(argv=("nosuch",), rootfs="busybox", hostname="web")
+    fields = {"tty": True, "channels": {"output": (CONSOLE,)}, "restart": "never"}
+    before = read_descriptors()
+
+    await run_to_rest(configure("", container=container, **fields), means)
+
+    assert read_descriptors() == before
 
 
 async def test_fifo_that_nobody_writes_to_holds_nobody_up(means: Means, tmp_path: Path) -> None:

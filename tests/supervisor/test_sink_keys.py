@@ -117,6 +117,47 @@ def test_what_cannot_be_meant_is_told(keys: str, mistakes: list[str], tmp_path: 
     assert find_job_mistakes(tmp_path, keys) == mistakes
 
 
+@pytest.mark.parametrize(
+    ("defaults", "keys", "sinks"),
+    [
+        ("", "", (CONSOLE,)),
+        ("", "output = 'journald'", (JOURNALD,)),
+        ("output = 'journald'", "", (JOURNALD,)),
+        ("stdout = 'journald'\nstderr = 'null'", "", (JOURNALD,)),
+        ("stdout = 'inherit'", "output = 'null'", ()),
+    ],
+)
+def test_terminal_has_one_channel(
+    tmp_path: Path, defaults: str, keys: str, sinks: tuple[SinkConfig, ...]
+) -> None:
+    text = f"[defaults]\n{defaults}\n[jobs.web]\ncommand = 'true'\ntty = true\n{keys}"
+
+    assert load(tmp_path, text).jobs["web"].channels == {"output": sinks}
+
+
+@pytest.mark.parametrize(
+    ("keys", "mistake"),
+    [
+        (
+            "stdout = 'null'",
+            "stdout: is not to be had with tty = true: a terminal has one stream; have output",
+        ),
+        (
+            "stderr = 'null'",
+            "stderr: is not to be had with tty = true: a terminal has one stream; have output",
+        ),
+        (
+            "output = 'inherit'",
+            "tty: needs output that passes through mocker, and it is inherited",
+        ),
+    ],
+)
+def test_sinks_that_a_terminal_cannot_have_are_a_mistake(
+    tmp_path: Path, keys: str, mistake: str
+) -> None:
+    assert find_job_mistakes(tmp_path, f"tty = true\n{keys}") == [mistake]
+
+
 def test_readiness_can_be_seen_on_the_channel_that_passes_through(tmp_path: Path) -> None:
     job = load_job(tmp_path, "stdout = 'inherit'\nready = { log = 'up' }")
 

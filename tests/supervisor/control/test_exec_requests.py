@@ -5,8 +5,10 @@ import json
 import pytest
 
 from mocker.supervisor.control.exec_requests import (
+    parse_attach,
     parse_request,
     parse_signal,
+    parse_size,
     render_message,
     render_problem,
 )
@@ -65,6 +67,25 @@ def test_signal_is_a_number() -> None:
 def test_other_signals_are_refused(value: object) -> None:
     with pytest.raises(RequestError, match="'signal' is no number of a signal"):
         parse_signal(json.dumps({"signal": value}).encode())
+
+
+def test_who_wants_to_attach_names_a_job() -> None:
+    assert parse_attach(b'{"attach": "web"}') == "web"
+
+
+@pytest.mark.parametrize("values", [{"job": "web"}, {"attach": 1}, {"attach": "web", "x": 1}])
+def test_who_wants_something_else_does_not_attach(values: object) -> None:
+    assert parse_attach(json.dumps(values).encode()) is None
+
+
+def test_size_has_rows_and_columns() -> None:
+    assert parse_size(b'{"size": [24, 80]}') == (24, 80)
+
+
+@pytest.mark.parametrize("value", [None, [], [24], [24, 0], [-1, 80], [24, 2**16], ["24", "80"]])
+def test_other_sizes_are_refused(value: object) -> None:
+    with pytest.raises(RequestError, match="'size' is no number of rows and one of columns"):
+        parse_size(json.dumps({"size": value}).encode())
 
 
 def test_problem_has_the_form_of_all_errors_and_an_exit_status() -> None:
