@@ -73,7 +73,7 @@ def test_top_shows_what_the_selected_job_has_printed(
     supervised: Supervised, tmp_path: Path
 ) -> None:
     with open_tmux(tmp_path) as tmux:
-        tmux.wait_for(lambda screen: "q quit" in screen[-1])
+        tmux.wait_for(lambda screen: any("talk" in line for line in screen))
         tmux.press("End", "l")
 
         screen = tmux.wait_for(lambda screen: "more" in screen)

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import trio
 
@@ -29,7 +29,12 @@ def make_means() -> Iterator[Means]:
     try:
         with ForkServer() as server:
             reaper = Reaper()
-            yield Means(Starter(server, reaper.watch), reaper, sinks)
+            starter = Starter(server, reaper.watch)
+            yield Means(starter, reaper, sinks)
+            # Where time jumps, a planner is soon given up, and there may be no reaper any more.
+            for pid in starter.given_up:
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
     finally:
         os.close(fd)
 
