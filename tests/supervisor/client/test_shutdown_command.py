@@ -41,10 +41,10 @@ def test_it_is_waited_for_until_the_process_is_gone(
         assert process.stdin is not None
         process.stdout.readline()
         # The end comes after the answer, from who is not this process.
-        with subprocess.Popen(["sleep", "0.2"], stdout=process.stdin) as closer:
+        with subprocess.Popen(["sleep", "0.2"], stdout=process.stdin):
             process.stdin.close()
             status = shutdown(["-s", str(path)])
-            was_gone = closer.poll() is not None
+            was_gone = process.poll() is not None
 
     assert (status, capsys.readouterr().out) == (0, "demo: stopped\n")
     assert was_gone
