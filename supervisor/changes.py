@@ -18,7 +18,9 @@ from .line_formats import render_time
 _MOST = 10_000  # changes that somebody may be behind: a few for each of some thousand jobs
 _PIECE = 2**16  # bytes
 _WITH_EXIT = frozenset({State.STOPPED, State.BACKOFF, State.EXITED, State.FATAL})
-_TOO_SLOW = b'{"error":{"code":"too-slow","message":"too many changes were not taken"}}\n'
+_TOO_SLOW = (
+    b'{"error":{"code":"too-slow","message":"too many changes were not taken; begin anew"}}\n'
+)
 
 _View = dict[str, object]
 

@@ -23,7 +23,6 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
        mocker start|stop|restart|kill JOB...   do that with jobs, and tell what came of it
        mocker signal SIGNAL JOB...             send a signal to the commands of jobs
        mocker wait JOB...                      wait until jobs are ready, completed or stopped
-       mocker completion bash|zsh|fish         print what makes a shell complete these lines
        mocker logs [JOB...]                    show what jobs have printed, and go on with -f
        mocker events                           show how jobs are, and then each change
        mocker reload [--dry-run]               follow what has changed in the file, and tell it
@@ -32,10 +31,12 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
        mocker shutdown                         stop all jobs and the supervisor
        mocker exec JOB COMMAND [ARG...]        execute a command in a job that runs
        mocker attach JOB                       be at the terminal of a job that has one
+       mocker completion bash|zsh|fish         print what makes a shell complete these lines
        mocker --version
 
-`mocker run --help` lists the options. `mocker-supervise FILE` keeps the jobs of a file running.
+`mocker COMMAND --help` tells more. `mocker-supervise FILE` keeps the jobs of a file running.
 """
+_HELP = ("--help", "-h", "help")
 _WRONG_USAGE = 2
 _GAVE_UP = 1
 
@@ -91,21 +92,19 @@ def _tell(text: str) -> None:
 def run_command(words: Sequence[str]) -> int:
     """Carry out a command line and return the exit status."""
     match list(words):
-        case ["run" | "check" as word, *arguments]:
+        case ["help", word] if word not in _HELP:
+            return run_command([word, "--help"])
+        case ["run" | "check" | "check-host" as word, *arguments]:
             return _run_part(word, arguments)
-        case ["check-host"]:
-            from .check_host_command import print_host_checks
-
-            return print_host_checks()
         case ["--version"]:
             from importlib.metadata import version
 
             print("mocker", version("mocker-supervise"))
             return os.EX_OK
-        case ["check-host" | "--version" as word, *_]:
-            _tell(f"{word} takes no arguments")
+        case ["--version", *_]:
+            _tell("--version takes no arguments")
             return _WRONG_USAGE
-        case ["--help" | "-h" | "help", *_]:
+        case [word, *_] if word in _HELP:
             print(_USAGE, end="")
             return os.EX_OK
         case _:
@@ -129,6 +128,20 @@ def _run_part(word: str, arguments: Sequence[str]) -> int:
         from .run_command import run
 
         return run(arguments)
-    from .check_command import check
+    if word == "check":
+        from .check_command import check
 
-    return check(arguments)
+        return check(arguments)
+    return _check_host(arguments)
+
+
+def _check_host(arguments: Sequence[str]) -> int:
+    if not arguments:
+        from .check_host_command import print_host_checks
+
+        return print_host_checks()
+    if arguments[0] in _HELP:
+        print(_USAGE, end="")
+        return os.EX_OK
+    _tell("check-host takes no arguments")
+    return _WRONG_USAGE

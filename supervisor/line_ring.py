@@ -16,7 +16,7 @@ import attrs
 
 from .lines import Lines, Source
 
-_MOST_LINES = 1000  # of a job
+_MOST_LINES = 1000  # that are given where nobody says how many
 _MOST_EACH = 2**20  # bytes: 1,000 lines of 1 kB
 _MOST_TOGETHER = 12 * 2**20  # bytes: 12 kB for each of a thousand jobs
 _OVERHEAD = 600  # bytes; twice what a batch takes, its text apart

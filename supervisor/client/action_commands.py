@@ -43,7 +43,12 @@ COMMANDS = {
         more=f"{_ROLLING}\n\n{_EXIT}",
     ),
     "kill": Command(
-        "kill", "JOB...", "Stop jobs at once, without their grace.", count=_SOME, more=_EXIT
+        "kill",
+        "JOB...",
+        "Stop jobs at once, without their grace.",
+        [_NO_WAIT],
+        count=_SOME,
+        more=f"Another signal than SIGKILL is sent by 'mocker signal'.\n\n{_EXIT}",
     ),
     "signal": Command(
         "signal",

@@ -4,7 +4,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping
-from errno import EAGAIN, ECONNREFUSED, ENOENT
+from errno import EACCES, EAGAIN, ECONNREFUSED, ENOENT, EPERM
 
 from mocker.isolation.errors import render_reason
 
@@ -82,6 +82,8 @@ def connect(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
         connection.close()
         reason = render_reason(error.errno or 0)
         hint = "; no supervisor runs there" if error.errno in _GONE else ""
+        if error.errno in {EACCES, EPERM}:
+            hint = "; it is another user's; its owner can let you look with 'read' in [control]"
         if error.errno == EAGAIN:
             reason, hint = f": it has let nobody in for {_TIMEOUT_S} s", ""
         text = f"cannot connect to {path}{reason}{hint}"

@@ -118,10 +118,7 @@ class Asker:
             while not self._answer.at_end:
                 if not _wait_readable(self._connection, reader_fd):
                     return
-                try:
-                    self._receive()
-                except ProtocolError as error:
-                    raise NoSupervisorError("the supervisor is gone") from error
+                self._receive()
                 if self._answer.status in _OK:
                     lines, newline, rest = (rest + self._answer.take_body()).rpartition(b"\n")
                     yield lines + newline
@@ -146,7 +143,12 @@ class Asker:
             raise NoSupervisorError("cannot ask the supervisor: it is gone, or lets nobody in")
         self._has_come = True
         knew = self._answer.status
-        self._answer.feed(data)
+        try:
+            self._answer.feed(data)
+        except ProtocolError as error:
+            if data:
+                raise
+            raise NoSupervisorError("the supervisor is gone") from error
         if self._answer.status and not knew:
             self._tell_version(self._answer.version)
 

@@ -57,7 +57,8 @@ def _carry_out(parsed: Parsed, _: Ask) -> int:
     keys = DetachKeys(parsed.last("--detach-keys", DEFAULT))
     path = choose_socket(parsed.maybe("--supervisor"), os.environ)
     if not are_one_terminal(0, 1):
-        _tell(f"cannot attach to {job}: stdin and stdout are not a terminal")
+        text = f"cannot attach to {job}: stdin and stdout are not a terminal"
+        _tell(f"{text}; 'mocker logs -f {job}' needs none")
         return FAILED
     connection = connect(find_exec_socket(path), socket.SOCK_SEQPACKET)
     # These two keep their action, see `terminal_run`.

@@ -16,7 +16,7 @@ from .exchange import AnswerError, ProtocolError, get_value, list_objects
 
 _PROGRAM = "mocker"
 _WHICH = {"-s", "--supervisor"}
-_SIGNALS = "HUP INT QUIT KILL USR1 USR2 TERM STOP CONT WINCH"
+_SIGNALS = "HUP INT QUIT USR1 USR2 TERM CONT WINCH"
 # Bounds what a line may show, and a shell takes a word that is none of these for something else.
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-=")
 

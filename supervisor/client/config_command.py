@@ -18,7 +18,8 @@ COMMAND = Command(
     count=range(1, 2),
     more="""\
 What is shown is TOML, and means the same in a file. The variables of files and of the supervisor's
-environment have their values, which only the owner and root may see.
+environment have their values, which only the owner and root see here; 'mocker ps' shows those in
+commands to all who may look.
 
 exit status:
   0  all is well

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from ..options import Option, Parsed
-from ..stderr import make_printable
+from ..stderr import make_printable, write_line
 from .arguments import Command
 from .exchange import ProtocolError
 from .run import FAILED, Ask, run
@@ -33,18 +33,22 @@ def events(words: Sequence[str]) -> int:
 def _show(parsed: Parsed, ask: Ask) -> int:
     for text in ask().stream_text("GET", "/v1/events", (), _STDOUT):
         told = parse_lines(text)
-        shown = text.decode() if parsed.has("--json") else "".join(map(_render, told))
-        print(shown, end="", flush=True)
-        if any("error" in each for each in told):
+        errors = [error for each in told if isinstance(error := each.get("error"), dict)]
+        if parsed.has("--json"):
+            print(text.decode(), end="", flush=True)
+        else:
+            print(
+                *(_render(each) for each in told if "error" not in each), sep="", end="", flush=True
+            )
+            for error in errors:
+                write_line(f"mocker events: {make_printable(str(error.get('message')))}")
+        if errors:
             return FAILED
     return os.EX_OK
 
 
 def _render(told: Told) -> str:
     """Return one change as a line."""
-    error = told.get("error")
-    if isinstance(error, dict):
-        return f"{make_printable(str(error.get('message')))}\n"
     try:
         words = [told["time"], told["job"]]
         if told["event"] == "removal":

@@ -19,14 +19,14 @@ COMMAND = Command(
     (
         Option("-f --follow", "", "go on with what they print, until Ctrl-C"),
         Option("-n --tail", "COUNT|all", "only so many of the last lines of each (default: all)"),
-        Option("--since", "TIME", "only what came since so long ago, such as 10m"),
+        Option("--since", "DURATION", "only what came since so long ago, such as 10m"),
         Option("-t --timestamps", "", "show when each line came, in UTC"),
         Option("--json", "", "print what the supervisor answers, for programs"),
         Option("--truncate", "", "forget what was printed until now instead"),
     ),
     more="""\
 How many lines are kept depends on their length and on the number of jobs: up to 1 MB of each, all
-of them together 16 MB. The rest is where the file of the jobs says.
+of them together 12 MB. The rest is where the file of the jobs says.
 
 exit status:
   0  the lines were shown; with -f, the supervisor has ended

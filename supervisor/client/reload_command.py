@@ -59,7 +59,8 @@ def _list_lines(answer: Mapping[str, object], mood: str) -> list[str]:
     lines += [f"{name}: {mood}changed ({', '.join(keys)})" for name, keys in changed.items()]
     lines += [f"{name}: {mood}removed" for name in _take_names(answer, "removed")]
     lines += [
-        f"supervisor.{key}: stays as it is until the supervisor is started anew"
+        f"{key if key == 'control' else f'supervisor.{key}'}: "
+        "stays as it is until the supervisor is started anew"
         for key in _take_names(answer, "needs_restart")
     ]
     return lines or ["nothing has changed"]

@@ -17,6 +17,7 @@ from .exchange import AnswerError, ProtocolError
 WRONG_USAGE = 2
 FAILED = 1
 NO_SUCH_JOB = 4
+_BAD_REQUEST = 400  # of HTTP
 
 Ask = Callable[[], Asker]
 
@@ -38,7 +39,8 @@ def run(command: Command, words: Sequence[str], carry_out: Callable[[Parsed, Ask
     except SpecError as error:
         text, status = str(error), WRONG_USAGE
     except AnswerError as error:
-        text, status = str(error), NO_SUCH_JOB if error.code == "no-such-job" else FAILED
+        otherwise = WRONG_USAGE if error.status == _BAD_REQUEST else FAILED
+        text, status = str(error), NO_SUCH_JOB if error.code == "no-such-job" else otherwise
     except NoSupervisorError as error:
         text, status = str(error), FAILED
     except ProtocolError as error:

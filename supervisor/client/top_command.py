@@ -37,7 +37,7 @@ keys:
 CPU is the share of one CPU since the last look.
 
 exit status:
-  0  that was it
+  0  somebody has quit
   1  no supervisor answers, or the terminal is gone
   2  wrong usage
   4  there is no such job""",

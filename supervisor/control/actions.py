@@ -163,7 +163,10 @@ def _check_unneeded(jobs: Collection[Job], others: Collection[Job]) -> None:
     affected = find_affected(graph, [name for name in graph if name in going])
     needing = [name for name in graph if name in affected - going]
     if needing:
-        text = f"cannot stop what others need: {', '.join(needing)}; stop these too, or force it"
+        wanted = ", ".join(job.config.name for job in jobs)
+        text = (
+            f"cannot stop {wanted}: needed by {', '.join(needing)}; stop these too, or use --force"
+        )
         raise RequestError("needed", 409, text, needing)
 
 

@@ -144,7 +144,9 @@ class ExecServer:
         """
         if not peer.may_do_all:
             log.warning("control.refused", uid=peer.uid, pid=peer.pid)
-            raise RequestError("forbidden", 403, "only the supervisor's owner and root may do that")
+            raise RequestError(
+                "not-allowed", 403, "only the supervisor's owner and root may do that"
+            )
         stdio, message = list[int](), b""
         try:
             with trio.move_on_after(_SILENCE_S):

@@ -1,9 +1,10 @@
 """Who may look at a supervisor, and who may do anything with it.
 
-Its owner and root may do all. Those whom the file lets look may look, but not at what has the
-values of variables. Of somebody on a TCP connection nothing is known, so each request has to bring
-the token; and the name that it has for the host must be that of the listener. Otherwise a page in
-a browser could reach it under a name of its own, which leads to this address (DNS rebinding).
+Its owner and root may do all. Those whom the file lets look may look, but not at the environment of
+jobs; commands they see, with the values of variables in them. Of somebody on a TCP connection
+nothing is known, so each request has to bring the token; and the name that it has for the host must
+be that of the listener. Otherwise a page in a browser could reach it under a name of its own, which
+leads to this address (DNS rebinding).
 
 Source: RFC 6750 on the token and the answer to a wrong one, RFC 9110 15.5.20 on status 421.
 """

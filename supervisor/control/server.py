@@ -31,8 +31,12 @@ _MOST = 256  # connections
 _BREATH_S = 0.1  # before the next try, where the kernel has no descriptor left
 
 _LINGER_S = 1.0  # for the question of who is refused
-_STRANGER = RequestError("not-allowed", 403, "this is another user's supervisor")
-_FULL = RequestError("busy", 503, f"{_MOST} others are being answered")
+_STRANGER = RequestError(
+    "not-allowed",
+    403,
+    "this is another user's supervisor; its owner can let you look with 'read' in [control]",
+)
+_FULL = RequestError("busy", 503, f"cannot answer: {_MOST} others are being answered; try again")
 
 Serve = Callable[[Connection], Awaitable[None]]
 Find = Callable[[trio.socket.SocketType], Peer | Remote]

@@ -52,7 +52,7 @@ class WholeResources:
         return [
             Route("/metrics", self.tell_metrics),
             Route("/v1/openapi.json", self.describe),
-            Route("/v1/jobs/{name}/config", self.tell_config),
+            Route("/v1/jobs/{name:path}/config", self.tell_config),
             Route("/v1/reload", self.reload, methods=["POST"]),
             Route("/v1/scale", self.scale, methods=["POST"]),
             Route("/v1/shutdown", self.shut_down, methods=["POST"]),

@@ -228,7 +228,8 @@ def test_nobody_can_be_attached_without_a_terminal(jobs: Supervised) -> None:
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
-        "mocker attach: cannot attach to web: stdin and stdout are not a terminal\n"
+        "mocker attach: cannot attach to web: stdin and stdout are not a terminal; "
+        "'mocker logs -f web' needs none\n"
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -31,12 +32,22 @@ def make_means() -> Iterator[Means]:
             reaper = Reaper()
             starter = Starter(server, reaper.watch)
             yield Means(starter, reaper, sinks)
-            # Where time jumps, a planner is soon given up, and there may be no reaper any more.
-            for pid in starter.given_up:
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
+        if starter.given_up:
+            _reap_what_is_left()
     finally:
         os.close(fd)
+
+
+def _reap_what_is_left() -> None:
+    """Reap what ends when the reaper does not run any more.
+
+    Where time jumps, a planner is soon given up, and what it was making is nobody's.
+    """
+    deadline = time.monotonic() + 1
+    with suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.01)
 
 
 @asynccontextmanager

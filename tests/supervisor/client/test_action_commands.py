@@ -23,6 +23,7 @@ REFUSED = {"job": "db", "outcome": "not started", "ok": False, "reason": "exit c
             {"action": "restart", "jobs": ["web"], "wait": True, "rolling": True},
         ),
         (["kill", "web"], {"action": "kill", "jobs": ["web"], "wait": True}),
+        (["kill", "web", "--no-wait"], {"action": "kill", "jobs": ["web"], "wait": False}),
         (
             ["signal", "HUP", "web"],
             {"action": "signal", "signal": "HUP", "jobs": ["web"], "wait": True},
@@ -72,7 +73,7 @@ def test_refusal_is_a_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]
             ["restart", "--rolling", "--no-wait", "web"],
             "--rolling has to wait, so it cannot be with --no-wait",
         ),
-        (["kill", "--no-wait", "web"], "unknown option '--no-wait'; see 'mocker kill --help'"),
+        (["kill", "--rolling", "web"], "unknown option '--rolling'; see 'mocker kill --help'"),
     ],
 )
 def test_what_cannot_be_meant_is_wrong_usage(

@@ -8,7 +8,7 @@ import pytest
 
 from mocker.supervisor.client.address import NoSupervisorError
 from mocker.supervisor.client.ask import Asker
-from mocker.supervisor.client.exchange import AnswerError, ProtocolError
+from mocker.supervisor.client.exchange import AnswerError
 from tests.supervisor.client.fake_supervisor import make_answer, make_lines, make_refusal
 
 
@@ -110,11 +110,11 @@ def test_supervisor_that_says_nothing_and_goes_is_gone(ends: Ends) -> None:
 
 
 @pytest.mark.parametrize("verb", ["ask", "stream"])
-def test_supervisor_that_goes_in_the_middle_is_no_answer(ends: Ends, verb: str) -> None:
+def test_supervisor_that_goes_in_the_middle_is_gone(ends: Ends, verb: str) -> None:
     ends[1].sendall(make_answer({"jobs": []})[:-1])
     ends[1].close()
 
-    with pytest.raises(ProtocolError, match="the connection ended in the middle of an answer"):
+    with pytest.raises(NoSupervisorError, match="the supervisor is gone"):
         list(getattr(Asker(ends[0]), verb)("GET", "/v1/jobs"))
 
 

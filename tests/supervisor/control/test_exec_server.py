@@ -149,7 +149,7 @@ async def test_others_than_the_owner_are_refused(
             with connect(path) as connection:
                 answer = await trio.to_thread.run_sync(connection.recv, 1000)
 
-    assert json.loads(answer)["error"]["code"] == "forbidden"
+    assert json.loads(answer)["error"]["code"] == "not-allowed"
     assert "control.refused" in [event["event"] for event in events]
 
 
