@@ -87,6 +87,7 @@ class Changes:
         """
         self._jobs = jobs
         self._watchers: set[Watcher] = set()
+        self._at_end = False
         self._parted = trio.Event()
         self._told: dict[str, _View] = {}  # as whoever follows knows them
 
@@ -98,6 +99,8 @@ class Changes:
         texts = [_render("snapshot", now, name, view) for name, view in self._told.items()]
         watcher.put(b"".join(texts))
         self._watchers.add(watcher)
+        if self._at_end:
+            watcher.end()
 
     def remove(self, watcher: Watcher) -> None:
         """Let somebody know no more."""
@@ -120,6 +123,7 @@ class Changes:
 
     def end(self) -> None:
         """Tell all who follow that nothing more will come."""
+        self._at_end = True
         for watcher in self._watchers:
             watcher.end()
 

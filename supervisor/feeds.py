@@ -50,6 +50,17 @@ class _Batch:
 class Feed:
     """What one job prints."""
 
+    __slots__ = (
+        "__weakref__",
+        "_places",
+        "_size",
+        "_waiting",
+        "batches",
+        "begin",
+        "came",
+        "job",
+    )
+
     def __init__(self, job: str) -> None:
         """Make a feed of a job that nobody follows yet.
 
@@ -73,7 +84,7 @@ class Feed:
         """Have lines followed; never waits."""
         if not self._places:
             return
-        for part in _split(lines):
+        for part in split_lines(lines):
             batch = _Batch(part, self.came)
             self.batches.append(batch)
             self.came += batch.count
@@ -158,13 +169,13 @@ class Follower:
         """
         self.wants = wants
         self.at_end = False
-        self._places: list[_Place] = []
+        self._places: dict[str, _Place] = {}  # by the name of the job
         self._arrival = trio.Event()
 
     @property
     def has_more(self) -> bool:
         """Whether there is something to take."""
-        return any(place.has_more for place in self._places)
+        return any(place.has_more for place in self._places.values())
 
     def take(self, most: int = _PIECE) -> bytes:
         """Return what comes next, of all jobs in the order in which it came.
@@ -173,7 +184,7 @@ class Follower:
             most: Bytes after which nothing more is taken.
         """
         parts, size = list[bytes](), 0
-        ready = [place for place in self._places if place.has_more]
+        ready = [place for place in self._places.values() if place.has_more]
         while ready and size < most:
             place = min(ready, key=lambda each: each.time_ns) if len(ready) > 1 else ready[0]
             parts.append(place.take())
@@ -185,7 +196,7 @@ class Follower:
     async def wait(self) -> None:
         """Wait until there may be something to take."""
         self._arrival = trio.Event()
-        for place in self._places:
+        for place in self._places.values():
             place.feed.expect(self)
         await self._arrival.wait()
 
@@ -194,13 +205,16 @@ class Follower:
         self._arrival.set()
 
     def follow(self, feed: Feed) -> None:
-        """Follow one more job from now on."""
-        self._places.append(feed.join())
+        """Follow a job from now on, whatever was to be taken of it."""
+        place = feed.join()
+        if feed.job in self._places:
+            feed.leave(self._places[feed.job], self)
+        self._places[feed.job] = place
         self.wake()  # it waits for the others only
 
     def close(self) -> None:
         """Follow nothing any more."""
-        for place in self._places:
+        for place in self._places.values():
             place.feed.leave(place, self)
         self._places.clear()
 
@@ -211,6 +225,7 @@ class Feeds:
     def __init__(self) -> None:
         self._feeds: WeakValueDictionary[str, Feed] = WeakValueDictionary()
         self._followers: set[Follower] = set()
+        self._at_end = False
         self._parted = trio.Event()
 
     def open(self, job: str) -> Feed:
@@ -223,14 +238,13 @@ class Feeds:
                     follower.follow(feed)
         return feed
 
-    def add(self, follower: Follower, jobs: list[str]) -> None:
-        """Let somebody follow some jobs from now on, and others that it wants once they run."""
-        for job in jobs:
-            follower.follow(self.open(job))
-        for job, feed in list(self._feeds.items()):
-            if job not in jobs and follower.wants(job):
-                follower.follow(feed)
+    def add(self, follower: Follower) -> None:
+        """Let somebody follow the jobs that it wants, once they run."""
+        follower.at_end = self._at_end
         self._followers.add(follower)
+        for job, feed in list(self._feeds.items()):
+            if follower.wants(job):
+                follower.follow(feed)
 
     def remove(self, follower: Follower) -> None:
         """Let somebody follow nothing any more."""
@@ -240,6 +254,7 @@ class Feeds:
 
     def end(self) -> None:
         """Tell all who follow that nothing more will come."""
+        self._at_end = True
         for follower in self._followers:
             follower.at_end = True
             follower.wake()
@@ -256,16 +271,7 @@ def render_lines(lines: Lines) -> bytes:
     return b"".join(_make_format(lines.source)(lines))
 
 
-@lru_cache(256)
-def _make_format(source: Source) -> Format:
-    return make_format("told", source)
-
-
-def _render_loss(job: str, count: int) -> bytes:
-    return b'{"job":%s,"dropped":%d}\n' % (json.dumps(job).encode(), count)
-
-
-def _split(lines: Lines) -> list[Lines]:
+def split_lines(lines: Lines) -> list[Lines]:
     """Return the same lines in portions, so that a few of them need not wait for all."""
     text = lines.text
     if len(text) <= _PIECE or lines.partial:
@@ -277,3 +283,12 @@ def _split(lines: Lines) -> list[Lines]:
         parts.append(attrs.evolve(lines, text=text[begin:end], continues=continues))
         begin = end
     return parts
+
+
+@lru_cache(256)
+def _make_format(source: Source) -> Format:
+    return make_format("told", source)
+
+
+def _render_loss(job: str, count: int) -> bytes:
+    return b'{"job":%s,"dropped":%d}\n' % (json.dumps(job).encode(), count)

@@ -19,14 +19,8 @@ _SEND_S = 0.001  # of that second, what each piece costs besides; five times wha
 _SLACK_S = 0.1  # that may have been saved up: a line for each of fifty is sent at once
 
 
-class Followed(Protocol):
-    """What somebody follows.
-
-    Attributes:
-        at_end: Whether nothing more will come.
-    """
-
-    at_end: bool
+class Text(Protocol):
+    """What somebody is given."""
 
     @property
     def has_more(self) -> bool:
@@ -34,6 +28,16 @@ class Followed(Protocol):
 
     def take(self) -> bytes:
         """Return what comes next."""
+
+
+class Followed(Text, Protocol):
+    """What somebody follows.
+
+    Attributes:
+        at_end: Whether nothing more will come.
+    """
+
+    at_end: bool
 
     async def wait(self) -> None:
         """Wait until there may be something to take."""
@@ -75,25 +79,21 @@ class Recipient:
         """
         self._pace, self._wait_room, self._put = pace, wait_room, put
 
-    async def give(self, text: bytes) -> None:
-        """Give something that is there already."""
-        for begin in range(0, len(text), _PIECE):
+    async def give(self, text: Text) -> None:
+        """Give what is there."""
+        while text.has_more:
             await self._wait_room()
             await self._pace.wait_turn()
-            await self._send(text[begin : begin + _PIECE])
+            part = text.take()
+            self._pace.note(len(part))
+            await self._put(part[:_PIECE])
+            for begin in range(_PIECE, len(part), _PIECE):
+                await self._wait_room()
+                await self._put(part[begin : begin + _PIECE])
 
     async def follow(self, followed: Followed) -> None:
-        """Give what comes until nothing more will."""
-        while followed.has_more or not followed.at_end:
-            if not followed.has_more:
-                await followed.wait()
-                continue
-            await self._wait_room()
-            await self._pace.wait_turn()
-            text = followed.take()
-            await self._send(text[:_PIECE])
-            await self.give(text[_PIECE:])
-
-    async def _send(self, text: bytes) -> None:
-        self._pace.note(len(text))
-        await self._put(text)
+        """Give what is there, and what comes until nothing more will."""
+        await self.give(followed)
+        while not followed.at_end:
+            await followed.wait()
+            await self.give(followed)

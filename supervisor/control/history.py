@@ -1,19 +1,22 @@
-"""The last lines of several jobs as one text, in the order in which they came.
+"""The last lines of several jobs, in the order in which they came.
 
 Pure, and for a thread: there may be many megabytes of them.
 """
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 import attrs
 
-from ..feeds import render_lines
+from ..feeds import render_lines, split_lines
 from ..lines import Lines
 
+_PIECE = 2**16  # bytes
 
-def render_history(jobs: Iterable[Sequence[Lines]], count: int | None, since_ns: int) -> bytes:
-    """Return lines as who asks a supervisor gets them.
+
+def choose_lines(jobs: Iterable[Sequence[Lines]], count: int | None, since_ns: int) -> "History":
+    """Return those that are asked for.
 
     Args:
         jobs: Of each job all that is kept, the latest last.
@@ -23,7 +26,27 @@ def render_history(jobs: Iterable[Sequence[Lines]], count: int | None, since_ns:
     chosen = [_choose(batches, count, since_ns) for batches in jobs]
     # By time alone the lines of one job might change places, if somebody sets the clock back.
     merged = heapq.merge(*chosen, key=lambda lines: lines.time_ns)
-    return b"".join(map(render_lines, merged))
+    return History(part for lines in merged for part in split_lines(lines))
+
+
+class History:
+    """Lines that are made into what is told only when they are taken."""
+
+    def __init__(self, lines: Iterable[Lines]) -> None:
+        self._lines = deque(lines)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._lines)
+
+    def take(self) -> bytes:
+        """Return what comes next."""
+        parts, size = list[bytes](), 0
+        while self._lines and size < _PIECE:
+            parts.append(render_lines(self._lines.popleft()))
+            size += len(parts[-1])
+        return b"".join(parts)
 
 
 def _choose(batches: Sequence[Lines], count: int | None, since_ns: int) -> list[Lines]:

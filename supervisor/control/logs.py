@@ -13,10 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from ..feeds import Feeds, Follower
 from ..jobs import Job
+from ..lines import Lines
 from ..supervise import Supervisor
 from ..threads import run_in_thread
 from .following import Pace, Recipient
-from .history import render_history
+from .history import choose_lines
 from .job_names import ALL, find_jobs
 from .line_stream import Put, TextStream
 from .queries import check_query, take_count, take_flag, take_seconds
@@ -82,18 +83,26 @@ class _LogStream(TextStream):
 
     async def _tell(self, put: Put) -> None:
         recipient = Recipient(self._pace, self._wait_room, put)
-        jobs, count, since_ns = self._question.jobs, self._question.count, self._question.since_ns
-        # At the same moment, so that no line is told twice and none is left out.
-        kept = [job.ring.list_batches() for job in jobs]
-        if self._question.follows:
-            self._feeds.add(self._follower, [job.config.name for job in jobs])
+        question = self._question
         try:
-            await recipient.give(await run_in_thread(render_history, kept, count, since_ns))
-            kept.clear()
-            if self._question.follows:
+            if question.follows:
+                self._feeds.add(self._follower)
+            kept = [await self._look(job) for job in question.jobs]
+            history = await run_in_thread(choose_lines, kept, question.count, question.since_ns)
+            del kept
+            await recipient.give(history)
+            if question.follows:
                 await recipient.follow(self._follower)
         except trio.ClosedResourceError:
             pass  # it is gone
+
+    async def _look(self, job: Job) -> list[Lines]:
+        """Return what is kept of a job; what comes then is followed."""
+        await trio.lowlevel.checkpoint()
+        if self._question.follows:
+            # At the same moment, so that no line is told twice and none is left out.
+            self._follower.follow(self._feeds.open(job.config.name))
+        return job.ring.list_batches()
 
 
 async def truncate_logs(supervisor: Supervisor, request: Request) -> Response:

@@ -238,3 +238,12 @@ async def test_end_can_be_waited_for_until_the_last_one_is_gone(means: Means) ->
             await wait_all_tasks_blocked()
 
             world.changes.remove(watcher)
+
+
+def test_who_comes_after_the_end_is_told_how_it_was_left(means: Means) -> None:
+    world = World(means, "web")
+    world.changes.end()
+
+    watcher = world.watch()
+
+    assert (len(take(watcher)), watcher.at_end) == (1, True)

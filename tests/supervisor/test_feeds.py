@@ -17,7 +17,9 @@ def put(feed: Feed, text: bytes, source: Source = WEB, time_ns: int = 0) -> None
 
 def follow(feeds: Feeds, *jobs: str) -> Follower:
     follower = Follower(lambda job: job in jobs)
-    feeds.add(follower, list(jobs))
+    feeds.add(follower)
+    for job in jobs:
+        follower.follow(feeds.open(job))
     return follower
 
 
@@ -69,7 +71,7 @@ def test_all_followers_get_the_same_bytes() -> None:
 
     put(feeds.open("web"), b"one\n")
 
-    assert first._places[0].take() is second._places[0].take()
+    assert first._places["web"].take() is second._places["web"].take()
 
 
 def test_nothing_is_kept_of_a_job_that_nobody_follows() -> None:
@@ -178,7 +180,7 @@ def test_next_run_of_a_job_is_followed_too() -> None:
 def test_job_that_comes_later_is_followed_by_who_wants_it() -> None:
     feeds = Feeds()
     follower = Follower(lambda job: job.startswith("web"))
-    feeds.add(follower, ["web-1"])
+    feeds.add(follower)
 
     feed, other = feeds.open("web-2"), feeds.open("db")
     put(feed, b"new\n")
@@ -203,7 +205,7 @@ async def test_who_waits_is_woken_by_a_line() -> None:
 async def test_who_waits_is_woken_by_a_new_job() -> None:
     feeds = Feeds()
     follower = Follower(lambda _: True)
-    feeds.add(follower, [])
+    feeds.add(follower)
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follower.wait)
@@ -247,3 +249,32 @@ async def test_end_can_be_waited_for_until_the_last_one_is_gone() -> None:
             feeds.remove(second)
 
     assert (was_over, is_over.is_set()) == (False, True)
+
+
+def test_job_that_is_followed_anew_is_followed_from_then_on() -> None:
+    feeds = Feeds()
+    follower = follow(feeds, "web")
+    put(feeds.open("web"), b"1\n")
+
+    follower.follow(feeds.open("web"))
+    put(feeds.open("web"), b"2\n")
+
+    assert take_lines(follower) == ["2"]
+
+
+def test_job_that_runs_already_is_followed_by_who_wants_it() -> None:
+    feeds = Feeds()
+    feed = feeds.open("web")
+    follower = Follower(lambda _: True)
+
+    feeds.add(follower)
+    put(feed, b"1\n")
+
+    assert take_lines(follower) == ["1"]
+
+
+def test_who_comes_after_the_end_is_told_so() -> None:
+    feeds = Feeds()
+    feeds.end()
+
+    assert follow(feeds, "web").at_end

@@ -33,10 +33,11 @@ class Reader:
         await trio.lowlevel.checkpoint()
 
 
-def fill(text: bytes) -> Watcher:
-    """Return something that ends after this text."""
+def fill(*texts: bytes) -> Watcher:
+    """Return something that ends after these texts."""
     watcher = Watcher()
-    watcher.put(text)
+    for text in texts:
+        watcher.put(text)
     watcher.end()
     return watcher
 
@@ -44,7 +45,7 @@ def fill(text: bytes) -> Watcher:
 async def test_text_is_given_in_pieces(autojump_clock: MockClock) -> None:
     reader = Reader(Pace())
 
-    await reader.recipient.give(b"x" * (2 * _PIECE + 1))
+    await reader.recipient.give(fill(b"x" * (2 * _PIECE + 1)))
 
     assert list(map(len, reader.got)) == [_PIECE, _PIECE, 1]
 
@@ -106,7 +107,7 @@ async def test_all_together_are_given_no_more_than_their_share(autojump_clock: M
 
     async with trio.open_nursery() as nursery:
         for reader in readers:
-            nursery.start_soon(reader.recipient.give, b"x" * 2**22)
+            nursery.start_soon(reader.recipient.give, fill(*[b"x" * _PIECE] * 64))
 
     size = 50 * 2**22
     assert 64 * 2**20 * 0.4 < size / (trio.current_time() - begin) < 64 * 2**20
@@ -118,7 +119,7 @@ async def test_all_have_the_same_share(autojump_clock: MockClock) -> None:
 
     async with trio.open_nursery() as nursery:
         for reader in readers:
-            nursery.start_soon(reader.recipient.give, b"x" * 2**22)
+            nursery.start_soon(reader.recipient.give, fill(*[b"x" * _PIECE] * 64))
 
     ends = [reader.moments[-1] for reader in readers]
     assert max(ends) - min(ends) < 0.1
@@ -132,6 +133,6 @@ async def test_few_words_to_many_are_given_at_once(autojump_clock: MockClock) ->
 
     async with trio.open_nursery() as nursery:
         for reader in readers:
-            nursery.start_soon(reader.recipient.give, b"one\n")
+            nursery.start_soon(reader.recipient.give, fill(b"one\n"))
 
     assert trio.current_time() - begin == pytest.approx(0)

@@ -1,9 +1,10 @@
 import json
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocker.supervisor.control.history import render_history
+from mocker.supervisor.control.history import choose_lines
 from mocker.supervisor.lines import Lines, Source
 
 WEB = Source("web", "stdout", 12, 1)
@@ -12,6 +13,13 @@ DB = Source("db", "stdout", 13, 1)
 
 def make(text: bytes, time_ns: int = 0, source: Source = WEB) -> Lines:
     return Lines(source, text, (), time_ns)
+
+
+def render_history(jobs: Sequence[Sequence[Lines]], count: int | None, since_ns: int) -> bytes:
+    history, text = choose_lines(jobs, count, since_ns), b""
+    while history.has_more:
+        text += history.take()
+    return text
 
 
 def list_lines(text: bytes) -> list[str]:
@@ -73,3 +81,10 @@ def test_mark_of_a_piece_stays_with_it() -> None:
 
 def test_nothing_is_nothing() -> None:
     assert render_history([[], []], None, 0) == b""
+
+
+def test_much_is_taken_in_portions() -> None:
+    history = choose_lines([[make(b"x" * 1000 + b"\n", number) for number in range(100)]], None, 0)
+
+    assert len(history.take()) < 2**16 + 2000
+    assert history.has_more
