@@ -4,10 +4,10 @@ import os
 from collections.abc import Sequence
 
 from ..options import Option, Parsed
-from ..stderr import make_printable, write_line
+from ..stderr import make_printable
 from .arguments import Command
 from .exchange import ProtocolError
-from .run import FAILED, Ask, run
+from .run import Ask, run
 from .told_lines import Told, parse_lines
 
 COMMAND = Command(
@@ -33,17 +33,8 @@ def events(words: Sequence[str]) -> int:
 def _show(parsed: Parsed, ask: Ask) -> int:
     for text in ask().stream_text("GET", "/v1/events", (), _STDOUT):
         told = parse_lines(text)
-        errors = [error for each in told if isinstance(error := each.get("error"), dict)]
-        if parsed.has("--json"):
-            print(text.decode(), end="", flush=True)
-        else:
-            print(
-                *(_render(each) for each in told if "error" not in each), sep="", end="", flush=True
-            )
-            for error in errors:
-                write_line(f"mocker events: {make_printable(str(error.get('message')))}")
-        if errors:
-            return FAILED
+        shown = text.decode() if parsed.has("--json") else "".join(map(_render, told))
+        print(shown, end="", flush=True)
     return os.EX_OK
 
 

@@ -52,6 +52,8 @@ def _carry_out(parsed: Parsed, ask: Ask) -> int:
     if parsed.has("--json"):
         for text in ask().stream_text("GET", "/v1/logs", query, _STDOUT):
             _write(text)
+            if text.startswith(b'{"error":'):
+                parse_lines(text)
         return os.EX_OK
     shown = LineText(
         width=_find_width(parsed, ask),

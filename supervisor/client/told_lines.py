@@ -10,13 +10,14 @@ import json
 import re
 from collections.abc import Sequence
 
-from .exchange import ProtocolError
+from .exchange import AnswerError, ProtocolError
 
 _MARK = "…"  # behind a piece whose line goes on
 # A colour, which is kept; or what steers: C0 and C1, ends of lines, changes of direction.
 _STEERING = re.compile(
     "(\x1b\\[[0-9;:]*m)|[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udcff]"
 )
+_OK = 200
 _RESET = "\x1b[0m"
 
 Told = dict[str, object]
@@ -65,6 +66,7 @@ def parse_lines(text: bytes) -> list[Told]:
     """Return the objects of a text that has one a line.
 
     Raises:
+        AnswerError: One of them says that there will be nothing more.
         ProtocolError: It has something else.
     """
     try:
@@ -74,6 +76,9 @@ def parse_lines(text: bytes) -> list[Told]:
         raise ProtocolError(f"it is no JSON: {error}") from error
     if not all(isinstance(each, dict) for each in found):
         raise ProtocolError("it is no JSON object")
+    for each in found:
+        if "error" in each:
+            raise AnswerError(_OK, json.dumps(each).encode())
     return list(found)
 
 

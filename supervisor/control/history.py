@@ -5,7 +5,8 @@ Pure, and for a thread: there may be many megabytes of them.
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import attrs
 
@@ -13,6 +14,8 @@ from ..feeds import render_lines, split_lines
 from ..lines import Lines
 
 _PIECE = 2**16  # bytes
+# Bytes: four times all that is kept of all jobs, or all of one job for sixty who take nothing.
+_MOST_HELD = 2**26
 
 
 def choose_lines(jobs: Iterable[Sequence[Lines]], count: int | None, since_ns: int) -> "History":
@@ -27,6 +30,24 @@ def choose_lines(jobs: Iterable[Sequence[Lines]], count: int | None, since_ns: i
     # By time alone the lines of one job might change places, if somebody sets the clock back.
     merged = heapq.merge(*chosen, key=lambda lines: lines.time_ns)
     return History(part for lines in merged for part in split_lines(lines))
+
+
+class Shelf:
+    """Where last lines lie until those who asked for them have taken them: it has an end."""
+
+    def __init__(self, most: int = _MOST_HELD) -> None:
+        self._room = most
+
+    @contextmanager
+    def hold(self, jobs: Iterable[Iterable[Lines]]) -> Iterator[bool]:
+        """Have lines lie there for the length of a block; tell whether there is room."""
+        size = sum(len(lines.text) for batches in jobs for lines in batches)
+        has_room = size <= self._room
+        self._room -= size if has_room else 0
+        try:
+            yield has_room
+        finally:
+            self._room += size if has_room else 0
 
 
 class History:

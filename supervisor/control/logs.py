@@ -11,13 +11,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from ..feeds import Feeds, Follower
+from ..feeds import Follower
 from ..jobs import Job
 from ..lines import Lines
 from ..supervise import Supervisor
 from ..threads import run_in_thread
 from .following import Pace, Recipient
-from .history import choose_lines
+from .history import Shelf, choose_lines
 from .job_names import ALL, find_jobs
 from .line_stream import Put, TextStream
 from .queries import check_query, take_count, take_flag, take_seconds
@@ -25,6 +25,7 @@ from .requests import check_keys, read_body, take_names
 
 _KEYS = ("job", "n", "since_s", "follow")
 _WILD = frozenset("*?[")
+_BUSY = b'{"error":{"code":"busy","message":"too many others have asked and take nothing"}}\n'
 _SECOND = 10**9  # nanoseconds
 
 
@@ -34,19 +35,29 @@ class _Question:
 
     Attributes:
         jobs: Of which.
+        patterns: By what they were meant.
         count: How many of the last lines of each; None for all.
         since_ns: The oldest lines are from then.
         follows: Whether those that come are asked for as well.
     """
 
     jobs: Sequence[Job]
+    patterns: frozenset[str]
     count: int | None
     since_ns: int
     follows: bool
 
 
-async def answer_logs(supervisor: Supervisor, pace: Pace, request: Request) -> Response:
+async def answer_logs(
+    supervisor: Supervisor, pace: Pace, shelf: Shelf, request: Request
+) -> Response:
     """Return an answer of lines.
+
+    Args:
+        supervisor: Who is asked.
+        pace: That of all who are given something.
+        shelf: Where the last lines lie meanwhile.
+        request: What is asked.
 
     Raises:
         RequestError: It cannot be meant, or there is no such job.
@@ -56,23 +67,29 @@ async def answer_logs(supervisor: Supervisor, pace: Pace, request: Request) -> R
     patterns = request.query_params.getlist("job") or [ALL]
     question = _Question(
         jobs=find_jobs(supervisor.jobs, patterns),
+        patterns=frozenset(patterns),
         count=take_count(request, "n"),
         since_ns=0 if seconds is None else time.time_ns() - int(seconds * _SECOND),
         follows=take_flag(request, "follow"),
     )
-    follower = Follower(partial(_is_meant, supervisor.jobs, frozenset(patterns)))
-    return _LogStream(supervisor.feeds, pace, request, question, follower)
+    return _LogStream(supervisor, pace, shelf, request, question)
 
 
 class _LogStream(TextStream):
     """The answer; until all of it is sent, the jobs are followed."""
 
     def __init__(
-        self, feeds: Feeds, pace: Pace, request: Request, question: _Question, follower: Follower
+        self,
+        supervisor: Supervisor,
+        pace: Pace,
+        shelf: Shelf,
+        request: Request,
+        question: _Question,
     ) -> None:
         super().__init__(self._tell)
-        self._feeds, self._pace, self._question = feeds, pace, question
-        self._follower = follower
+        self._feeds, self._pace, self._shelf = supervisor.feeds, pace, shelf
+        self._question = question
+        self._follower = Follower(partial(_is_meant, supervisor.jobs, question.patterns))
         self._wait_room = request.scope["connection"].stream.wait_room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,9 +105,14 @@ class _LogStream(TextStream):
             if question.follows:
                 self._feeds.add(self._follower)
             kept = [await self._look(job) for job in question.jobs]
-            history = await run_in_thread(choose_lines, kept, question.count, question.since_ns)
-            del kept
-            await recipient.give(history)
+            with self._shelf.hold(kept) as has_room:
+                if not has_room:
+                    await put(_BUSY)
+                    return
+                limits = question.count, question.since_ns
+                history = await run_in_thread(choose_lines, kept, *limits)
+                kept.clear()
+                await recipient.give(history)
             if question.follows:
                 await recipient.follow(self._follower)
         except trio.ClosedResourceError:

@@ -149,3 +149,14 @@ def test_answer_that_no_supervisor_gives_makes_it_1(
 
     assert status == 1
     assert capfd.readouterr().err.startswith("mocker logs: cannot understand what answers there")
+
+
+@pytest.mark.parametrize("words", [["web"], ["--json"]])
+def test_supervisor_that_is_busy_makes_it_1(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    busy = make_lines({"error": {"code": "busy", "message": "too many others"}})
+    with answering(tmp_path, *[ONE_JOB] * (words == ["web"]), busy):
+        status = logs(words)
+
+    assert (status, capfd.readouterr().err) == (1, "mocker logs: too many others\n")

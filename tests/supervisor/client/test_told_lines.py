@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocker.supervisor.client.exchange import ProtocolError
+from mocker.supervisor.client.exchange import AnswerError, ProtocolError
 from mocker.supervisor.client.told_lines import LineText, parse_lines
 from mocker.supervisor.feeds import render_lines
 from mocker.supervisor.lines import Lines, Source
@@ -98,6 +98,15 @@ def test_no_lines_are_none() -> None:
 def test_what_no_supervisor_tells_is_refused(text: bytes) -> None:
     with pytest.raises(ProtocolError):
         parse_lines(text + b'{"line":""}\n')
+
+
+def test_word_that_there_will_be_nothing_more_is_an_error() -> None:
+    text = b'{"line":"1"}\n{"error":{"code":"busy","message":"too many"}}\n'
+
+    with pytest.raises(AnswerError, match="too many") as error:
+        parse_lines(text)
+
+    assert error.value.code == "busy"
 
 
 @pytest.mark.parametrize("told", [{}, {"line": "\ud800"}, {"line": "", "job": "web"}])

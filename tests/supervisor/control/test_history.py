@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocker.supervisor.control.history import choose_lines
+from mocker.supervisor.control.history import Shelf, choose_lines
 from mocker.supervisor.lines import Lines, Source
 
 WEB = Source("web", "stdout", 12, 1)
@@ -88,3 +88,17 @@ def test_much_is_taken_in_portions() -> None:
 
     assert len(history.take()) < 2**16 + 2000
     assert history.has_more
+
+
+def test_shelf_has_an_end() -> None:
+    shelf, web = Shelf(most=5), [[make(b"1\n"), make(b"2\n")]]
+
+    with shelf.hold(web) as first:
+        with shelf.hold(web) as second:
+            pass
+        with shelf.hold([]) as third:
+            pass
+    with shelf.hold(web) as fourth:
+        pass
+
+    assert (first, second, third, fourth) == (True, False, True, True)

@@ -1,5 +1,6 @@
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,18 @@ async def test_nothing_is_forgotten_by_mistake(served: Served) -> None:
         status, _ = await asked.read_all()
 
     assert (status, served.supervisor.jobs["db"].ring.list_last()) == (400, [b"1"])
+
+
+async def test_those_who_take_nothing_leave_no_room_for_more(served: Served) -> None:
+    served.print("db", (b"x" * 1000 + b"\n") * 1000)
+    async with served.serve(), AsyncExitStack() as stack:
+        for _ in range(100):
+            await stack.enter_async_context(served.ask("/v1/logs"))
+        asked = await stack.enter_async_context(served.ask("/v1/logs"))
+
+        _, told = await asked.read_all()
+
+    assert told[-1]["error"] == {
+        "code": "busy",
+        "message": "too many others have asked and take nothing",
+    }
