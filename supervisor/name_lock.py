@@ -24,11 +24,20 @@ class NameNotHeldError(Exception):
 
 def find_runtime_directory(env: Mapping[str, str], uid: int) -> str:
     """Return where this user's supervisors keep what lasts as long as they run."""
-    if env.get("XDG_RUNTIME_DIR", "").startswith("/"):
-        return os.path.join(env["XDG_RUNTIME_DIR"], "mocker")
+    runtime = env.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/") and _may_be_of(uid, runtime):
+        return os.path.join(runtime, "mocker")
     if uid == 0 and os.access("/run", os.W_OK):
         return "/run/mocker"
     return f"/tmp/mocker-{uid}"  # noqa: S108 - its owner and mode are checked
+
+
+def _may_be_of(uid: int, directory: str) -> bool:
+    """Tell whether a directory is a user's, or nobody's yet: su may have left root somebody's."""
+    try:
+        return os.stat(directory).st_uid == uid
+    except OSError:
+        return True
 
 
 @contextmanager

@@ -162,3 +162,5 @@ async def _write(fd: int, data: bytes) -> None:
             data = data[os.write(fd, data) :]
         except BlockingIOError:
             await trio.lowlevel.wait_writable(fd)
+        except OSError:
+            return  # nobody reads it any more, though something that escaped goes on

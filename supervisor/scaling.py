@@ -5,7 +5,7 @@ number. Those that are there before and after do not change. It lasts until the 
 else of the entry: a reload of a file that has the same of it keeps the number.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import attrs
 
@@ -58,7 +58,8 @@ def scale_jobs(filed: SupervisorConfig, counts: Mapping[str, int]) -> Scaled:
             jobs[one.name] = one
     for group in counts:
         before, after = ([job.name for job in replicas[group]] for replicas in (old, new))
-        jobs = {name: _tie(job, before, after) for name, job in jobs.items()}
+        gone = frozenset(before) - frozenset(after)
+        jobs = {name: _tie(job, before, after, gone) for name, job in jobs.items()}
     return Scaled(filed, counts, attrs.evolve(filed, jobs=jobs))
 
 
@@ -107,16 +108,15 @@ def _rename(job: JobConfig, name: str) -> JobConfig:
     return attrs.evolve(job, name=name, container=container)
 
 
-def _tie(job: JobConfig, before: Sequence[str], after: Sequence[str]) -> JobConfig:
+def _tie(job: JobConfig, before: Sequence[str], after: Sequence[str], gone: Set[str]) -> JobConfig:
     """Return a job that depends on all replicas, if it did, and else on none that is gone."""
-    gone = set(before) - set(after)
     network = job.container.network.removeprefix(_NETWORK)
     if network in gone:
         raise ScaleError(f"cannot remove {network}: {job.name} shares its network", job.name)
     needed = job.depends_on
-    if not needed.keys() & set(before):
+    if not needed or not any(name in needed for name in before):
         return job
-    if needed.keys() >= set(before):
+    if all(name in needed for name in before):
         return attrs.evolve(job, depends_on=dict(_replace(needed, before, after)))
     if lost := sorted(gone & needed.keys()):
         raise ScaleError(f"cannot remove {lost[0]}: {job.name} depends on it", job.name)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 import struct
 from collections.abc import Mapping
 from errno import EACCES, EAGAIN, ECONNREFUSED, ENOENT, EPERM
@@ -13,6 +14,7 @@ from ..name_lock import find_runtime_directory
 
 VARIABLE = "MOCKER_SOCKET"
 _TIMEOUT_S = 10  # for a supervisor that takes nobody in: it is stopped, or hangs
+_WRITABLE_BY_OTHERS = 0o022
 _GONE = {ECONNREFUSED, ENOENT}  # nobody listens, or there is no socket
 
 
@@ -93,9 +95,16 @@ def connect(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
 
 def _check_owner(directory: str) -> None:
     """Refuse what somebody else has made, such as in /tmp, to be asked in a supervisor's place."""
-    uid = os.stat(directory).st_uid
-    if uid not in {0, os.geteuid()}:
-        text = f"cannot trust what is in {directory}: it is user {uid}'s"
+    status = os.lstat(directory)
+    reason = ""
+    if not stat.S_ISDIR(status.st_mode):
+        reason = "it is no directory"
+    elif status.st_uid not in {0, os.geteuid()}:
+        reason = f"it is user {status.st_uid}'s"
+    elif status.st_mode & _WRITABLE_BY_OTHERS:
+        reason = "others may write there"
+    if reason:
+        text = f"cannot trust what is in {directory}: {reason}"
         raise NoSupervisorError(f"{text}; use -s SOCKET if that is meant")
 
 

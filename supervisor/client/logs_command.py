@@ -10,7 +10,7 @@ from ..quantities import parse_duration
 from ..stderr import write_line
 from .arguments import Command
 from .run import Ask, run
-from .told_lines import LineText, Told, parse_lines
+from .told_lines import LineText, Told, escape_steering, parse_lines
 
 COMMAND = Command(
     "logs",
@@ -50,8 +50,9 @@ def _carry_out(parsed: Parsed, ask: Ask) -> int:
     follows = parsed.has("--follow")
     query += [("follow", "1")] if follows else []
     if parsed.has("--json"):
+        is_terminal = os.isatty(_STDOUT)
         for text in ask().stream_text("GET", "/v1/logs", query, _STDOUT):
-            _write(text)
+            _write(escape_steering(text) if is_terminal else text)
             if text.startswith(b'{"error":'):
                 parse_lines(text)
         return os.EX_OK

@@ -17,6 +17,7 @@ _MARK = "…"  # behind a piece whose line goes on
 _STEERING = re.compile(
     "(\x1b\\[[0-9;:]*m)|[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\udc80-\udcff]"
 )
+_RAW_STEERING = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # JSON escapes what is below
 _OK = 200
 _RESET = "\x1b[0m"
 
@@ -80,6 +81,11 @@ def parse_lines(text: bytes) -> list[Told]:
         if "error" in each:
             raise AnswerError(_OK, json.dumps(each).encode())
     return list(found)
+
+
+def escape_steering(text: bytes) -> bytes:
+    """Return the same JSON, without what would steer a terminal and may stand in it as it is."""
+    return _RAW_STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text.decode()).encode()
 
 
 def _make_safe(line: str) -> str:

@@ -36,6 +36,8 @@ class Connection:
         """Whether no question is answered on it, or waits to be read."""
         if self.stream.answers:
             return False
+        if self.stream.socket.fileno() < 0:  # closed, and about to be taken out
+            return True
         count = fcntl.ioctl(self.stream.socket, termios.FIONREAD, _UNREAD)
         return not int.from_bytes(count, sys.byteorder)
 

@@ -4,6 +4,7 @@ Without anything of the server for HTTP, which need not be loaded for this.
 """
 
 import json
+import os
 from collections.abc import Mapping
 
 import attrs
@@ -65,6 +66,9 @@ def parse_request(message: bytes) -> ExecRequest:
         raise _refuse("'argv' is no list of words")
     if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
         raise _refuse("'env' is no object of texts")
+    user, workdir = _take_text(values, "user"), _take_text(values, "workdir")
+    for text in (job, *argv, *env, *env.values(), user or "", workdir or ""):
+        _check_text(text)
     terminal = values.get("terminal", False)
     if not isinstance(terminal, bool):
         raise _refuse("'terminal' is no true or false")
@@ -72,10 +76,18 @@ def parse_request(message: bytes) -> ExecRequest:
         job=job,
         argv=tuple(argv),
         env=env,
-        user=_take_text(values, "user"),
-        workdir=_take_text(values, "workdir"),
+        user=user,
+        workdir=workdir,
         terminal=terminal,
     )
+
+
+def _check_text(text: str) -> None:
+    """Refuse what no process can be told."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise _refuse("a text has half of a surrogate pair") from None
 
 
 def parse_signal(message: bytes) -> int:
@@ -105,7 +117,10 @@ def parse_size(message: bytes) -> tuple[int, int]:
 
 def render_message(values: Mapping[str, object]) -> bytes:
     """Return a message; texts that are no UTF-8 stay the bytes they were."""
-    return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    try:
+        return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair, which somebody has asked for
+        return json.dumps(values).encode()
 
 
 def render_problem(error: RequestError, exit_code: int) -> bytes:

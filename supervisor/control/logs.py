@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence, Set
-from fnmatch import fnmatchcase
 from functools import partial
 
 import attrs
@@ -18,7 +17,7 @@ from ..supervise import Supervisor
 from ..threads import run_in_thread
 from .following import Pace, Recipient
 from .history import Shelf, choose_lines
-from .job_names import ALL, find_jobs
+from .job_names import ALL, compile_pattern, find_jobs
 from .line_stream import Put, TextStream
 from .queries import check_query, take_count, take_flag, take_seconds
 from .requests import check_keys, read_body, take_names
@@ -147,4 +146,4 @@ def _is_meant(jobs: Mapping[str, Job], patterns: Set[str], name: str) -> bool:
         return False
     if patterns & {ALL, name, jobs[name].config.group}:
         return True
-    return any(fnmatchcase(name, pattern) for pattern in patterns if _WILD & set(pattern))
+    return any(compile_pattern(pattern)(name) for pattern in patterns if _WILD & set(pattern))

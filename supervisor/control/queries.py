@@ -8,6 +8,7 @@ from starlette.requests import Request
 from .problems import RequestError
 
 _MOST_DIGITS = 15
+_MOST_SECONDS = 1e9  # some thirty years
 _WORDS = {"0": False, "1": True, "false": False, "true": True}
 
 
@@ -49,7 +50,7 @@ def take_seconds(request: Request, key: str) -> float | None:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds < math.inf:
+    if not 0 <= seconds <= _MOST_SECONDS:
         raise RequestError("bad-request", 400, f"{key!r} is no number of seconds")
     return seconds
 

@@ -113,7 +113,12 @@ class ControlServer:
                     except OSError:
                         await trio.sleep(_BREATH_S)
                         continue
-                    await self._place(connected, find, nursery)
+                    try:
+                        await self._place(connected, find, nursery)
+                    except Exception:
+                        # Whatever it is about this connection, it is no reason to end anything.
+                        log.exception("control.failed")
+                        connected.close()
             finally:
                 # Before those who write are cancelled: they would wait for whoever takes nothing.
                 for places in (self._owners, self._guests, self._remotes):

@@ -190,7 +190,7 @@ def test_who_takes_nothing_gets_a_word_about_that_and_no_more(means: Means) -> N
 
     (word,) = take(stalled)
     assert (word["error"], stalled.at_end) == (
-        {"code": "too-slow", "message": "too many changes were not taken"},
+        {"code": "too-slow", "message": "too many changes were not taken; begin anew"},
         True,
     )
     assert (len(told), other.at_end) == (18_001, False)

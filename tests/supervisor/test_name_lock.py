@@ -90,8 +90,9 @@ def test_link_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("env", "uid", "directory"),
     [
-        ({"XDG_RUNTIME_DIR": "/run/user/7"}, 7, "/run/user/7/mocker"),
+        ({"XDG_RUNTIME_DIR": "/run/nobody/7"}, 7, "/run/nobody/7/mocker"),
         ({"XDG_RUNTIME_DIR": "relative"}, 7, "/tmp/mocker-7"),
+        ({"XDG_RUNTIME_DIR": "/proc"}, 7, "/tmp/mocker-7"),  # somebody else's
         ({"XDG_RUNTIME_DIR": ""}, 7, "/tmp/mocker-7"),
         ({}, 7, "/tmp/mocker-7"),
     ],

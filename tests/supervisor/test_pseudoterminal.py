@@ -214,3 +214,15 @@ async def test_nothing_is_left_open(cancelled: bool) -> None:
             await world.end()
 
     assert read_descriptors() == before
+
+
+async def test_log_that_nobody_reads_any_more_harms_nobody() -> None:
+    async with opened() as world:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, world.log)
+        os.close(null)
+        os.write(world.slave, b"hello\n")
+        await wait_all_tasks_blocked()
+
+        assert not world.over.is_set()
+        assert await world.end() == b""

@@ -109,6 +109,25 @@ def test_directory_of_somebody_else_is_not_trusted(tmp_path: Path, folder: Path)
     assert str(caught.value) == f"{text}; use -s SOCKET if that is meant"
 
 
+def test_directory_that_others_may_write_to_is_not_trusted(tmp_path: Path, folder: Path) -> None:
+    folder.chmod(0o777)
+
+    with listening(folder, "demo"), pytest.raises(NoSupervisorError, match="others may write"):
+        choose(tmp_path)
+
+
+def test_link_in_place_of_the_directory_is_not_trusted(tmp_path: Path, folder: Path) -> None:
+    with listening(folder, "demo"):
+        folder.rename(tmp_path / "elsewhere")
+        folder.symlink_to("elsewhere")
+
+        with pytest.raises(NoSupervisorError, match="it is no directory"):
+            choose(tmp_path)
+
+    folder.unlink()
+    (tmp_path / "elsewhere").rename(folder)
+
+
 def test_stale_socket_is_a_sentence(folder: Path) -> None:
     with listening(folder, "demo"):
         pass

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.supervisor.client.exchange import AnswerError, ProtocolError
-from mocker.supervisor.client.told_lines import LineText, parse_lines
+from mocker.supervisor.client.told_lines import LineText, escape_steering, parse_lines
 from mocker.supervisor.feeds import render_lines
 from mocker.supervisor.lines import Lines, Source
 
@@ -115,3 +115,13 @@ def test_line_that_no_supervisor_tells_is_refused(told: dict[str, object]) -> No
 
     with pytest.raises(ProtocolError):
         shown.render(parse_lines(json.dumps(told).encode() + b"\n"))
+
+
+def test_json_does_not_steer_a_terminal_and_stays_the_same_json() -> None:
+    told = {"line": "a\x9b31m\u202eb\x7f é"}
+    text = json.dumps(told, ensure_ascii=False).encode()
+
+    safe = escape_steering(text)
+
+    assert json.loads(safe) == told
+    assert safe == rb'{"line": "a\u009b31m\u202eb\u007f ' + "é".encode() + b'"}'

@@ -155,3 +155,10 @@ async def test_remote_one_that_sends_nothing_more_has_left(ends: bool, has_left:
     async with stream:
         connection.close()
     assert left is has_left
+
+
+async def test_one_that_is_closed_already_makes_place(clients: Clients) -> None:
+    first, *_ = clients.fill()
+    await first.stream.aclose()
+
+    assert clients.come() is not None

@@ -42,6 +42,10 @@ def test_bytes_that_are_no_text_stay_what_they_are() -> None:
         {"workdir": ["/"]},
         {"terminal": "yes"},
         {"unknown": 1},
+        {"job": "\ud800"},
+        {"argv": ["true", "\ud800"]},
+        {"env": {"A": "\ud800"}},
+        {"user": "\ud800"},
     ],
 )
 def test_what_cannot_be_meant_is_refused(change: dict[str, object]) -> None:
@@ -92,3 +96,9 @@ def test_problem_has_the_form_of_all_errors_and_an_exit_status() -> None:
     error = RequestError("no-such-job", 404, "there is no job 'x'", ["x"])
 
     assert json.loads(render_problem(error, 125)) == {**error.render(), "exit_code": 125}
+
+
+def test_message_can_tell_of_what_is_no_text() -> None:
+    problem = RequestError("no-such-job", 404, "there is no job", ["\ud800"])
+
+    assert json.loads(render_problem(problem, 1))["error"]["jobs"] == ["\ud800"]

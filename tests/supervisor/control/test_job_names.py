@@ -75,3 +75,8 @@ def test_too_many_patterns_are_refused(jobs: Jobs) -> None:
 
 def test_patterns_that_are_repeated_count_once(jobs: Jobs) -> None:
     assert find_names(jobs, *["d*"] * 1000) == ["db"]
+
+
+def test_pattern_that_is_longer_than_any_name_is_refused(jobs: Jobs) -> None:
+    with pytest.raises(RequestError, match="more than 256 characters"):
+        find_names(jobs, "*" + "x" * 256)
