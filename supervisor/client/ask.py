@@ -146,7 +146,7 @@ class Asker:
         try:
             self._answer.feed(data)
         except ProtocolError as error:
-            if data:
+            if data or not self._answer.status:
                 raise
             raise NoSupervisorError("the supervisor is gone") from error
         if self._answer.status and not knew:
