@@ -246,7 +246,10 @@ def test_end_is_not_delayed_by_those_who_follow(tmp_path: Path) -> None:
 
 def list_commands(pid: int) -> str:
     listing = subprocess.run(
-        ["ps", "-o", "args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+        ["ps", "-ww", "-o", "args=", "--ppid", str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return listing.stdout
 

@@ -137,8 +137,9 @@ def test_selected_job_is_stopped_and_started(tmux: Tmux, supervised: Supervised)
     tmux.press("r", "y")
     tmux.wait_for(lambda screen: screen[-1] == "spin: restarted")
 
+    supervised.wait_event("job.started", count=3, job="spin")
+
     assert find_state(screen, "idle") == "RUNNING"
-    assert len(supervised.find("job.started", job="spin")) == 3
 
 
 def test_window_may_change_its_size(tmux: Tmux) -> None:

@@ -3,8 +3,10 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from mocker.isolation.forwarding import forward
 
@@ -46,6 +48,9 @@ def test_other_signals_go_to_the_child_alone() -> None:
 
 def test_child_that_leads_no_group_is_told_by_itself() -> None:
     process = subprocess.Popen(["env", "--default-signal", "sleep", "1000"])
+    comm = Path(f"/proc/{process.pid}/comm")
+    while comm.read_text() != "sleep\n":  # who starts tests in the background has SIGINT ignored
+        time.sleep(0.01)
 
     forward(signal.SIGINT, process.pid)
 
