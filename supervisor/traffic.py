@@ -9,7 +9,10 @@ from mocker.isolation.syscalls import trim_heap
 
 from .threads import Places
 
-_TOGETHER = 8 * 2**20  # bytes on their way to all sinks, not counting what is read at a time
+# Bytes on their way to all sinks, not counting what is read at a time. Of many, each has too little
+# to be fast with, and jobs of as many need the memory.
+_FEW = 128
+_TOGETHER, _TOGETHER_OF_MANY = 16 * 2**20, 8 * 2**20
 _MOST_EACH = 2**20  # bytes: four chunks of a pipe that is full, or two as JSON
 _LEAST_EACH = 2**12  # bytes; so from 2,000 sinks on, they are more together
 _MOST_READ, _LEAST_READ = 2**18, 2**12
@@ -38,12 +41,13 @@ class Traffic:
     @property
     def share(self) -> int:
         """Bytes on their way to one sink, after which it takes no more."""
-        return min(_MOST_EACH, max(_LEAST_EACH, _TOGETHER // max(self.sinks, 1)))
+        together = _TOGETHER if self.sinks <= _FEW else _TOGETHER_OF_MANY
+        return min(_MOST_EACH, max(_LEAST_EACH, together // max(self.sinks, 1)))
 
     @property
     def most_read(self) -> int:
         """Bytes that should be read at a time: as JSON, some two times as many."""
-        return min(_MOST_READ, max(_LEAST_READ, self.share // 4))
+        return min(_MOST_READ, max(_LEAST_READ, self.share // 2))
 
     def note(self, size: int) -> None:
         """Have so many bytes more that came."""
