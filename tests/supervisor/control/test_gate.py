@@ -16,7 +16,7 @@ from mocker.supervisor.control.peers import Peer, Remote
 
 HOST = (b"host", b"127.0.0.1:9000")
 CONTROL = ControlConfig(
-    uids=frozenset({1001}),
+    uids=frozenset({70_001}),
     listen=("127.0.0.1", 9000),
     token="let-me-in",  # noqa: S106 - it opens nothing
 )
@@ -50,7 +50,7 @@ async def ask(peer: Peer | Remote, method: str, *headers: tuple[bytes, bytes]) -
 
 
 async def test_who_may_ask_is_answered() -> None:
-    start, body = await ask(Peer(7, 1001, 9), "GET")
+    start, body = await ask(Peer(7, 70_001, 9), "GET")
 
     assert (start["status"], body["body"]) == (200, b"behind")
 
@@ -58,7 +58,7 @@ async def test_who_may_ask_is_answered() -> None:
 @pytest.mark.parametrize(
     ("peer", "headers", "status", "code", "challenges"),
     [
-        (Peer(7, 1001, 9), (), 403, "not-allowed", 0),
+        (Peer(7, 70_001, 9), (), 403, "not-allowed", 0),
         (Remote("192.0.2.7"), (HOST,), 401, "token-needed", 1),
         (Remote("192.0.2.7"), (HOST, (b"authorization", b"Bearer x")), 401, "wrong-token", 1),
         (Remote("192.0.2.7"), (), 421, "wrong-host", 0),

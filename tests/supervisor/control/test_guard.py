@@ -11,10 +11,10 @@ from mocker.supervisor.control.guard import Guard, TokenError
 from mocker.supervisor.control.peers import Peer, Remote
 from mocker.supervisor.control.problems import RequestError
 
-READERS = ControlConfig(uids=frozenset({1001}), gids=frozenset({2001, 2002}))
+READERS = ControlConfig(uids=frozenset({70_001}), gids=frozenset({70_011, 70_012}))
 TOKEN = "let-me-in"  # noqa: S105 - it opens nothing
-STRANGER = Peer(7, 12345, 12345, frozenset({1001}))
-READER = Peer(7, 12345, 12345, frozenset({5, 2002}))
+STRANGER = Peer(7, 70_099, 70_099, frozenset({70_001}))
+READER = Peer(7, 70_099, 70_099, frozenset({5, 70_012}))
 REMOTE = Remote("192.0.2.7")
 REFUSED = RequestError("not-allowed", 403, "no")
 HOST = (b"host", b"127.0.0.1:9000")
@@ -36,11 +36,11 @@ def refusal(guard: Guard, *headers: tuple[bytes, bytes]) -> RequestError:
     [
         (Peer(7, 0, 0), True),
         (Peer(7, os.geteuid(), 9), True),
-        (Peer(7, 1001, 9), True),
-        (Peer(7, 12345, 2001), True),
+        (Peer(7, 70_001, 9), True),
+        (Peer(7, 70_099, 70_011), True),
         (READER, True),
         (STRANGER, False),
-        (Peer(7, 2001, 1001), False),
+        (Peer(7, 70_011, 70_001), False),
         (REMOTE, True),
     ],
 )
@@ -176,13 +176,13 @@ async def test_who_is_refused_again_is_told_once_a_minute(autojump_clock: MockCl
     facts = [(e["event"], e["log_level"], e["code"]) for e in events]
     assert facts == [("control.refused", "warning", "not-allowed")] * 4
     told = [(e.get("uid"), e.get("pid"), e.get("address")) for e in events]
-    assert told == [(12345, 7, None), (None, None, "192.0.2.7")] * 2
+    assert told == [(70_099, 7, None), (None, None, "192.0.2.7")] * 2
 
 
 async def test_those_who_were_refused_long_ago_are_forgotten(autojump_clock: MockClock) -> None:
     guard = Guard(READERS)
     with capture_logs():
-        for uid in range(12345, 12400):
+        for uid in range(70_099, 70_154):
             guard.tell(Peer(7, uid, 9), REFUSED)
             autojump_clock.jump(10)
 
