@@ -184,9 +184,17 @@ def _wait_for_command(command: int, program: Program) -> tuple[ExitStatus, bool]
 
 
 def _serve(program: Program) -> None:
-    """Carry out what the parent has asked for; end it all if the parent is gone, or asks for it."""
-    if not program.desk.serve() and not read_head(ISOLATED):
-        _signal_descendants(signal.SIGKILL)  # what the kernel does for a container
+    """Carry out what the parent has asked for; end it all if the parent is gone, or asks for it.
+
+    Raises:
+        EOFError: Nobody holds the container any more, such as where who made it was killed before
+            it could hand it over. As the init ends, the kernel kills the rest.
+    """
+    if program.desk.serve():
+        return
+    if read_head(ISOLATED):
+        raise EOFError
+    _signal_descendants(signal.SIGKILL)  # what the kernel does for a container
 
 
 def _reap(command: int, program: Program) -> tuple[ExitStatus | None, bool]:

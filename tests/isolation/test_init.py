@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -258,3 +259,16 @@ time.sleep(1000)
 
     os.close(pidfd)
     assert ended
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_container_that_nobody_holds_ends(when: str) -> None:
+    child = script("trap '' TERM; setsid sleep 1000 & echo up; sleep 1000", grace=1000)
+    with open_container(child) as (container, output):
+        if when == "later":
+            assert output.readline() == "up\n"
+
+        # As when its maker is killed before it could hand the container over.
+        container._control.shutdown(socket.SHUT_RDWR)
+
+        assert wait_readable(container.fileno(), 10)
