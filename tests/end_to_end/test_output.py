@@ -337,7 +337,7 @@ def test_outage_of_journald_is_told_once_whoever_finds_out(
 def test_thousand_jobs_that_print_at_once_take_little_memory(tmp_path: Path, sink: str) -> None:
     # While others start: what stays of these comes to be between what is read.
     done = tmp_path / "done"
-    script = f"{print_much(2**19)}; echo >>{done}; exec {SLEEP}"
+    script = f"{print_much(2**17)}; echo >>{done}; exec {SLEEP}"
     jobs = [
         job(f"web-{n}", script, f"isolate = false\nstdout = {sink}").replace("${job}", f"{n}")
         for n in range(1000)
