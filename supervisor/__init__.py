@@ -14,9 +14,10 @@ else:
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from .client import trio_client
+        from .client import address, exchange, trio_client
 
-        return getattr(trio_client, name)
+        homes = {"Client": trio_client, "NoSupervisorError": address}
+        return getattr(homes.get(name, exchange), name)
 
 
 __all__ = ["AnswerError", "Client", "NoSupervisorError", "ProtocolError"]

@@ -113,7 +113,7 @@ def _check_token(token: str) -> str:
 
 
 def _check_private(path: str, what: str) -> None:
-    """Raise ValueError unless nobody but its owner, the caller or root, can read a file."""
+    """Raise MistakeError unless nobody but its owner, the caller or root, can read a file."""
     try:
         status = os.stat(path)
     except OSError:

@@ -45,8 +45,6 @@ class Asker:
         path: str,
         query: Sequence[tuple[str, str]] = (),
         body: Mapping[str, object] | None = None,
-        *,
-        accepted: Sequence[int] = (),
     ) -> dict[str, object]:
         """Return the object that is the answer.
 
@@ -55,7 +53,6 @@ class Asker:
             path: The resource.
             query: Keys and values.
             body: An object, if it has one.
-            accepted: Statuses of HTTP that are no error, besides 2xx.
 
         Raises:
             AnswerError: It is refused.
@@ -70,7 +67,7 @@ class Asker:
                 self._receive()
             content = self._answer.take_body()
         status = self._answer.status
-        if status not in _OK and status not in accepted:
+        if status not in _OK:
             raise AnswerError(status, content)
         return parse_object(content)
 

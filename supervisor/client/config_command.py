@@ -2,11 +2,11 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..options import Option, Parsed
 from .arguments import Command
-from .exchange import ProtocolError, quote
+from .exchange import ProtocolError, get_value, list_objects, quote
 from .run import Ask, run
 from .toml_table import render_tables
 
@@ -36,13 +36,16 @@ def config(words: Sequence[str]) -> int:
 
 def _show(parsed: Parsed, ask: Ask) -> int:
     answer = ask().ask("GET", f"/v1/jobs/{quote(parsed.words[0])}/config")
-    jobs = answer.get("jobs")
-    if not isinstance(jobs, list):
-        raise ProtocolError("it has no list 'jobs'")
+    jobs = list_objects(answer, "jobs")
     if parsed.has("--json"):
         print(json.dumps(answer))
     else:
-        print(
-            "\n".join(render_tables(("jobs", job["name"]), job["config"]) for job in jobs), end=""
-        )
+        print("\n".join(map(_render, jobs)), end="")
     return os.EX_OK
+
+
+def _render(job: Mapping[str, object]) -> str:
+    config = get_value(job, "config")
+    if not isinstance(config, dict):
+        raise ProtocolError("its 'config' is no object")
+    return render_tables(("jobs", str(get_value(job, "name"))), config)

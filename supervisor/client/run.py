@@ -1,4 +1,4 @@
-"""The commands of `mocker` that ask a supervisor: which there are, and what they have in common."""
+"""What the commands of `mocker` that ask a supervisor share: help, errors and exit statuses."""
 
 import os
 import sys

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mocker.isolation import SpecError
 
 from ..options import Parsed
-from ..stderr import make_printable
+from .action_commands import render_outcome
 from .arguments import Command
 from .run import FAILED, Ask, run
 
@@ -37,8 +37,7 @@ def _scale(parsed: Parsed, ask: Ask) -> int:
     counts = dict(map(_parse_count, parsed.words))
     worst, told = os.EX_OK, 0
     for outcome in ask().stream("POST", "/v1/scale", body={"jobs": counts}):
-        reason = f" ({outcome['reason']})" if outcome.get("reason") else ""
-        print(make_printable(f"{outcome['job']}: {outcome['outcome']}{reason}"), flush=True)
+        print(render_outcome(outcome), flush=True)
         worst = worst if outcome.get("ok") else FAILED
         told += 1
     if not told:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..options import Option, Parsed
 from .amounts import render_percent, render_size
 from .arguments import Command
-from .exchange import ProtocolError
+from .exchange import get_value, list_objects
 from .run import Ask, run
 from .tables import render_duration, render_table
 
@@ -38,9 +38,7 @@ def stats(words: Sequence[str]) -> int:
 
 def _show(parsed: Parsed, ask: Ask) -> int:
     answer = ask().ask("GET", "/v1/stats", [("name", name) for name in parsed.words])
-    jobs = answer.get("jobs")
-    if not isinstance(jobs, list):
-        raise ProtocolError("the answer has no list of jobs")
+    jobs = list_objects(answer, "jobs")
     if parsed.has("--json"):
         print(json.dumps(answer))
     else:
@@ -49,16 +47,17 @@ def _show(parsed: Parsed, ask: Ask) -> int:
 
 
 def _make_row(job: Mapping[str, object]) -> list[str]:
-    cpu_s = job["cpu_s"]
+    """Return the cells of a job; what a supervisor of another version does not tell is a "-"."""
+    cpu_s = job.get("cpu_s")
     return [
-        str(job["name"]),
-        render_percent(job["cpu_percent"]),
+        str(get_value(job, "name")),
+        render_percent(job.get("cpu_percent")),
         render_duration(cpu_s if isinstance(cpu_s, int | float) else None),
-        render_size(job["memory_bytes"]),
-        _show_count(job["processes"]),
-        render_size(job["output_bytes"]),
-        _show_count(job["output_lines"]),
-        _show_count(job["restarts"]),
+        render_size(job.get("memory_bytes")),
+        _show_count(job.get("processes")),
+        render_size(job.get("output_bytes")),
+        _show_count(job.get("output_lines")),
+        _show_count(job.get("restarts")),
     ]
 
 

@@ -12,9 +12,10 @@ from typing import NoReturn
 from mocker.isolation import SpecError
 
 from ..options import Parsed
+from .action_commands import render_outcome
 from .address import choose_socket
 from .arguments import Command
-from .exchange import AnswerError, ProtocolError
+from .exchange import AnswerError, list_objects
 from .keys import parse_keys
 from .question import Question
 from .run import FAILED, Ask, run
@@ -178,7 +179,7 @@ class _Top:
             if self._view.log is not None and self._log_of == self._view.selected:
                 self._view.log = [str(one.get("line", "")) for one in question.objects]
         else:
-            self._view.message = "; ".join(map(_render_outcome, question.objects))
+            self._view.message = "; ".join(map(render_outcome, question.objects))
             self._look_at = 0.0
         self._forget(question)
 
@@ -193,15 +194,7 @@ class _Top:
 
 
 def _list_jobs(question: Question) -> list[dict[str, object]]:
-    jobs = question.objects[0].get("jobs") if question.objects else None
-    if not isinstance(jobs, list):
-        raise ProtocolError("the answer has no list of jobs")
-    return jobs
-
-
-def _render_outcome(outcome: dict[str, object]) -> str:
-    reason = f" ({outcome['reason']})" if outcome.get("reason") else ""
-    return f"{outcome.get('job')}: {outcome.get('outcome')}{reason}"
+    return list_objects(question.objects[0] if question.objects else {}, "jobs")
 
 
 @contextmanager

@@ -14,7 +14,13 @@ import trio
 
 from ..threads import run_in_thread
 from .address import NoSupervisorError, choose_socket, connect
-from .exchange import Answer, AnswerError, ProtocolError, parse_object, render_request
+from .exchange import (
+    Answer,
+    AnswerError,
+    list_objects,
+    parse_object,
+    render_request,
+)
 
 _CHUNK = 2**16  # bytes
 _OK = range(200, 300)
@@ -238,10 +244,7 @@ class Client:
                 await lines.aclose()
 
     async def _list(self, path: str, query: Query) -> list[Object]:
-        jobs = (await self.ask("GET", path, query)).get("jobs")
-        if not isinstance(jobs, list):
-            raise ProtocolError("the answer has no list of jobs")
-        return jobs
+        return list_objects(await self.ask("GET", path, query), "jobs")
 
     async def _act(self, action: str, names: Sequence[str], **more: object) -> list[Object]:
         return await self._list_all("/v1/actions", {"action": action, "jobs": list(names), **more})

@@ -61,8 +61,8 @@ class Action:
     force: bool = False
 
 
-Tell = Callable[[Outcome], Awaitable[None]]
-Follow = Callable[[Tell], Awaitable[None]]
+TellOutcome = Callable[[Outcome], Awaitable[None]]
+Follow = Callable[[TellOutcome], Awaitable[None]]
 
 
 class Deed:
@@ -103,7 +103,7 @@ class Deed:
             for job in jobs
         ]
 
-    async def follow(self, tell: Tell) -> None:
+    async def follow(self, tell: TellOutcome) -> None:
         """Tell what came of each job, as soon as it is known.
 
         If this is cancelled, nobody is told any more; what was begun goes on.
@@ -157,7 +157,9 @@ def _check_unneeded(jobs: Collection[Job], others: Collection[Job]) -> None:
     """Refuse to stop what others need that run, by themselves or through others."""
     going = {job.config.name for job in jobs}
     alive = {
-        other.config.name: other.config.depends_on for other in others if not _is_leaving(other)
+        other.config.name: other.config.depends_on
+        for other in others
+        if not _is_gone_or_leaving(other)
     }
     graph = {name: [other for other in needed if other in alive] for name, needed in alive.items()}
     affected = find_affected(graph, [name for name in graph if name in going])
@@ -170,7 +172,7 @@ def _check_unneeded(jobs: Collection[Job], others: Collection[Job]) -> None:
         raise RequestError("needed", 409, text, needing)
 
 
-def _is_leaving(job: Job) -> bool:
+def _is_gone_or_leaving(job: Job) -> bool:
     """Tell whether a job is at rest, or about to be."""
     life = job.life
     return life.at_rest or (life.state is State.STOPPING and life.after is After.REST)
@@ -232,7 +234,7 @@ class _Follower:
         if self._order is not None and not await self._order.wait_settled():
             return Outcome(name, "not stopped", ok=False, reason=OTHERS_WISH)
         while not job.life.at_rest:
-            if not _is_leaving(job):
+            if not _is_gone_or_leaving(job):
                 return Outcome(name, "started again", ok=False, reason=OTHERS_WISH)
             await job.wait_changed()
         return Outcome(name, "killed" if is_kill else "stopped")

@@ -3,7 +3,6 @@
 from functools import partial
 from importlib.metadata import version
 
-import attrs
 import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,12 +12,12 @@ from starlette.routing import Route
 
 from ..jobs import Job
 from ..supervise import Supervisor
-from .actions import ACTIONS, Action, Deed, Follow, Outcome, parse_signal
+from .actions import ACTIONS, Action, Deed, Follow, parse_signal
 from .answers import Answer
 from .figures import Figures, describe_figures, describe_use
 from .job_names import ALL, find_jobs
 from .job_views import describe_job, is_well
-from .line_stream import LineStream, Tell
+from .line_stream import LineStream, OutcomeStream
 from .log_routes import make_log_routes
 from .problems import RequestError
 from .recent_views import RecentViews
@@ -35,6 +34,7 @@ class Resources:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self._version = version("mocker-supervise")
         self._figures = Figures(supervisor)
         self._views = RecentViews()
         self._rolling = RollingRestarts(supervisor.jobs, supervisor.stops)
@@ -73,7 +73,7 @@ class Resources:
             {
                 "name": config.name,
                 "path": config.path,
-                "version": version("mocker-supervise"),
+                "version": self._version,
                 "jobs": len(config.jobs),
             }
         )
@@ -132,13 +132,7 @@ class Resources:
             deed = Deed(action, jobs, others, self._supervisor.stops, self._supervisor.running)
             follow = deed.follow
 
-        async def tell_all(tell: Tell) -> None:
-            async def tell_one(outcome: Outcome) -> None:
-                await tell(attrs.asdict(outcome))
-
-            await follow(tell_one)
-
-        return LineStream(tell_all)
+        return OutcomeStream(follow)
 
     async def wait(self, request: Request) -> Response:
         """Answer a line for each job once it is what it is to be, or never will be."""

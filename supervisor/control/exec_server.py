@@ -130,8 +130,9 @@ class ExecServer:
                 await connected.send(render_problem(cause, error.exit_code))
             except (OSError, trio.ClosedResourceError):
                 raise
-            except Exception as error:  # noqa: BLE001 - no defect of this may end the jobs
-                log.error("control.failed", reason=repr(error))  # noqa: TRY400
+            except Exception:
+                # Whatever it is about this connection, it is no reason to end anything else.
+                log.exception("control.failed")
             finally:
                 self._places.pop(connected, None)
 

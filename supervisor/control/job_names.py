@@ -1,7 +1,7 @@
 """Which jobs are meant: names, the name of all replicas, shell patterns, or "all"."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from difflib import get_close_matches
 from fnmatch import translate
 
@@ -38,7 +38,7 @@ def find_jobs(jobs: Mapping[str, Job], patterns: Iterable[str]) -> list[Job]:
             continue
         found = set(groups.get(pattern, ())) | ({pattern} & jobs.keys())
         if not _WILD.isdisjoint(pattern):
-            matches = compile_pattern(pattern)
+            matches = _compile(pattern)
             found |= {name for name in jobs if matches(name)}
         if not found:
             raise _refuse(pattern, jobs)
@@ -46,7 +46,16 @@ def find_jobs(jobs: Mapping[str, Job], patterns: Iterable[str]) -> list[Job]:
     return [job for name, job in jobs.items() if name in meant]
 
 
-def compile_pattern(pattern: str) -> Callable[[str], object]:
+def is_meant(jobs: Mapping[str, Job], patterns: Set[str], name: str) -> bool:
+    """Tell whether a job is meant by what `find_jobs` took, though it may have been added since."""
+    if name not in jobs:
+        return False
+    if patterns & {ALL, name, jobs[name].config.group}:
+        return True
+    return any(_compile(pattern)(name) for pattern in patterns if not _WILD.isdisjoint(pattern))
+
+
+def _compile(pattern: str) -> Callable[[str], object]:
     """Return what tells whether a name fits; `fnmatch` would keep tens of thousands of them."""
     return re.compile(translate(pattern)).fullmatch
 

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping
 
+import attrs
 import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from .actions import Follow, Outcome
 
 Put = Callable[[bytes], Awaitable[None]]
 Tell = Callable[[Mapping[str, object]], Awaitable[None]]
@@ -57,6 +60,25 @@ class LineStream(TextStream):
             await produce(tell)
 
         super().__init__(produce_text)
+
+
+class OutcomeStream(LineStream):
+    """An answer of what came of each job, as soon as it is known."""
+
+    def __init__(self, follow: Follow) -> None:
+        """Make an answer.
+
+        Args:
+            follow: Calls what it is given with each outcome; cancelled when nobody listens.
+        """
+
+        async def produce(tell: Tell) -> None:
+            async def tell_one(outcome: Outcome) -> None:
+                await tell(attrs.asdict(outcome))
+
+            await follow(tell_one)
+
+        super().__init__(produce)
 
 
 async def _wait_gone(receive: Receive, scope: trio.CancelScope) -> None:

@@ -1,13 +1,13 @@
 """/v1/logs: the last lines of jobs, and those that come."""
 
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence
 from functools import partial
 
 import attrs
 import trio
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..feeds import Follower
@@ -15,15 +15,15 @@ from ..jobs import Job
 from ..lines import Lines
 from ..supervise import Supervisor
 from ..threads import run_in_thread
+from .answers import Answer
 from .following import Pace, Recipient
 from .history import Shelf, choose_lines
-from .job_names import ALL, compile_pattern, find_jobs
+from .job_names import ALL, find_jobs, is_meant
 from .line_stream import Put, TextStream
 from .queries import check_query, take_count, take_flag, take_seconds
 from .requests import check_keys, read_body, take_names
 
 _KEYS = ("job", "n", "since_s", "follow")
-_WILD = frozenset("*?[")
 _BUSY = b'{"error":{"code":"busy","message":"too many others have asked and take nothing"}}\n'
 _SECOND = 10**9  # nanoseconds
 
@@ -88,7 +88,7 @@ class _LogStream(TextStream):
         super().__init__(self._tell)
         self._feeds, self._pace, self._shelf = supervisor.feeds, pace, shelf
         self._question = question
-        self._follower = Follower(partial(_is_meant, supervisor.jobs, question.patterns))
+        self._follower = Follower(partial(is_meant, supervisor.jobs, question.patterns))
         self._wait_room = request.scope["connection"].stream.wait_room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,13 +137,4 @@ async def truncate_logs(supervisor: Supervisor, request: Request) -> Response:
     jobs = find_jobs(supervisor.jobs, take_names(values))
     for job in jobs:
         job.ring.clear()
-    return JSONResponse({"jobs": [job.config.name for job in jobs]})
-
-
-def _is_meant(jobs: Mapping[str, Job], patterns: Set[str], name: str) -> bool:
-    """Tell whether a job is asked for that may have been added since."""
-    if name not in jobs:
-        return False
-    if patterns & {ALL, name, jobs[name].config.group}:
-        return True
-    return any(compile_pattern(pattern)(name) for pattern in patterns if _WILD & set(pattern))
+    return Answer({"jobs": [job.config.name for job in jobs]})

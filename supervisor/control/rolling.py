@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from ..jobs import Job
 from ..lifecycle import State
 from ..stop_orders import StopOrders
-from .actions import AT_THE_END, IN_BETWEEN, OTHERS_WISH, Outcome, Tell, describe_failure
+from .actions import AT_THE_END, IN_BETWEEN, OTHERS_WISH, Outcome, TellOutcome, describe_failure
 
 _NOT_YET = {"service": IN_BETWEEN, "oneshot": IN_BETWEEN | {State.RUNNING}}
 
@@ -29,7 +29,7 @@ class RollingRestarts:
         self._jobs, self._stops = jobs, stops
         self._under_way = set[str]()  # entries
 
-    async def replace(self, jobs: Collection[Job], tell: Tell) -> None:
+    async def replace(self, jobs: Collection[Job], tell: TellOutcome) -> None:
         """Restart jobs in this order; tell what came of each.
 
         It ends with the first one that does not become ready; the next ones are told too. If this

@@ -9,12 +9,11 @@ from ..lifecycle import State
 from ..reload import Difference
 from ..scaling import ScaleError
 from ..supervise import Supervisor
-from .actions import Outcome, Tell
+from .actions import IN_BETWEEN, Outcome, TellOutcome, describe_failure
 from .problems import RequestError
 from .requests import take
 
 _MOST = 10_000  # as in a file
-_IN_BETWEEN = {State.STARTING, State.STOPPING}
 
 
 def take_counts(values: Mapping[str, object]) -> dict[str, int]:
@@ -48,7 +47,7 @@ async def scale(supervisor: Supervisor, counts: Mapping[str, int]) -> Difference
         raise RequestError(code, status, str(error), error.jobs) from error
 
 
-async def follow(difference: Difference, added: Sequence[Job], tell: Tell) -> None:
+async def follow(difference: Difference, added: Sequence[Job], tell: TellOutcome) -> None:
     """Tell what came of each job, as soon as it is known."""
 
     async def follow_one(job: Job) -> None:
@@ -62,7 +61,7 @@ async def follow(difference: Difference, added: Sequence[Job], tell: Tell) -> No
 
 
 async def _wait_started(job: Job) -> Outcome:
-    while job.life.state in _IN_BETWEEN:
+    while job.life.state in IN_BETWEEN:
         await job.wait_changed()
     name, life = job.config.name, job.life
     if life.state is State.RUNNING:
@@ -71,5 +70,4 @@ async def _wait_started(job: Job) -> Outcome:
         return Outcome(name, "completed")
     if life.state is State.STOPPED and not life.skipped:
         return Outcome(name, "added")  # the clock starts it, or somebody has stopped it
-    reason = life.reason or ("" if job.status is None else f"it ended: {job.status}")
-    return Outcome(name, "skipped" if life.skipped else "not started", ok=False, reason=reason)
+    return describe_failure(job)

@@ -14,6 +14,7 @@ import trio
 from .. import lifecycle
 from ..jobs import Job
 from ..supervise import Supervisor
+from .actions import Outcome
 from .line_stream import Tell
 from .problems import RequestError
 
@@ -22,21 +23,13 @@ _MOST_S = 10 * 365 * 86400  # nobody waits longer
 
 
 @attrs.frozen
-class Outcome:
+class WaitOutcome(Outcome):
     """What came of the wait for a job.
 
     Attributes:
-        job: Its name.
-        outcome: In a word or a few, as it is shown.
-        ok: Whether it is what was waited for.
-        reason: Why not.
         timed_out: Whether the time was over.
     """
 
-    job: str
-    outcome: str
-    ok: bool = True
-    reason: str = ""
     timed_out: bool = False
 
 
@@ -81,11 +74,11 @@ async def wait_for_jobs(
         jobs: Which.
         condition: One of CONDITIONS.
         seconds: How long.
-        tell: Is given an `Outcome` as a mapping.
+        tell: Is given an `WaitOutcome` as a mapping.
     """
     pending = {job.config.name: job for job in jobs}
     deadline = trio.current_time() + seconds
-    send, receive = trio.open_memory_channel[Outcome](len(jobs))
+    send, receive = trio.open_memory_channel[WaitOutcome](len(jobs))
 
     def look(name: str, job: Job) -> bool:
         """Return whether it is known what becomes of a job, which is sent then."""
@@ -93,7 +86,7 @@ async def wait_for_jobs(
         if met is None:
             return False
         reason = "" if met else _explain(job)
-        send.send_nowait(Outcome(name, _describe(condition, met=met), met, reason))
+        send.send_nowait(WaitOutcome(name, _describe(condition, met=met), met, reason))
         return True
 
     async def follow(name: str, job: Job) -> None:
@@ -114,11 +107,13 @@ async def wait_for_jobs(
         nursery.cancel_scope.cancel()
     for name, job in pending.items():
         reason = f"the time is over, it is {job.life.state.value}"
-        late = Outcome(name, _describe(condition, met=False), False, reason, timed_out=True)
+        late = WaitOutcome(name, _describe(condition, met=False), False, reason, timed_out=True)
         await tell(attrs.asdict(late))
 
 
-async def _receive(receive: trio.MemoryReceiveChannel[Outcome], deadline: float) -> Outcome | None:
+async def _receive(
+    receive: trio.MemoryReceiveChannel[WaitOutcome], deadline: float
+) -> WaitOutcome | None:
     with suppress(trio.WouldBlock):
         return receive.receive_nowait()
     with trio.move_on_at(deadline):

@@ -1,6 +1,7 @@
 """The resources of the supervisor as a whole: its file, its end, and what is to be known of it."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import attrs
 import trio
@@ -16,11 +17,10 @@ from ..supervise import Supervisor
 from ..threads import run_in_thread
 from ..turns import NoTurnError
 from . import scaled_jobs
-from .actions import Outcome
 from .answers import Answer
 from .description import read_description
 from .job_names import find_jobs
-from .line_stream import LineStream, Tell
+from .line_stream import OutcomeStream
 from .metrics import CONTENT_TYPE, render_metrics
 from .problems import RequestError
 from .requests import check_keys, read_body, take
@@ -100,13 +100,7 @@ class WholeResources:
         everything = self._supervisor.jobs
         added = [everything[name] for name in difference.added if name in everything]
 
-        async def tell_all(tell: Tell) -> None:
-            async def tell_one(outcome: Outcome) -> None:
-                await tell(attrs.asdict(outcome))
-
-            await scaled_jobs.follow(difference, added, tell_one)
-
-        return LineStream(tell_all)
+        return OutcomeStream(partial(scaled_jobs.follow, difference, added))
 
     async def shut_down(self, request: Request) -> Response:
         """Answer that it is so, and stop everything in order."""

@@ -69,12 +69,6 @@ def test_refusal_is_an_error(ends: Ends, verb: str) -> None:
         list(getattr(Asker(ends[0]), verb)("POST", "/v1/actions", body={}))
 
 
-def test_status_that_says_something_may_be_no_error(ends: Ends) -> None:
-    ends[1].sendall(make_answer({"ok": False}, 503))
-
-    assert Asker(ends[0]).ask("GET", "/health", accepted=[503]) == {"ok": False}
-
-
 def test_reason_for_which_nothing_is_read_is_heard(ends: Ends) -> None:
     ends[1].sendall(make_refusal(403, "forbidden", "this is not for you"))
     ends[1].close()

@@ -84,7 +84,7 @@ async def test_jobs_come_as_a_list(tmp_path: Path) -> None:
 
 async def test_answer_without_jobs_is_no_supervisor_s(tmp_path: Path) -> None:
     async with open_client(tmp_path, answer({"name": "jobs"})) as client:
-        with pytest.raises(ProtocolError, match="no list of jobs"):
+        with pytest.raises(ProtocolError, match="it has no 'jobs'"):
             await client.stats("web")
 
 
