@@ -14,7 +14,6 @@ import _socket as socket
 import os
 from _collections_abc import Sequence
 
-from .calls import join_session_keyring
 from .command import change_directory, execute, make_env, place_stdio
 from .errors import IsolationError, SetupError
 from .exit_status import read_status
@@ -22,6 +21,7 @@ from .forwarding import forward
 from .handshake import render_failure, render_status, render_stopped
 from .plan import Plan
 from .privileges import drop_capabilities, own_pipes, reset_signals, set_rlimits
+from .process_calls import join_session_keyring
 from .syscalls import PR_SET_PDEATHSIG, clone3, close_all_but, prctl, setns
 from .tape import perform
 from .terminal import copy_size, find_terminal, make_controlling_terminal

@@ -8,9 +8,10 @@ import os
 from _collections_abc import Mapping, Sequence
 from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
 
-from .calls import close_range, dup2, dup_above, execve
+from .calls import close_range, dup2, dup_above
 from .errors import CommandError, SetupError
 from .memory import Cell
+from .process_calls import execve
 from .spec import DEFAULT_PATH, ContainerSpec
 from .syscalls import CLOSE_RANGE_CLOEXEC
 from .tape import Call

@@ -17,9 +17,10 @@ import os
 import resource
 from _collections_abc import Iterable
 
-from .calls import close, default_action, open_file, unblock_signals, write
+from .calls import close, open_file, write
 from .errors import SetupError
 from .memory import Cell
+from .process_calls import default_action, unblock_signals
 from .spec import Rlimit
 from .syscalls import (
     CLONE_NEWNS,

@@ -7,7 +7,7 @@ of a container overwrites both, so that nothing of the host can be read there.
 Source: proc(5), /proc/PID/stat fields 48 to 51.
 """
 
-from .calls import overwrite_memory
+from .process_calls import overwrite_memory
 from .tape import Call
 
 _ARG_START = 47  # index of the field in /proc/PID/stat, counted from 0

@@ -15,23 +15,15 @@ from errno import EAGAIN, EMFILE, ENFILE, ENOMEM
 from .calls import (
     chdir,
     check_message,
-    clone3,
     close,
     close_range,
-    default_action,
     eventfd,
-    join_session_keyring,
     peek,
-    prctl,
     read,
     recv,
     request_sigio,
     send,
-    set_process_name,
-    setpgid,
-    setsid,
     then,
-    umask,
     write,
 )
 from .command import change_directory, make_env, place_stdio, try_execute
@@ -48,6 +40,16 @@ from .privileges import (
     own_pipes,
     reset_signals,
     set_rlimits,
+)
+from .process_calls import (
+    clone3,
+    default_action,
+    join_session_keyring,
+    prctl,
+    set_process_name,
+    setpgid,
+    setsid,
+    umask,
 )
 from .process_title import overwrite_strings
 from .spec import Rlimit

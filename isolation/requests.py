@@ -26,6 +26,7 @@ import os
 from _collections_abc import Mapping, Sequence
 from errno import EAGAIN, EMFILE, EMSGSIZE
 
+from .checks import check_argv, check_env_name, check_text, check_user, check_workdir
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus
 from .handshake import (
@@ -36,7 +37,6 @@ from .handshake import (
     receive_with_fds,
     send_with_fds,
 )
-from .spec import check_argv, check_env_name, check_text, check_user, check_workdir
 
 SOCKET = b"socket"
 EXEC = b"exec"

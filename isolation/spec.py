@@ -9,6 +9,19 @@ import resource
 from _collections_abc import Iterable, Mapping
 from _signal import SIGCHLD, SIGKILL, SIGSTOP, SIGTERM, valid_signals
 
+from .checks import (
+    check_argv,
+    check_destination,
+    check_distinct,
+    check_env_name,
+    check_hostname,
+    check_notify,
+    check_ready_fd,
+    check_text,
+    check_user,
+    check_word,
+    check_workdir,
+)
 from .errors import SpecError
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -17,14 +30,10 @@ DEFAULT_HOSTNAME = "containerhostname"
 _NETWORKS = ("none", "host", "shared")
 ROOTFS_MODES = ("overlay", "rw")
 USER_NAMESPACES = ("private", "host")
-MAX_READY_FD = 255  # any process may have that many descriptors
 
-_MAX_HOSTNAME = 64  # __NEW_UTS_LEN of the kernel
-_MAX_NOTIFY = 107  # unix(7): sun_path, less the NUL of an abstract name
 _MAX_LIMIT = 2**63 - 1  # setrlimit(2) takes 64 bits, of which Python uses one for the sign
 _MAX_GRACE = 2**31 - 1  # seconds; more than any wait of the kernel's takes on every machine
 _STOP_SIGNALS = valid_signals() - {SIGKILL, SIGSTOP, SIGCHLD}
-_RESERVED = ("/proc",)  # a volume there could fake what init and libraries believe of themselves
 
 RLIMIT_NAMES = tuple(
     sorted(name[7:].lower() for name in dir(resource) if name.startswith("RLIMIT_"))
@@ -228,107 +237,3 @@ class ContainerSpec:
         for what, is_asked in asked.items():
             if is_asked:
                 raise SpecError(f"without isolation there can't be {what} of its own")
-
-
-def check_text(text: str, what: str) -> str:
-    """Return `text`, or raise SpecError if the kernel cannot take it as a C string."""
-    if "\0" in text:
-        raise SpecError(f"{what} must not contain a NUL byte: {text!r}")
-    try:
-        text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise SpecError(f"{what} must be text that UTF-8 can encode, not {text!r}") from None
-    return str.__str__(text)  # of str itself, which is what can be sent to another process
-
-
-def check_argv(argv: Iterable[str]) -> tuple[str, ...]:
-    """Return a command's words, or raise SpecError if there is none."""
-    if isinstance(argv, str):  # an iterable of words for a type checker, and of letters in truth
-        raise SpecError(f"a command must be a sequence of words, not the text {argv!r}")
-    words = tuple(check_text(word, "argument") for word in argv)
-    if not words or not words[0]:
-        raise SpecError("a container needs a command")
-    return words
-
-
-def check_word(word: str, words: tuple[str, ...], what: str) -> str:
-    """Return `word`, or raise SpecError if it is none of `words`."""
-    if word not in words:
-        raise SpecError(f"{what} must be one of {', '.join(map(repr, words))}, not {word!r}")
-    return str.__str__(word)
-
-
-def check_destination(path: str, what: str) -> str:
-    """Return a mount destination, or raise SpecError if it cannot be one in any container."""
-    if not check_text(path, what).startswith("/"):
-        raise SpecError(f"{what} must be an absolute path, not {path!r}")
-    parts = [part for part in path.split("/") if part not in {"", "."}]
-    if ".." in parts:
-        raise SpecError(f"{what} must not contain '..', as {path!r} does")
-    clean = "/" + "/".join(parts)
-    if clean == "/":
-        raise SpecError(f"{what} must not be the root; --rootfs sets that")
-    for reserved in _RESERVED:
-        if clean == reserved or clean.startswith(reserved + "/"):
-            raise SpecError(f"{what} must not be {reserved} or lie below it, as {path!r} does")
-    return clean
-
-
-def check_distinct(destinations: list[str]) -> None:
-    """Raise SpecError if two volumes or tmpfs have the same destination."""
-    for destination in destinations:
-        if destinations.count(destination) > 1:
-            raise SpecError(f"two volumes or tmpfs have the destination {destination!r}")
-
-
-def check_hostname(name: str) -> str:
-    """Return a host name, or raise SpecError if it is empty, too long, or not one line."""
-    name = check_text(name, "host name")
-    size = len(name.encode("utf-8", "surrogateescape"))
-    if not 1 <= size <= _MAX_HOSTNAME:
-        raise SpecError(f"host name must have 1 to {_MAX_HOSTNAME} bytes, {name!r} has {size}")
-    if not name.isprintable() or any(map(str.isspace, name)) or "/" in name:
-        raise SpecError(f"host name must be one printable word, not {name!r}")
-    return name
-
-
-def check_notify(name: str) -> str:
-    """Return a name for a socket, or raise SpecError if it does not fit into an address."""
-    name = check_text(name, "notify name")
-    size = len(name.encode("utf-8", "surrogateescape"))
-    if not 1 <= size <= _MAX_NOTIFY:
-        raise SpecError(f"notify name must have 1 to {_MAX_NOTIFY} bytes, {name!r} has {size}")
-    return name
-
-
-def check_ready_fd(number: int) -> int:
-    """Return a descriptor's number, or raise SpecError if it is one of the standard ones."""
-    if not 3 <= number <= MAX_READY_FD:
-        raise SpecError(f"ready descriptor must be 3 to {MAX_READY_FD}, not {number}")
-    return number
-
-
-def check_workdir(path: str) -> str:
-    """Return a working directory, or raise SpecError if it is not an absolute path."""
-    path = check_text(path, "workdir")
-    if not path.startswith("/"):
-        raise SpecError(f"workdir must be an absolute path, not {path!r}")
-    return path
-
-
-def check_env_name(name: str) -> str:
-    """Return the name of an environment variable, or raise SpecError."""
-    name = check_text(name, "variable name")
-    if not name or "=" in name:
-        raise SpecError(f"variable name must not be empty or contain '=', as {name!r} does")
-    return name
-
-
-def check_user(user: str) -> str:
-    """Return USER[:GROUP], or raise SpecError if a part is empty, negative or not one word."""
-    user = check_text(user, "user")
-    name, colon, group = user.partition(":")
-    for part in (name, group) if colon else (name,):
-        if not part or part.startswith("-") or not part.isprintable() or ":" in part:
-            raise SpecError(f"user must be USER[:GROUP], names or numbers, not {user!r}")
-    return user

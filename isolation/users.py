@@ -12,8 +12,8 @@ from _collections_abc import Iterator
 from errno import EPERM
 from stat import S_ISREG
 
-from .calls import setgroups, setresgid, setresuid
 from .errors import SetupError
+from .process_calls import setgroups, setresgid, setresuid
 from .tape import Call
 from .user_mapping import UserMapping
 

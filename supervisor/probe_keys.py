@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mocker.isolation.spec import MAX_READY_FD
+from mocker.isolation.checks import MAX_READY_FD
 
 from .config import Probe
 from .mistakes import MistakeError, Place

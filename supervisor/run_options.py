@@ -7,8 +7,8 @@ import os
 from _collections_abc import Callable, Sequence
 
 from mocker.isolation import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
+from mocker.isolation.checks import check_word
 from mocker.isolation.errors import render_reason
-from mocker.isolation.spec import check_word
 
 from .container_words import parse_limits, parse_signal, parse_tmpfs, parse_volume
 from .options import Option, parse_options, render_options

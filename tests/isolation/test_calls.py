@@ -1,58 +1,37 @@
-import ctypes
 import os
 import resource
 import signal
 import socket
 import struct
-from collections.abc import Callable
 from contextlib import suppress
 from errno import EACCES, EBADF, EFBIG, EINVAL, EIO, ENODEV, ENOENT, ENOSPC, ENOTDIR, EPERM
 from pathlib import Path
 
 import pytest
 
-from mocker.isolation import calls
+from mocker.isolation import calls, process_calls
 from mocker.isolation.memory import Buffer, Cell
 from mocker.isolation.syscalls import (
     CLONE_NEWNET,
     CLONE_NEWUTS,
     CLOSE_RANGE_CLOEXEC,
-    KEYCTL,
     MNT_DETACH,
     MOUNT_ATTR_RDONLY,
     MS_RDONLY,
-    PR_GET_NO_NEW_PRIVS,
-    PR_SET_NO_NEW_PRIVS,
-    libc,
     mount,
-    prctl,
     unshare,
 )
 from mocker.isolation.tape import Call, perform
-from tests.in_namespaces import InNewNamespaces, capture_child, run_in_child
+from tests.in_namespaces import InNewNamespaces, run_in_child
 from tests.leaks import read_descriptors
-from tests.requirements import requires_subordinate_ids, requires_user_namespaces
+from tests.performed import errno_of
+from tests.requirements import requires_user_namespaces
 
 SIOCGIFFLAGS = 0x8913
 IFF_LOOPBACK = 0x8
 TIOCGWINSZ = 0x5413
 
 Lists = list[Call]
-
-
-def errno_of(*prepared: Call) -> int:
-    """Return the errno of the call that failed, 0 if none did."""
-    try:
-        perform(prepared)
-    except OSError as error:
-        return error.errno or 0
-    return 0
-
-
-def read_status(key: str) -> str:
-    """Return a line of /proc/self/status."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith(f"{key}:"))
 
 
 def is_open(fd: int) -> bool:
@@ -93,7 +72,7 @@ def test_call_that_fails_ends_the_list_with_its_errno() -> None:
 
 def test_errors_that_are_tolerated_do_not_end_the_list() -> None:
     made: list[int] = []
-    attempt = calls.execve("/no/such", ["x"], {}, tolerated=(EACCES, ENOENT))
+    attempt = process_calls.execve("/no/such", ["x"], {}, tolerated=(EACCES, ENOENT))
 
     perform([attempt, calls.then(made.append, 1)])
 
@@ -101,13 +80,13 @@ def test_errors_that_are_tolerated_do_not_end_the_list() -> None:
 
 
 def test_other_errors_than_those_tolerated_end_the_list() -> None:
-    attempt = calls.execve("/no/such", ["x"], {}, tolerated=(EACCES,))
+    attempt = process_calls.execve("/no/such", ["x"], {}, tolerated=(EACCES,))
 
     assert errno_of(attempt) == ENOENT
 
 
 def test_errno_is_the_calls_own_whatever_failed_before() -> None:
-    attempt = calls.execve("/no/such", ["x"], {}, tolerated=(ENOENT,))
+    attempt = process_calls.execve("/no/such", ["x"], {}, tolerated=(ENOENT,))
 
     assert errno_of(attempt, calls.fchdir(Cell(-1))) == EBADF
 
@@ -207,7 +186,7 @@ def test_files_are_opened_and_not_inherited(tmp_path: Path) -> None:
 def test_file_is_made_with_its_mode(tmp_path: Path) -> None:
     def act() -> None:
         root, file = Cell(os.open(tmp_path, os.O_PATH)), Cell(-1)
-        perform([calls.umask(0)])
+        perform([process_calls.umask(0)])
         perform([calls.openat(root, "new", os.O_CREAT | os.O_EXCL, 0o751, to=file)])
 
     run_in_child(act)
@@ -552,137 +531,6 @@ def test_descriptors_from_a_number_on_are_closed_on_exec() -> None:
         return [os.get_inheritable(number) for number in (100, 101, 102)]
 
     assert run_in_child(act) == [True, False, False]
-
-
-# Processes.
-
-
-def test_process_leads_a_session_or_a_group() -> None:
-    def lead(prepare: Callable[[], Call]) -> tuple[bool, bool]:
-        perform([prepare()])
-        return os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid()
-
-    assert run_in_child(lambda: lead(calls.setsid)) == (True, True)
-    assert run_in_child(lambda: lead(calls.setpgid)) == (False, True)
-
-
-def test_clone_is_zero_in_the_child_and_its_pid_in_the_parent() -> None:
-    def act() -> bool:
-        pid = Cell(-1)
-        perform([calls.clone3(0, signal.SIGCHLD, to=pid)])
-        if pid.value == 0:
-            os._exit(42)
-        waited, status = os.waitpid(pid.value, 0)
-        return (waited, os.waitstatus_to_exitcode(status)) == (pid.value, 42)
-
-    assert run_in_child(act)
-
-
-@requires_user_namespaces
-def test_clone_makes_namespaces(in_new_namespaces: InNewNamespaces) -> None:
-    def act() -> bool:
-        own, pid = Path("/proc/self/ns/uts").readlink(), Cell(-1)
-        perform([calls.clone3(CLONE_NEWUTS, signal.SIGCHLD, to=pid)])
-        if pid.value == 0:
-            os._exit(own == Path(f"/proc/{os.getpid()}/ns/uts").readlink())
-        return os.waitpid(pid.value, 0)[1] == 0
-
-    assert in_new_namespaces(act)
-
-
-def test_clone_that_the_kernel_refuses_is_an_error() -> None:
-    assert errno_of(calls.clone3(0x1_0000_0000_0000, signal.SIGCHLD, to=Cell(-1))) == EINVAL
-
-
-def test_option_of_the_process_is_set() -> None:
-    def act() -> int:
-        perform([calls.prctl(PR_SET_NO_NEW_PRIVS, 1)])
-        return prctl(PR_GET_NO_NEW_PRIVS)
-
-    assert run_in_child(act) == 1
-
-
-def test_process_has_the_first_fifteen_bytes_of_its_name() -> None:
-    def act() -> str:
-        perform([calls.set_process_name("a-name-that-is-long")])
-        return read_status("Name")
-
-    assert run_in_child(act) == "a-name-that-is-"
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [(b"new", b"new\0\0\0\0\0"), (b"", bytes(8)), (b"far too long", b"far too ")],
-)
-def test_memory_is_filled_with_the_content_and_zeros(content: bytes, expected: bytes) -> None:
-    buffer = ctypes.create_string_buffer(b"previous|behind")
-    start = ctypes.addressof(buffer)
-
-    perform(calls.overwrite_memory(start, start + 8, content))
-
-    assert buffer.raw == expected + b"|behind\0"
-
-
-@requires_subordinate_ids
-@requires_user_namespaces
-def test_process_becomes_user_and_groups_for_good(in_new_namespaces: InNewNamespaces) -> None:
-    def act() -> tuple[object, ...]:
-        perform([calls.setgroups([10, 20]), calls.setresgid(100), calls.setresuid(1000)])
-        return os.getresuid(), os.getresgid(), os.getgroups()
-
-    assert in_new_namespaces(act) == ((1000,) * 3, (100,) * 3, [10, 20])
-
-
-def test_groups_that_may_not_be_set_are_an_error_if_not_tolerated() -> None:
-    def act() -> tuple[int, int]:
-        if os.geteuid() == 0:
-            os.setresuid(7777, 7777, 7777)
-        return errno_of(calls.setgroups([5])), errno_of(calls.setgroups([5], tolerated=(EPERM,)))
-
-    assert run_in_child(act) == (EPERM, 0)
-
-
-def test_session_keyring_is_not_the_callers() -> None:
-    def read_keyring() -> int:
-        get_id, session = 0, -3  # see keyctl(2)
-        return int(libc.syscall(KEYCTL[os.uname().machine], get_id, session, 0))
-
-    def act() -> tuple[int, int]:
-        before = read_keyring()
-        perform(calls.join_session_keyring())
-        return before, read_keyring()
-
-    before, after = run_in_child(act)
-
-    assert before != after or before == -1  # a kernel without keyrings gives none away
-
-
-def test_signals_get_their_default_action_and_none_stays_blocked() -> None:
-    def act() -> list[int]:
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        perform([calls.default_action(signal.SIGUSR1), calls.unblock_signals()])
-        ignored = int(read_status("SigIgn"), 16) >> (signal.SIGUSR1 - 1) & 1
-        return [ignored, int(read_status("SigBlk"), 16)]
-
-    assert run_in_child(act) == [0, 0]
-
-
-def test_program_gets_its_words_and_its_environment() -> None:
-    words = ["sh", "-c", 'echo "$0" "$1" "$A" "$B"', "a b", ""]
-    env = {"A": "über", "B": os.fsdecode(b"\xff")}
-
-    output = capture_child(lambda: perform([calls.execve("/bin/sh", words, env, tolerated=())]))
-
-    assert output == (f"a b  über {env['B']}\n", 0)
-
-
-@pytest.mark.parametrize(("words", "env"), [(["a\0b"], {}), (["a"], {"HOME": "/ro\0ot"})])
-def test_word_that_the_kernel_would_see_the_end_of_is_refused(
-    words: list[str], env: dict[str, str]
-) -> None:
-    with pytest.raises(OSError, match=os.strerror(EINVAL)):
-        calls.execve("/bin/true", words, env, tolerated=())
 
 
 def test_device_that_is_full_is_said() -> None:

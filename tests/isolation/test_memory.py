@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from mocker.isolation import calls
+from mocker.isolation import calls, process_calls
 from mocker.isolation.memory import TAPE, WORD, Buffer, Cell, address_of, read_memory, walk
 from mocker.isolation.tape import perform
 from tests.in_namespaces import run_in_child
@@ -62,6 +62,6 @@ def test_functions_take_numbers_that_a_pointer_fits_into() -> None:
     text = ctypes.create_string_buffer(b"text")
     start = ctypes.addressof(text)
 
-    perform(calls.overwrite_memory(start, start + 4, b"over"))
+    perform(process_calls.overwrite_memory(start, start + 4, b"over"))
 
     assert text.raw == b"over\0"

@@ -20,6 +20,7 @@ from mocker.isolation.privileges import (
 from mocker.isolation.tape import perform
 from tests.containers import in_container, run_captured, script
 from tests.in_namespaces import InNewNamespaces, capture_child, run_in_child
+from tests.performed import read_status
 from tests.requirements import (
     IS_ROOT,
     requires_root,
@@ -32,12 +33,6 @@ KEPT = sum(1 << number for number in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 29, 31
 UNLIMITED = resource.RLIM_INFINITY
 
 limits = st.one_of(st.just(UNLIMITED), st.integers(0, 40), st.integers(0, 2**63 - 1))
-
-
-def read_status(*keys: str) -> list[str]:
-    """Return lines of /proc/self/status."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return [line.split(":", 1)[1].strip() for line in lines if line.split(":")[0] in keys]
 
 
 def become_ordinary() -> None:

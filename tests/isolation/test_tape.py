@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mocker.isolation import calls
+from mocker.isolation import calls, process_calls
 from mocker.isolation.memory import (
     FAILED,
     Cell,
@@ -162,12 +162,12 @@ def test_tape_that_is_too_long_is_refused() -> None:
 def test_words_of_a_command_fit() -> None:
     words = ["x" * 100] * (2**21 // 101)  # 2 MiB, a quarter of the usual stack
 
-    assert fits(make_tape([[[calls.execve("/bin/true", words, {}, tolerated=())]]]))
+    assert fits(make_tape([[[process_calls.execve("/bin/true", words, {}, tolerated=())]]]))
 
 
 @pytest.mark.parametrize("errors", [(), (ENOENT,), (EACCES, EBADF), (EACCES, EINVAL, ENOENT)])
 def test_errors_that_are_tolerated_are_those_that_were_named(errors: tuple[int, ...]) -> None:
-    attempt = calls.execve("/no/such", ["x"], {}, tolerated=errors)
+    attempt = process_calls.execve("/no/such", ["x"], {}, tolerated=errors)
 
     if ENOENT in errors:
         perform([attempt])

@@ -1,0 +1,109 @@
+"""The system calls by which a process becomes what it is to be, as parts of a `tape`: see `calls`.
+
+Its session, its name, its user, its signals, and what it executes.
+"""
+
+import os
+from _collections_abc import Iterable, Mapping, Sequence
+from errno import EINVAL, ENOSYS, EPERM
+from struct import Struct
+
+from . import syscalls
+from .calls import prepare
+from .memory import Cell
+from .tape import Call
+
+_ANY_RESULT = -(2**31)
+_SIGSET_SIZE = 128  # bytes of the C library's sigset_t
+_SIGACTION_SIZE = 256  # bytes, and more than its struct sigaction has anywhere
+_IDS = Struct("I")
+
+
+def umask(mask: int) -> Call:
+    """Set the permissions that new files do not get."""
+    return prepare("umask", mask)
+
+
+def setsid() -> Call:
+    """Leave the caller's session."""
+    return prepare("setsid")
+
+
+def setpgid() -> Call:
+    """Lead a process group."""
+    return prepare("setpgid", 0, 0)
+
+
+def clone3(flags: int, exit_signal: int, *, to: Cell) -> Call:
+    """Clone the process, like a fork with namespaces; `to` is the pid, or 0 in the child."""
+    if not flags and not syscalls.has_clone3():
+        return prepare(
+            "syscall", syscalls.CLONE[os.uname().machine], exit_signal, 0, 0, 0, 0, to=to
+        )
+    args = syscalls.CloneArgs(flags=flags, exit_signal=exit_signal)
+    return prepare("syscall", syscalls.CLONE3, bytes(args), syscalls.sizeof(args), to=to)
+
+
+def prctl(option: int, argument: int) -> Call:
+    """Set an option of the process that is a number."""
+    return prepare("prctl", option, argument, 0, 0, 0)
+
+
+def set_process_name(name: str) -> Call:
+    """Name the calling thread for ps(1) and top(1); the kernel keeps 15 bytes."""
+    return prepare("prctl", syscalls.PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def overwrite_memory(start: int, end: int, content: bytes) -> list[Call]:
+    """Fill the calling process's memory from `start` to `end` with `content`, then zeros."""
+    return [
+        prepare("memset", start, 0, end - start, least=_ANY_RESULT),
+        prepare("memmove", start, content, min(len(content), end - start), least=_ANY_RESULT),
+    ]
+
+
+def setgroups(groups: Sequence[int], *, tolerated: tuple[int, ...] = ()) -> Call:
+    """Set the supplementary groups."""
+    return prepare("setgroups", len(groups), b"".join(map(_IDS.pack, groups)), tolerated=tolerated)
+
+
+def setresgid(gid: int) -> Call:
+    """Become a group for good."""
+    return prepare("setresgid", gid, gid, gid)
+
+
+def setresuid(uid: int) -> Call:
+    """Become a user for good."""
+    return prepare("setresuid", uid, uid, uid)
+
+
+def join_session_keyring() -> list[Call]:
+    """Start with an empty session keyring, see keyrings(7); no call without keyctl(2)."""
+    number = syscalls.KEYCTL.get(os.uname().machine)
+    if number is None:
+        return []
+    # A kernel without keyrings, or a filter that forbids them, gives none away either.
+    tolerated = (ENOSYS, EPERM)
+    arguments = number, syscalls.KEYCTL_JOIN_SESSION_KEYRING, 0
+    return [prepare("syscall", *arguments, tolerated=tolerated)]
+
+
+def default_action(number: int) -> Call:
+    """Give a signal its default action; Python is not told, so only before exec."""
+    return prepare("sigaction", number, bytes(_SIGACTION_SIZE), 0)
+
+
+def unblock_signals() -> Call:
+    """Block no signal."""
+    return prepare("sigprocmask", syscalls.SIG_SETMASK, bytes(_SIGSET_SIZE), 0)
+
+
+def execve(
+    path: str, argv: Iterable[str], env: Mapping[str, str], *, tolerated: tuple[int, ...]
+) -> Call:
+    """Execute a program; goes on only if that failed."""
+    words = tuple(map(os.fsencode, argv))
+    variables = tuple(os.fsencode(f"{name}={value}") for name, value in env.items())
+    if any(b"\0" in text for text in words + variables):  # where the kernel would see its end
+        raise OSError(EINVAL, os.strerror(EINVAL))
+    return prepare("execve", os.fsencode(path), words, variables, tolerated=tolerated)

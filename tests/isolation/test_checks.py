@@ -1,0 +1,68 @@
+from collections.abc import Callable
+
+import pytest
+
+from mocker.isolation import SpecError
+from mocker.isolation.checks import (
+    MAX_READY_FD,
+    check_argv,
+    check_destination,
+    check_distinct,
+    check_env_name,
+    check_hostname,
+    check_notify,
+    check_ready_fd,
+    check_text,
+    check_user,
+    check_word,
+    check_workdir,
+)
+
+
+class Text(str):
+    """Text of a program's own type."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad", "message"),
+    [
+        (check_hostname, "web-1", "web 1", "host name must be one printable word, not 'web 1'"),
+        (check_notify, "n" * 107, "n" * 108, "notify name must have 1 to 107 bytes"),
+        (check_ready_fd, MAX_READY_FD, 2, "ready descriptor must be 3 to 255, not 2"),
+        (check_workdir, "/srv", "srv", "workdir must be an absolute path, not 'srv'"),
+        (check_env_name, "A", "A=", "variable name must not be empty or contain '='"),
+        (check_user, "nobody:1", "nobody:", r"user must be USER\[:GROUP\]"),
+    ],
+)
+def test_value_is_returned_or_refused_with_its_reason(
+    check: Callable[[object], object], good: object, bad: object, message: str
+) -> None:
+    assert check(good) == good
+    with pytest.raises(SpecError, match=message):
+        check(bad)
+
+
+def test_words_are_those_of_a_command() -> None:
+    assert check_argv(iter(["echo", ""])) == ("echo", "")
+    with pytest.raises(SpecError, match="must be a sequence of words"):
+        check_argv("echo")
+
+
+def test_destination_is_written_in_one_way() -> None:
+    assert check_destination("//a/./b/", "volume destination") == "/a/b"
+    with pytest.raises(SpecError, match=r"volume destination must not contain '\.\.'"):
+        check_destination("/a/../b", "volume destination")
+
+
+def test_destination_that_is_there_twice_is_refused() -> None:
+    check_distinct(["/a", "/b"])
+    with pytest.raises(SpecError, match="two volumes or tmpfs have the destination '/a'"):
+        check_distinct(["/a", "/b", "/a"])
+
+
+def test_text_is_that_of_python_itself() -> None:
+    found = check_text(Text("a"), "argument"), check_word(Text("a"), ("a", "b"), "word")
+
+    assert list(map(type, found)) == [str, str]
