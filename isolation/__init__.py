@@ -10,6 +10,7 @@ from .errors import CommandError, ForkServerError, IsolationError, SetupError, S
 from .exit_status import ExitStatus
 from .forkserver import ForkServer
 from .host import HostCheck, check_host
+from .limits import Limits
 from .plan import describe
 from .requests import Process, Reply, receive_descriptors
 from .spec import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, Tmpfs, Volume
@@ -24,6 +25,7 @@ __all__ = [
     "ForkServerError",
     "HostCheck",
     "IsolationError",
+    "Limits",
     "Process",
     "Reply",
     "Rlimit",

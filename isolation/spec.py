@@ -23,6 +23,7 @@ from .checks import (
     check_workdir,
 )
 from .errors import SpecError
+from .limits import Limits
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_HOSTNAME = "containerhostname"
@@ -125,7 +126,9 @@ class ContainerSpec:
         network: "none" (a loopback device alone), "host", or "shared" (that of another container,
             which is named when this one is made; it shares its user namespace as well).
         userns: "private" (root inside is an unprivileged user outside) or "host" (needs root).
-        rlimits: Limits for the command.
+        rlimits: Limits for each process of the command's.
+        limits: What all processes together may take, by a cgroup that the container is born in;
+            None for no such cgroup. What can't be limited on this host does not start.
         grace: Seconds between SIGTERM and SIGKILL for what the command leaves behind.
         stop_signal: What `Container.stop` sends first.
         terminal: Whether the command gets a terminal of its own, see `Container.terminal_fd`.
@@ -149,6 +152,7 @@ class ContainerSpec:
         "grace",
         "hostname",
         "isolate",
+        "limits",
         "network",
         "notify",
         "read_only",
@@ -181,6 +185,7 @@ class ContainerSpec:
         network: str = "none",
         userns: str = "private",
         rlimits: Iterable[Rlimit] = (),
+        limits: Limits | None = None,
         grace: float = 10.0,
         stop_signal: int = SIGTERM,
         terminal: bool = False,
@@ -209,7 +214,7 @@ class ContainerSpec:
         self.hostname = check_hostname(hostname)
         self.network = check_word(network, _NETWORKS, "network")
         self.userns = check_word(userns, USER_NAMESPACES, "userns")
-        self.rlimits = tuple(rlimits)
+        self.rlimits, self.limits = tuple(rlimits), limits
         if not 0 <= grace <= _MAX_GRACE:
             raise SpecError(f"grace period must be 0 to {_MAX_GRACE} seconds, not {grace}")
         self.grace = grace

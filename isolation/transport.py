@@ -11,6 +11,7 @@ import sys
 from _collections_abc import Sequence
 
 from .handshake import receive_with_fds, send_with_fds
+from .limits import Limits
 from .memory import Action
 from .mounts import TreeSource
 from .plan import Plan
@@ -32,6 +33,7 @@ def render_spec(spec: ContainerSpec) -> bytes:
     fields["volumes"] = [(v.source, v.destination, v.read_only) for v in spec.volumes]
     fields["tmpfs"] = [(t.destination, t.size, t.mode) for t in spec.tmpfs]
     fields["rlimits"] = [(r.name, r.soft, r.hard) for r in spec.rlimits]
+    fields["limits"] = None if spec.limits is None else _render_limits(spec.limits)
     fields["stop_signal"] = int(spec.stop_signal)
     return marshal.dumps(fields)
 
@@ -46,6 +48,8 @@ def parse_spec(text: bytes) -> ContainerSpec:
     fields["volumes"] = [Volume(s, d, read_only=ro) for s, d, ro in fields["volumes"]]
     fields["tmpfs"] = [Tmpfs(*values) for values in fields["tmpfs"]]
     fields["rlimits"] = [Rlimit(*values) for values in fields["rlimits"]]
+    if fields["limits"] is not None:
+        fields["limits"] = Limits(**fields["limits"])
     return ContainerSpec(fields.pop("argv"), **fields)
 
 
@@ -136,6 +140,10 @@ def _receive_rest(peer: socket.socket, start: bytes, size: int) -> bytes:
         chunks.append(chunk)
         missing -= len(chunk)
     return b"".join(chunks)
+
+
+def _render_limits(limits: Limits) -> dict[str, float | None]:
+    return {name: getattr(limits, name) for name in limits.__slots__}
 
 
 def _render_mapping(mapping: UserMapping) -> tuple[object, ...]:

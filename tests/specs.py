@@ -2,7 +2,17 @@
 
 from hypothesis import strategies as st
 
-from mocker.isolation import ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
+from mocker.isolation import ContainerSpec, Limits, Rlimit, SpecError, Tmpfs, Volume
+from mocker.isolation.limits import (
+    LEAST_CPUS,
+    LEAST_MEMORY,
+    LEAST_PIDS,
+    LEAST_WEIGHT,
+    MOST_CPUS,
+    MOST_MEMORY,
+    MOST_PIDS,
+    MOST_WEIGHT,
+)
 from mocker.isolation.spec import RLIMIT_NAMES
 from tests.containers import make_spec
 
@@ -17,6 +27,13 @@ tmpfs = st.builds(
     Tmpfs, free_destinations, st.none() | st.integers(1, 2**40), st.integers(0, 0o7777)
 )
 rlimits = st.builds(Rlimit, st.sampled_from(RLIMIT_NAMES), st.integers(0, 2**40))
+limits = st.builds(
+    Limits,
+    memory=st.none() | st.integers(LEAST_MEMORY, MOST_MEMORY),
+    cpus=st.none() | st.floats(LEAST_CPUS, MOST_CPUS),
+    pids=st.none() | st.integers(LEAST_PIDS, MOST_PIDS),
+    io_weight=st.none() | st.integers(LEAST_WEIGHT, MOST_WEIGHT),
+)
 fields = st.fixed_dictionaries(
     {"argv": st.lists(words, min_size=1, max_size=4).filter(lambda argv: argv[0] != "")},
     optional={
@@ -34,6 +51,7 @@ fields = st.fixed_dictionaries(
         "notify": st.none() | names,
         "ready_fd": st.none() | st.integers(3, 255),
         "rlimits": st.lists(rlimits, max_size=3),
+        "limits": st.none() | limits,
         "grace": st.floats(0, 100),
         "stop_signal": st.sampled_from([1, 2, 15]),
         "terminal": st.booleans(),

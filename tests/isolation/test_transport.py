@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 
-from mocker.isolation import ContainerSpec, Tmpfs, Volume
+from mocker.isolation import ContainerSpec, Limits, Tmpfs, Volume
 from mocker.isolation.memory import Action
 from mocker.isolation.plan import Plan, make_plan
 from mocker.isolation.program import make_program
@@ -18,6 +18,8 @@ def values(spec: ContainerSpec) -> dict[str, object]:
     found = {name: getattr(spec, name) for name in spec.__slots__}
     for name in ("volumes", "tmpfs", "rlimits"):
         found[name] = [[getattr(part, n) for n in part.__slots__] for part in found[name]]
+    if spec.limits is not None:
+        found["limits"] = [getattr(spec.limits, name) for name in spec.limits.__slots__]
     return found
 
 
@@ -55,8 +57,9 @@ def carry(plan: Plan) -> tuple[Plan, list[Action], list[Action]]:
         {"user": "nobody:0", "workdir": "/srv"},
         {"tmpfs": [Tmpfs("/data", 4096, 0o700)], "volumes": [Volume("/etc", "/x")]},
         {"rootfs": "/usr", "ready_fd": 3, "notify": "x"},
+        {"limits": Limits(memory=2**28, cpus=1.5)},
     ],
-    ids=["plain", "user", "mounts", "directory"],
+    ids=["plain", "user", "mounts", "directory", "limits"],
 )
 def test_plan_arrives_as_it_was_sent(fields: dict[str, object]) -> None:
     plan = make_plan(ContainerSpec(["true"], **fields))  # type: ignore[arg-type]
