@@ -1,0 +1,146 @@
+"""Probes of capabilities, IDs and devices: what only the root of the host may do."""
+
+import ctypes
+import fcntl
+import os
+import socket
+import tempfile
+from pathlib import Path
+from stat import S_ISBLK, S_ISCHR
+
+from .kernel import call, read_status
+from .probe import (
+    HOST,
+    NOT_ROOT,
+    OTHER_NAMESPACE,
+    Facts,
+    NothingError,
+    Wall,
+    probe,
+)
+
+# What docker run(1) leaves to root inside.
+_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+_SYS_ADMIN = 21
+_VERSION = 0x20080522  # of the header of capget(2)
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
+_RNDRESEEDCRNG = 0x5207
+_HARMLESS = {"full", "null", "ptmx", "random", "tty", "urandom", "zero"}
+_MAX_HANDLE = 128  # bytes
+
+_AS_ROOT = Wall("a user has none", "as root inside")
+_CHROOT = Wall("pivot_root", "namespaces alone", place="namespaces")
+_NO_DEVICES = Wall("no device nodes", "no container", place=HOST)
+_NODEV = Wall("nodev", "no container", place=HOST)
+_GROUPS = Wall("groups are dropped", "no container", place=HOST, needs_root=True)
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Sets(ctypes.Structure):
+    _fields_ = tuple(
+        (f"{name}{half}", ctypes.c_uint32)
+        for half in (0, 1)
+        for name in ("effective", "permitted", "inheritable")
+    )
+
+
+class _Handle(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_uint32),
+        ("type", ctypes.c_int),
+        ("handle", ctypes.c_char * _MAX_HANDLE),
+    )
+
+
+def raise_capability(*names: str) -> None:
+    """Add CAP_SYS_ADMIN to sets of the calling process."""
+    header, sets = _Header(_VERSION, 0), _Sets()
+    call("capget", header, sets)
+    for name in names:
+        setattr(sets, f"{name}0", getattr(sets, f"{name}0") | 1 << _SYS_ADMIN)
+    call("capset", header, sets)
+
+
+@probe("C-user", _AS_ROOT, "", user="none")
+def look_at_capabilities_of_user(facts: Facts) -> None:
+    """Have any capability as a user."""
+    if not any(read_status(name) for name in _SETS if name != "CapBnd"):
+        raise NothingError("none")
+
+
+@probe("C-chroot", _CHROOT, "ENOENT", user="EPERM")
+def escape_from_chroot(facts: Facts) -> None:
+    """Climb out of a chroot to a file of the host's."""
+    outside = os.open("/", os.O_RDONLY)
+    os.chroot(tempfile.mkdtemp())
+    os.fchdir(outside)
+    for _ in range(64):
+        os.chdir("..")
+    os.chroot(".")
+    os.close(os.open(f"{facts['hidden']}/canary", os.O_RDONLY))
+
+
+@probe("C-raw-socket", OTHER_NAMESPACE, "EPERM")
+def open_raw_socket(facts: Facts) -> None:
+    """Make packets by hand."""
+    socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
+
+
+@probe("C-packet-socket", OTHER_NAMESPACE, "EPERM")
+def open_packet_socket(facts: Facts) -> None:
+    """Listen to everybody's packets."""
+    socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+
+
+@probe("C-schedule", NOT_ROOT, "EPERM")
+def run_before_everybody(facts: Facts) -> None:
+    """Run before every process of the host's (SCHED_FIFO)."""
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+
+@probe("D-nodes", _NO_DEVICES, "the harmless ones")
+def find_devices(facts: Facts) -> None:
+    """Find a device in /dev that is not harmless."""
+    nodes = {path.name for path in Path("/dev").iterdir() if _is_device(path)}
+    if nodes <= _HARMLESS:
+        raise NothingError("the harmless ones")
+
+
+@probe("D-node-of-volume", _NODEV, "EACCES")
+def open_device_of_volume(facts: Facts) -> None:
+    """Open a device node in a volume."""
+    os.close(os.open(facts["node"], os.O_RDONLY))
+
+
+@probe("D-kmsg", NOT_ROOT, "ENOENT")
+def read_kernel_log(facts: Facts) -> None:
+    """Read the kernel's log from /dev/kmsg."""
+    os.close(os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK))
+
+
+@probe("D-random", NOT_ROOT, "EPERM")
+def reseed_random_numbers(facts: Facts) -> None:
+    """Meddle with the host's random numbers."""
+    device = os.open("/dev/urandom", os.O_RDONLY)
+    fcntl.ioctl(device, _RNDRESEEDCRNG)
+
+
+@probe("F-groups", _GROUPS, "none")
+def look_at_groups(facts: Facts) -> None:
+    """Have a group that the caller is in."""
+    if not set(os.getgroups()) - {os.getgid()}:
+        raise NothingError("none")
+
+
+@probe("F-unmapped-id", NOT_ROOT, "EINVAL")
+def become_somebody_of_host(facts: Facts) -> None:
+    """Become a user who is not the container's."""
+    os.setuid(2**31)
+
+
+def _is_device(path: Path) -> bool:
+    mode = path.stat(follow_symlinks=False).st_mode
+    return S_ISCHR(mode) or S_ISBLK(mode)

@@ -1,0 +1,105 @@
+"""Probes of the network and of the mounts around a container."""
+
+import fcntl
+import socket
+import struct
+from pathlib import Path
+
+from .probe import (
+    NAMESPACES,
+    NETWORK,
+    OTHER_NAMESPACE,
+    ROOT,
+    USER,
+    Facts,
+    NothingError,
+    Wall,
+    probe,
+)
+
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_MOVE = 1, 32, 4096, 8192
+_SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
+_IFF_UP = 1
+_HIDDEN = Wall("mount namespace", "-v", ("-v", "{hidden}:{hidden}"), whom=(ROOT, USER))
+_READ_ONLY = Wall("a volume with :ro", "without :ro", facts={"locked": "/box"})
+_OVERLAY = Wall(
+    "an overlay",
+    "--rootfs-mode rw",
+    (
+        *("--rootfs", "{skeleton}", "-v", "/usr:/usr:ro"),
+        *("-v", "{skeleton}:/mirror:ro", "--rootfs-mode", "rw"),
+    ),
+)
+_PROPAGATION = Wall("mounts are slaves", "namespaces alone", place=NAMESPACES)
+
+
+@probe("H-loopback", NETWORK, "ECONNREFUSED")
+def connect_to_loopback(facts: Facts) -> None:
+    """Connect to what listens on the host's 127.0.0.1."""
+    with socket.socket() as client:
+        client.connect(("127.0.0.1", int(facts["port"])))
+
+
+@probe("H-abstract", NETWORK, "ECONNREFUSED")
+def connect_to_abstract_socket(facts: Facts) -> None:
+    """Connect to an abstract socket of the host's."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect("\0" + facts["abstract"])
+
+
+@probe("H-unix", _HIDDEN, "ENOENT")
+def connect_to_unix_socket(facts: Facts) -> None:
+    """Connect to a socket of the host's by its path."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"{facts['hidden']}/socket")
+
+
+@probe("H-interfaces", NETWORK, "lo alone")
+def list_interfaces(facts: Facts) -> None:
+    """See the host's network devices."""
+    if [name for _, name in socket.if_nameindex()] == ["lo"]:
+        raise NothingError("lo alone")
+
+
+@probe("H-namespace", NETWORK, "its own")
+def compare_network(facts: Facts) -> None:
+    """Be in the host's network namespace."""
+    if str(Path("/proc/self/ns/net").readlink()) != facts["network"]:
+        raise NothingError("its own")
+
+
+@probe("H-configure", OTHER_NAMESPACE, "EPERM")
+def take_device_down(facts: Facts) -> None:
+    """Change a network device of the container's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        asked = struct.pack("16sh14x", b"lo", 0)
+        answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, asked)
+        flags = struct.unpack("16sh14x", answer)[1] ^ _IFF_UP
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags))
+
+
+@probe("M-write", _READ_ONLY, "EROFS", user="EROFS|EACCES")
+def write_to_volume(facts: Facts) -> None:
+    """Write to a read-only volume."""
+    Path(facts["locked"], "new").write_text("new")
+
+
+@probe("M-shared", _PROPAGATION, "none")
+def find_shared_mount(facts: Facts) -> None:
+    """Find a mount that is passed on to the host."""
+    if " shared:" not in Path("/proc/self/mountinfo").read_text():
+        raise NothingError("none")
+
+
+@probe(
+    "M-root",
+    _OVERLAY,
+    "a copy",
+    user="",
+    options=("--rootfs", "{skeleton}", "-v", "/usr:/usr:ro", "-v", "{skeleton}:/mirror:ro"),
+)
+def write_to_root(facts: Facts) -> None:
+    """Write to the directory that is the root."""
+    Path("/written").write_text("new")
+    if not Path("/mirror/written").exists():
+        raise NothingError("a copy")

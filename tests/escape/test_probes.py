@@ -1,0 +1,81 @@
+"""Nobody gets out of a container, or looks out, or takes too much: the battery of probes."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.requirements import (
+    IS_ROOT,
+    requires_commands,
+    requires_subordinate_ids,
+    requires_user_namespaces,
+)
+
+from .battery import Battery, Way, list_denials, list_passes, open_battery, with_wall, without_wall
+from .probe import PROBES, ROOT, USER, Probe
+from .ways import run_as_job, run_beside
+
+pytestmark = [
+    pytest.mark.end_to_end,
+    pytest.mark.slow,
+    requires_user_namespaces,
+    requires_subordinate_ids,
+    requires_commands("setsid", "unshare"),
+]
+
+FEWEST = 60
+
+Case = tuple[Probe, str]
+
+
+@pytest.fixture(scope="module")
+def battery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Battery]:
+    with open_battery(tmp_path_factory.mktemp("escape")) as battery:
+        yield battery
+
+
+def name_cases(cases: list[Case]) -> list[str]:
+    return [f"{probe.name}-as-{whom}" for probe, whom in cases]
+
+
+DENIALS = list_denials()
+PASSES = list_passes(as_root=IS_ROOT)
+
+
+@pytest.mark.parametrize(("probe", "whom"), DENIALS, ids=name_cases(DENIALS))
+def test_probe_is_denied(battery: Battery, probe: Probe, whom: str) -> None:
+    verdict = battery.judge(probe, with_wall(probe, whom))
+
+    assert verdict in probe.denied_to(whom)
+
+
+@pytest.mark.parametrize(("probe", "whom"), PASSES, ids=name_cases(PASSES))
+def test_probe_gets_through_without_its_wall(battery: Battery, probe: Probe, whom: str) -> None:
+    verdict = battery.judge(probe, without_wall(probe, whom))
+
+    assert verdict in probe.then
+
+
+@pytest.mark.parametrize("run", [run_as_job, run_beside])
+@pytest.mark.parametrize("whom", [ROOT, USER])
+def test_jobs_and_what_is_executed_beside_them_are_denied_the_same(
+    battery: Battery, whom: str, run: Way
+) -> None:
+    verdicts = battery.judge_all(whom, run)
+
+    denied = {p.name: p.denied_to(whom) for p, tried in DENIALS if tried == whom and not p.options}
+    assert {name: v for name, v in verdicts.items() if v not in denied.get(name, (v,))} == {}
+
+
+def test_there_are_as_many_probes_as_promised() -> None:
+    assert len(PROBES) >= FEWEST
+
+
+def test_no_verdict_counts_both_as_denied_and_as_through() -> None:
+    odd = [
+        probe.name
+        for probe in PROBES.values()
+        if {*probe.denied, *probe.denied_user} & set(probe.then)
+    ]
+
+    assert odd == []
