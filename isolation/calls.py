@@ -10,7 +10,7 @@ from _collections_abc import Callable, Iterable
 from errno import EAGAIN
 
 from . import syscalls
-from .memory import CALL_PYTHON, LINK_EACH, Action, Buffer, Cell, add_function
+from .memory import CALL_PYTHON, LINK_EACH, STORE_INT, Action, Buffer, Cell, add_function
 from .tape import Argument, Call
 
 _F_DUPFD_CLOEXEC = 1030
@@ -69,6 +69,11 @@ _FUNCTIONS = {
 def then(function: Callable[..., None], *arguments: object) -> Call:
     """Call a function of Python's between system calls; what it raises ends them."""
     return CALL_PYTHON, (Action(function, arguments),), 0, 0, None
+
+
+def store_int(buffer: Buffer, offset: int, number: Cell) -> Call:
+    """Write a number into a structure that a later call takes, as a C int."""
+    return STORE_INT, (buffer, offset, number), 0, 0, None
 
 
 def openat(dir_fd: Cell, path: str, flags: int, mode: int = 0, *, to: Cell) -> Call:

@@ -3,6 +3,7 @@
 Each returns what it was given, or raises SpecError with a sentence.
 """
 
+import os
 from _collections_abc import Iterable
 
 from .errors import SpecError
@@ -96,6 +97,16 @@ def check_workdir(path: str) -> str:
     path = check_text(path, "workdir")
     if not path.startswith("/"):
         raise SpecError(f"workdir must be an absolute path, not {path!r}")
+    return path
+
+
+def check_writable(path: str) -> str:
+    """Return a path to write below, or raise SpecError if it is not absolute or is everything."""
+    path = check_text(path, "writable path")
+    if not path.startswith("/"):
+        raise SpecError(f"writable path must be absolute, not {path!r}")
+    if not os.path.normpath(path).strip("/"):
+        raise SpecError("landlock forbids nothing where / is writable; name what is below it")
     return path
 
 

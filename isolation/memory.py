@@ -27,6 +27,7 @@ from .syscalls import get_errno, get_function, reserve_memory
 
 NUMBER = Struct("l")
 WORD = NUMBER.size  # bytes
+_INT = Struct("i")
 # Bytes. A command's arguments take 2 MiB at most where the stack has 8 (execve(2)), and a word for
 # each.
 _MEMORY = 2**23
@@ -253,6 +254,14 @@ def _link_each(name: int, others: int, count: int, *_: int) -> int:
     return -1 if any(map(_link, repeat(name), _words[start : start + count])) else 0
 
 
+def _store_int(address: int, offset: int, number: int, *_: int) -> int:
+    """Write an int of the kernel's to memory, such as a descriptor into a structure."""
+    start = address + offset - _address
+    _bytes[start : start + _INT.size] = _INT.pack(number)
+    return 0
+
+
 _link = get_function("link", None if _IS_LOW else 2)
 CALL_PYTHON = add_function(_call_python)
 LINK_EACH = add_function(_link_each)
+STORE_INT = add_function(_store_int)

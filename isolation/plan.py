@@ -122,7 +122,7 @@ def make_plan(spec: ContainerSpec) -> Plan:
 
 def _make_plan(spec: ContainerSpec) -> Plan:
     if not spec.isolate:
-        return Plan(spec, None, [], _plan_notify(spec))
+        return Plan(spec, None, [], [*_plan_landlock(spec), *_plan_notify(spec)])
     if spec.userns == "host" and os.geteuid() != 0:
         raise SetupError("share the host's user namespace", hint="only root may do that")
     mapping = plan_user_mapping() if spec.userns == "private" else None
@@ -160,6 +160,14 @@ def _make_plan(spec: ContainerSpec) -> Plan:
     pivot = pivot_to_root(layers=spec.rootfs != "busybox")
     steps.append(Step("make it the only root, and let go of the host's", "/", calls=pivot))
     return Plan(spec, mapping, sources, steps)
+
+
+def _plan_landlock(spec: ContainerSpec) -> list[Step]:
+    if not spec.landlock:
+        return []
+    from .landlock import plan_landlock  # which few containers need
+
+    return [plan_landlock(spec)]
 
 
 def _plan_notify(spec: ContainerSpec) -> list[Step]:

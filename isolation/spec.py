@@ -21,6 +21,7 @@ from .checks import (
     check_user,
     check_word,
     check_workdir,
+    check_writable,
 )
 from .errors import SpecError
 from .limits import Limits
@@ -139,6 +140,10 @@ class ContainerSpec:
         isolate: Whether there is a container at all. Without, the command is a process of the
             host's, as the caller or as `user`, below an init that ends what it leaves; then
             `rootfs` and `network` must be "host".
+        landlock: Without isolation: whether the command may write to a few places alone, and reach
+            nobody outside by signals and abstract sockets; see `landlock`.
+        writable: Absolute paths of those places; None for the `workdir` that was named, /tmp,
+            /var/tmp and /dev/shm.
 
     Raises:
         SpecError: A value that no host could carry out.
@@ -152,6 +157,7 @@ class ContainerSpec:
         "grace",
         "hostname",
         "isolate",
+        "landlock",
         "limits",
         "network",
         "notify",
@@ -167,6 +173,7 @@ class ContainerSpec:
         "userns",
         "volumes",
         "workdir",
+        "writable",
     )
 
     def __init__(
@@ -192,6 +199,8 @@ class ContainerSpec:
         isolate: bool = True,
         notify: str | None = None,
         ready_fd: int | None = None,
+        landlock: bool = False,
+        writable: Iterable[str] | None = None,
     ) -> None:
         self.argv = check_argv(argv)
         self.rootfs = check_text(rootfs, "rootfs")
@@ -226,8 +235,16 @@ class ContainerSpec:
         self.isolate = isolate
         self.notify = None if notify is None else check_notify(notify)
         self.ready_fd = None if ready_fd is None else check_ready_fd(ready_fd)
+        self.landlock = landlock
+        self.writable = None if writable is None else tuple(map(check_writable, writable))
         if not isolate:
             self._check_unisolated()
+        elif landlock:
+            raise SpecError("landlock is for a process without isolation; a container has a root")
+        if self.writable is not None and not landlock:
+            raise SpecError("what is writable can be said with landlock alone")
+        if landlock and writable is None and workdir is not None:
+            check_writable(workdir)  # as it is, then
 
     def _check_unisolated(self) -> None:
         """Refuse what only a container can have."""

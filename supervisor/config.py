@@ -106,6 +106,8 @@ class ContainerConfig:
         env: Everything that the command gets on top of PATH, HOME, TERM and HOSTNAME.
         network: "none", "host" or "job:NAME", NAME that of one replica.
         isolate: False for an ordinary process; then root and network are "host".
+        landlock: Whether such a process may write to a few places alone.
+        writable: Absolute paths of those; None for the usual ones.
     """
 
     argv: tuple[str, ...]
@@ -122,6 +124,8 @@ class ContainerConfig:
     userns: str = "private"
     rlimits: tuple[tuple[str, int, int], ...] = ()
     isolate: bool = True
+    landlock: bool = False
+    writable: tuple[str, ...] | None = None
 
     def make_spec(
         self,
@@ -157,6 +161,8 @@ class ContainerConfig:
             isolate=self.isolate,
             notify=notify,
             ready_fd=ready_fd,
+            landlock=self.landlock,
+            writable=self.writable,
         )
 
 

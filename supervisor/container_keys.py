@@ -1,9 +1,10 @@
 """The keys of a job that say what its container is like: the options of `mocker run`, as TOML."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mocker.isolation import Rlimit, SpecError, Tmpfs, Volume
+from mocker.isolation.checks import check_writable
 from mocker.isolation.spec import ROOTFS_MODES, USER_NAMESPACES
 
 from .config import ContainerConfig
@@ -35,6 +36,8 @@ NEED_ISOLATION = (
     "network",
     "userns",
 )
+# What only such a process has use for: a container has a root of its own.
+ARE_FOR_THE_HOST = ("landlock", "writable")
 
 
 def make_container(values: Mapping[str, Any], default_hostname: str) -> ContainerConfig:
@@ -43,6 +46,8 @@ def make_container(values: Mapping[str, Any], default_hostname: str) -> Containe
     fields.pop("env_file", None)  # its variables are in env
     fields["rlimits"] = tuple(fields.pop("ulimits", {}).values())
     argv = fields.pop("command")
+    if fields.get("isolate", True) or not fields.get("landlock"):  # may be meant for other jobs
+        fields = {key: fields[key] for key in fields if key not in ARE_FOR_THE_HOST}
     if not fields.get("isolate", True):
         fields = {key: fields[key] for key in fields if key not in NEED_ISOLATION}
         return ContainerConfig(
@@ -83,6 +88,12 @@ def _parse_limit(value: object, place: Place) -> tuple[str, int, int]:
     return name, soft, hard
 
 
+def _parse_writable(value: object, place: Place) -> str:
+    path = parse_path(value, place)
+    _check(check_writable, path)
+    return path
+
+
 def _parse_variable(value: object, place: Place) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = render_value(value)
@@ -97,7 +108,7 @@ def _parse_network(value: object, place: Place) -> str:
     return str(one_of("none", "host", "job:NAME")(value, place))
 
 
-def _check(made: type[Any], *values: Any, **fields: Any) -> Any:  # noqa: ANN401 - what TOML has
+def _check(made: Callable[..., Any], *values: Any, **fields: Any) -> Any:  # noqa: ANN401 - what TOML has
     try:
         return made(*values, **fields)
     except SpecError as error:
@@ -120,4 +131,6 @@ CONTAINER_KEYS: dict[str, Parse] = {
     "userns": one_of(*USER_NAMESPACES),
     "ulimits": map_of(_parse_limit),
     "isolate": parse_boolean,
+    "landlock": parse_boolean,
+    "writable": each_of(_parse_writable),
 }

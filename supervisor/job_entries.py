@@ -13,7 +13,7 @@ import attrs
 from mocker.isolation import SpecError
 
 from .config import JobConfig
-from .container_keys import NEED_ISOLATION, make_container
+from .container_keys import ARE_FOR_THE_HOST, NEED_ISOLATION, make_container
 from .env_file import parse_env_file
 from .interpolation import expand_all
 from .job_keys import FIELD_KEYS, JOB_KEYS
@@ -158,12 +158,23 @@ def _find_conflicts(entry: Entry, values: Mapping[str, Any]) -> Iterator[tuple[s
     if codes:
         listed = ", ".join(map(str, sorted(codes)))
         yield "permanent_codes", f"must not have success codes, and has {listed}"
-    if not values.get("isolate", True):
-        for key in NEED_ISOLATION:
-            if key in entry.own and values.get(key, "host") != "host":
-                yield key, "is not to be had with isolate = false"
+    yield from _find_misplaced_keys(entry, values)
     yield from _find_terminal_conflicts(values)
     yield from find_sink_conflicts(entry.own, entry.defaults, values)
+
+
+def _find_misplaced_keys(entry: Entry, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find what the job says itself, and its kind of process can't have."""
+    if values.get("isolate", True):
+        for key in ARE_FOR_THE_HOST:
+            if key in entry.own and values.get(key) is not False:
+                yield key, "is for isolate = false: a container sees no files but its own"
+        return
+    for key in NEED_ISOLATION:
+        if key in entry.own and values.get(key, "host") != "host":
+            yield key, "is not to be had with isolate = false"
+    if "writable" in entry.own and not values.get("landlock"):
+        yield "writable", "needs landlock = true"
 
 
 def _find_terminal_conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import attrs
 
 from .config import ContainerConfig, JobConfig, Probe, SinkConfig
-from .container_keys import NEED_ISOLATION
+from .container_keys import ARE_FOR_THE_HOST, NEED_ISOLATION
 
 _UNLIMITED = -1
 
@@ -21,8 +21,9 @@ def render_job(job: JobConfig) -> dict[str, object]:
 
 def _list_keys(job: JobConfig) -> Iterator[tuple[str, object]]:
     yield "type", job.kind
+    unused = ARE_FOR_THE_HOST if job.container.isolate else NEED_ISOLATION
     for key, value in _list_container_keys(job.container):
-        if job.container.isolate or key not in NEED_ISOLATION:
+        if key not in unused:
             yield key, value
     yield "depends_on", dict(job.depends_on)
     yield "restart", job.restart
@@ -62,6 +63,8 @@ def _list_container_keys(container: ContainerConfig) -> Iterator[tuple[str, obje
     yield "userns", container.userns
     limits = {name: ":".join(map(_render_limit, both)) for name, *both in container.rlimits}
     yield "ulimits", limits
+    yield "landlock", container.landlock
+    yield "writable", None if container.writable is None else list(container.writable)
 
 
 def _render_fields(values: attrs.AttrsInstance) -> dict[str, object]:

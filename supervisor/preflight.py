@@ -35,6 +35,7 @@ class _Preflight:
 
     def check(self) -> None:
         self._check_volumes()
+        self._check_writable()
         self._check_stdin()
         self._check_log_files()
         container = self._job.container
@@ -47,12 +48,12 @@ class _Preflight:
         self._check_commands(view)
         self._check_user(view)
         self._check_workdir(view)
-        if self._is_clear and container.isolate:
+        if self._is_clear and (container.isolate or container.landlock):
             try:
                 describe(self._job.make_spec())
             except IsolationError as error:
                 key = "userns" if container.userns == "host" else "rootfs"
-                self._refuse(key, str(error))
+                self._refuse(key if container.isolate else "landlock", str(error))
 
     def _refuse(self, key: str, text: str, *parts: str | int) -> None:
         self._place(key).at(*parts).refuse(text)
@@ -71,6 +72,13 @@ class _Preflight:
                 if S_ISCHR(mode) or S_ISBLK(mode):
                     text = f"cannot show {source!r}: a container has no device of the host"
                     self._refuse("volumes", text, index)
+
+    def _check_writable(self) -> None:
+        for index, path in enumerate(self._job.container.writable or ()):
+            try:
+                _look(path)
+            except MistakeError as error:
+                self._refuse("writable", str(error), index)
 
     def _check_stdin(self) -> None:
         path = self._job.stdin

@@ -48,6 +48,8 @@ fields = st.fixed_dictionaries(
         "hostname": names,
         "network": st.sampled_from(["none", "host", "shared"]),
         "isolate": st.booleans(),
+        "landlock": st.booleans(),
+        "writable": st.none() | st.lists(destinations, max_size=2),
         "notify": st.none() | names,
         "ready_fd": st.none() | st.integers(3, 255),
         "rlimits": st.lists(rlimits, max_size=3),

@@ -138,9 +138,10 @@ def test_terminal_is_the_users_in_the_hosts_user_namespace() -> None:
         assert show(container, "test -O $(tty) && echo yes", user="nobody") == "yes\r\n"
 
 
-def test_process_without_a_container_has_a_terminal_of_the_hosts() -> None:
+@pytest.mark.parametrize("landlock", [False, True])
+def test_process_without_a_container_has_a_terminal_of_the_hosts(landlock: bool) -> None:
     spec = ContainerSpec(
-        ["sleep", "1000"], isolate=False, rootfs="host", network="host", userns="host"
+        ["sleep", "1000"], isolate=False, rootfs="host", network="host", landlock=landlock
     )
 
     with running(spec) as container:

@@ -16,6 +16,7 @@ from mocker.isolation.checks import (
     check_user,
     check_word,
     check_workdir,
+    check_writable,
 )
 
 
@@ -32,6 +33,9 @@ class Text(str):
         (check_notify, "n" * 107, "n" * 108, "notify name must have 1 to 107 bytes"),
         (check_ready_fd, MAX_READY_FD, 2, "ready descriptor must be 3 to 255, not 2"),
         (check_workdir, "/srv", "srv", "workdir must be an absolute path, not 'srv'"),
+        (check_writable, "/srv", "srv", "writable path must be absolute, not 'srv'"),
+        (check_writable, "/a/../b", "/a/..", "landlock forbids nothing where / is writable"),
+        (check_writable, "//b", "//", "landlock forbids nothing where / is writable"),
         (check_env_name, "A", "A=", "variable name must not be empty or contain '='"),
         (check_user, "nobody:1", "nobody:", r"user must be USER\[:GROUP\]"),
     ],

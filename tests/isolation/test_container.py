@@ -409,7 +409,15 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("fields", [{}, {"network": "host"}, {"isolate": False, "network": "host"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"network": "host"},
+        {"isolate": False, "network": "host"},
+        {"isolate": False, "network": "host", "landlock": True},
+    ],
+)
 def test_command_tells_that_it_is_ready_over_its_socket(fields: dict[str, object]) -> None:
     argv = [os.path.realpath(sys.executable), "-c", NOTIFY]
     spec = make_spec(argv=argv, rootfs="host", notify=f"mocker-test-{os.getpid()}", **fields)

@@ -1,5 +1,6 @@
 import ctypes
 import os
+import sys
 
 import pytest
 
@@ -45,6 +46,14 @@ def test_shared_buffer_takes_what_is_written_to_it() -> None:
     buffer.raw = b"xyz"
 
     assert (buffer.raw, other.raw) == (b"xyz", b"12345678")
+
+
+def test_number_is_written_into_a_structure() -> None:
+    structure, number = Buffer(12, b"12345678"), Cell(-2)
+
+    perform([calls.store_int(structure, 4, number)])
+
+    assert structure.raw == b"1234" + (-2).to_bytes(4, sys.byteorder, signed=True) + bytes(4)
 
 
 def test_shared_cell_is_what_a_fork_left_it_as_only_in_the_fork() -> None:

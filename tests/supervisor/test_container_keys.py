@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mocker.supervisor.config import ContainerConfig
-from tests.configs import find_job_mistakes, load_job
+from tests.configs import find_job_mistakes, load, load_job
 
 
 def test_container_of_a_job_is_isolated_at_first(tmp_path: Path) -> None:
@@ -141,6 +141,56 @@ def test_what_needs_isolation_is_not_had_without(tmp_path: Path, key: str) -> No
     assert find_job_mistakes(tmp_path, f"isolate = false\n{key}") == [
         f"{name}: is not to be had with isolate = false"
     ]
+
+
+def test_process_that_is_not_isolated_may_be_fenced_in(tmp_path: Path) -> None:
+    keys = 'isolate = false\nlandlock = true\nwritable = ["data", "/var/lib/web"]'
+
+    container = load_job(tmp_path, keys).container
+
+    assert container.landlock
+    assert container.writable == (f"{tmp_path}/data", "/var/lib/web")
+    spec = load_job(tmp_path, keys).make_spec()
+    assert (spec.landlock, spec.writable) == (True, container.writable)
+
+
+def test_usual_places_are_writable_unless_others_are_named(tmp_path: Path) -> None:
+    assert load_job(tmp_path, "isolate = false\nlandlock = true").container.writable is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "mistake"),
+    [
+        ("isolate = false\nlandlock = 1", "landlock: must be true or false, not 1"),
+        ("landlock = true", "landlock: is for isolate = false: a container sees no files but its"),
+        ('writable = ["/a"]', "writable: is for isolate = false: a container sees no files but"),
+        ('isolate = false\nwritable = ["/a"]', "writable: needs landlock = true"),
+        (
+            'isolate = false\nlandlock = true\nwritable = "/a"',
+            "writable: must be an array, not '/a'",
+        ),
+        (
+            'isolate = false\nlandlock = true\nwritable = ["/a", "/"]',
+            "writable[1]: landlock forbids nothing where / is writable; name what is below it",
+        ),
+    ],
+)
+def test_fence_that_makes_no_sense_is_a_mistake(tmp_path: Path, keys: str, mistake: str) -> None:
+    (found,) = find_job_mistakes(tmp_path, keys)
+
+    assert found.startswith(mistake)
+
+
+def test_fence_of_the_defaults_is_for_those_that_can_have_it(tmp_path: Path) -> None:
+    defaults = "[defaults]\nlandlock = true\nwritable = ['data']\n"
+    jobs = "[jobs.a]\ncommand = 'true'\n[jobs.b]\ncommand = 'true'\nisolate = false\n"
+    more = "[jobs.c]\ncommand = 'true'\nisolate = false\nlandlock = false\n"
+
+    config = load(tmp_path, defaults + jobs + more)
+
+    found = {name: (j.container.landlock, j.container.writable) for name, j in config.jobs.items()}
+    expected = {"a": (False, None), "b": (True, (f"{tmp_path}/data",)), "c": (False, None)}
+    assert found == expected
 
 
 @pytest.mark.parametrize("key", ['rootfs = "host"', 'network = "host"', 'userns = "host"'])

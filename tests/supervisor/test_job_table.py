@@ -41,6 +41,8 @@ EVERYTHING = r"""
     on_full = "drop"
     max_line = "32k"
 """
+# What a job of those has that are not isolated.
+FENCED = "isolate = false\nlandlock = true\nwritable = ['data', '/var/lib/web']"
 
 
 def write_again(directory: Path, job: JobConfig) -> JobConfig:
@@ -69,6 +71,9 @@ def test_job_that_says_nothing_is_rendered_with_all_that_goes_without_saying(
         'ready = { log = "^a$$b" }',
         "tty = true",
         "isolate = false",
+        "isolate = false\nlandlock = true",
+        "isolate = false\nlandlock = true\nwritable = []",
+        FENCED,
         "rootfs = '/srv'\nrootfs_mode = 'rw'",
         "stop_signal = '40'",
         "type = 'oneshot'",
@@ -91,7 +96,7 @@ def test_each_field_of_a_job_is_rendered(tmp_path: Path) -> None:
     apart = {"name", "group", "container", "channels"}
     fields = {field.name for kind in (JobConfig, ContainerConfig) for field in attrs.fields(kind)}
 
-    table = render_job(load_job(tmp_path, EVERYTHING))
+    table = render_job(load_job(tmp_path, EVERYTHING)) | render_job(load_job(tmp_path, FENCED))
 
     assert {renamed.get(field, field) for field in fields - apart} <= table.keys()
 

@@ -1,4 +1,5 @@
 import os
+from errno import EOPNOTSUPP
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,8 @@ import pytest
 from mocker.supervisor.config_file import read_config
 from mocker.supervisor.preflight import check_jobs
 from tests.configs import write_config
+from tests.in_namespaces import run_in_child
+from tests.refusals import Refusal, refuse_system_calls
 from tests.requirements import requires_busybox, requires_root, requires_user
 
 
@@ -132,6 +135,27 @@ def test_working_directory_must_be_none_that_is_a_file(tmp_path: Path) -> None:
     assert check(tmp_path, 'workdir = "/bin/busybox"') == [
         "workdir: cannot change to '/bin/busybox': it is not a directory"
     ]
+
+
+def test_places_to_write_to_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    keys = "isolate = false\nlandlock = true\nwritable = ['data', 'nosuch']"
+
+    found = check(tmp_path, keys, "/bin/sh")
+
+    assert found == [
+        f"writable[1]: cannot find '{tmp_path}/nosuch': No such file or directory (ENOENT)"
+    ]
+
+
+def test_kernel_must_have_the_wall_that_is_asked_for(tmp_path: Path) -> None:
+    def act() -> list[str]:
+        refuse_system_calls([Refusal("landlock_create_ruleset", EOPNOTSUPP)])
+        return check(tmp_path, "isolate = false\nlandlock = true", "/bin/sh")
+
+    (mistake,) = run_in_child(act)
+
+    assert mistake.startswith("landlock: cannot put up a wall by landlock: Operation not supp")
 
 
 def test_process_that_is_not_isolated_gets_no_directory_made(tmp_path: Path) -> None:
