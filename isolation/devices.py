@@ -46,7 +46,7 @@ KERNEL_SECRETS = (
 )
 KERNEL_SWITCHES = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
-_NODES = ("null", "zero", "full", "random", "urandom", "tty")
+NODES = ("null", "zero", "full", "random", "urandom", "tty")
 _LINKS = {
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
@@ -92,7 +92,7 @@ def _plan(own_network: bool, has_tty_group: bool, fresh: bool) -> list[Step]:
         mount_one("proc", "/proc", _CLOSED, ""),
         sysfs,
         mount_one("tmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k"),
-        Step(f"bind the host's {', '.join(_NODES)}", "/dev", calls=tuple(_bind_nodes(fresh))),
+        Step(f"bind the host's {', '.join(NODES)}", "/dev", calls=tuple(_bind_nodes(fresh))),
         Step(f"link {', '.join(_LINKS)} in ", "/dev", calls=tuple(_make_links(fresh))),
         mount_one("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, pts),
         mount_one("tmpfs", "/dev/shm", _CLOSED, f"mode=1777,size={_SHM_SIZE}"),
@@ -164,7 +164,7 @@ def _bind_nodes(fresh: bool) -> list[Call]:
     dev, bind = _open_dev(fresh)
     node = Cell(-1)
     bind.append(calls.fchdir(dev))
-    for name in _NODES:
+    for name in NODES:
         bind += [
             calls.open_file(name, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644, to=node),
             calls.close(node),

@@ -31,8 +31,8 @@ def tell(text: str) -> None:
 
 
 def _carry_out(request: RunRequest) -> int:
-    if request.dry_run:
-        for line in describe(request.spec):
+    if request.dry_run or request.explain:
+        for line in _tell_in_advance(request):
             print(make_printable(line))
         return os.EX_OK
     if request.spec.terminal:
@@ -45,6 +45,15 @@ def _carry_out(request: RunRequest) -> int:
 
         return run_logged(request, tell)
     return run_foreground(request.spec, request.timeout, tell, silent=silent)
+
+
+def _tell_in_advance(request: RunRequest) -> list[str]:
+    lines = list(describe(request.spec)) if request.dry_run else []
+    if request.explain:
+        from .explanation import explain, render
+
+        lines += render(explain(request.spec))
+    return lines
 
 
 def _choose_rootfs() -> str:

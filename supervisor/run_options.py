@@ -61,6 +61,7 @@ _OPTIONS = (
     Option("-i --interactive", "", "accepted; stdin is always connected"),
     Option("-t --tty", "", "accepted; who calls from a terminal gets a terminal, but with --log"),
     Option("--dry-run", "", "print what would be done, a step a line, and do nothing"),
+    Option("--explain", "", "print which walls are on, off or not available, and do nothing"),
     Option("--rm", "", "accepted; nothing is ever kept"),
     Option("--init", "", "accepted; there is always one"),
     Option("--help", "", "print this; so does -h alone"),
@@ -92,10 +93,11 @@ class RunRequest:
         timeout: Seconds the command may take; None for as long as it likes.
         sinks: Where its output goes; none for where the caller's own goes.
         name: What lines there have as their job.
-        dry_run: Whether only the plan is wanted.
+        dry_run: Whether the plan is wanted.
+        explain: Whether the walls are wanted; with either, nothing is run.
     """
 
-    __slots__ = ("dry_run", "name", "sinks", "spec", "timeout")
+    __slots__ = ("dry_run", "explain", "name", "sinks", "spec", "timeout")
 
     def __init__(
         self,
@@ -105,9 +107,10 @@ class RunRequest:
         *,
         name: str = "",
         dry_run: bool = False,
+        explain: bool = False,
     ) -> None:
         self.spec, self.timeout, self.sinks = spec, timeout, sinks
-        self.name, self.dry_run = name, dry_run
+        self.name, self.dry_run, self.explain = name, dry_run, explain
 
 
 def render_help() -> str:
@@ -179,6 +182,7 @@ def parse_run_arguments(
         sinks,
         name=given.last("--name", make_printable(os.path.basename(given.words[0]))),
         dry_run=given.has("--dry-run"),
+        explain=given.has("--explain"),
     )
 
 

@@ -1,0 +1,152 @@
+"""What a container is walled in by, for people who ask before it runs: `mocker run --explain`.
+
+One row a wall: whether it is on, off or not to be had, what it is like, and which option changes
+that. Each comes from the plan that the container would be made by, so nothing is promised that
+would not be done.
+"""
+
+import os
+from collections.abc import Iterator
+
+from mocker.isolation import ContainerSpec, IsolationError
+from mocker.isolation.devices import NODES
+from mocker.isolation.landlock import find_landlock
+from mocker.isolation.namespaces import namespace_flags
+from mocker.isolation.plan import Plan, make_plan
+from mocker.isolation.process_calls import join_session_keyring
+
+ON, OFF, NOT_AVAILABLE = "on", "off", "not available"
+_UNLIMITED = -1
+
+
+class Row:
+    """One wall.
+
+    Attributes:
+        word: ON, OFF or NOT_AVAILABLE.
+        name: Of the wall.
+        text: What it is like, and how that is changed.
+    """
+
+    __slots__ = ("name", "text", "word")
+
+    def __init__(self, word: str, name: str, text: str, change: str = "") -> None:
+        self.word, self.name = word, name
+        self.text = "; ".join(filter(None, (text, change)))
+
+
+def explain(spec: ContainerSpec) -> list[Row]:
+    """Return the walls of a container; nothing is done.
+
+    Raises:
+        SetupError: Something that the container needs is not there.
+    """
+    return list(_list_rows(make_plan(spec)))
+
+
+def render(rows: list[Row]) -> list[str]:
+    """Return rows as lines of three columns."""
+    word = max(len(row.word) for row in rows)
+    name = max(len(row.name) for row in rows)
+    return [f"{row.word:{word}}  {row.name:{name}}  {row.text}" for row in rows]
+
+
+def _list_rows(plan: Plan) -> Iterator[Row]:
+    spec = plan.spec
+    yield _explain_namespaces(spec)
+    yield _explain_users(plan)
+    yield _explain_network(spec)
+    yield _explain_host_files(spec)
+    yield _explain_writing(spec)
+    yield _explain_devices()
+    yield from _explain_rlimits(plan)
+    yield _explain_session(spec)
+    yield _explain_keyring()
+    yield Row(ON, "init", "not to be traced or read from inside; ends what the command leaves")
+    yield _explain_environment(spec)
+    yield Row(ON, "descriptors", "0, 1 and 2 are the caller's; no other reaches the command")
+    yield _explain_landlock()
+
+
+def _explain_namespaces(spec: ContainerSpec) -> Row:
+    names = sorted(namespace_flags(spec).keys() - {"network", "user"})
+    return Row(ON, "namespaces", f"{', '.join(names)} of its own")
+
+
+def _explain_users(plan: Plan) -> Row:
+    if plan.mapping is None:
+        return Row(OFF, "user mapping", "root inside is root outside", "--userns private")
+    count = sum(r.count for r in plan.mapping.uids)
+    ids = "is the only user inside" if count == 1 else f"is one of {count} users inside"
+    text = f"root is {plan.mapping.root_uid} outside, and {ids}"
+    return Row(ON, "user mapping", text, "--userns host, for root, does without")
+
+
+def _explain_network(spec: ContainerSpec) -> Row:
+    if spec.network == "host":
+        return Row(OFF, "network", "the host's", "--network none")
+    return Row(ON, "network", "a loopback device alone", "--network host shares the host's")
+
+
+def _explain_host_files(spec: ContainerSpec) -> Row:
+    shown = [
+        f"{v.source} on {v.destination}{' (read-only)' if v.read_only else ''}"
+        for v in spec.volumes
+    ]
+    if spec.rootfs == "host":
+        return Row(OFF, "host files", "all are seen, none is changed", "--rootfs shows others")
+    root = "busybox in memory" if spec.rootfs == "busybox" else spec.rootfs
+    seen = f"seen are {', '.join(shown)}" if shown else "none is seen; -v shows some"
+    return Row(ON, "host files", f"the root is {root}", seen)
+
+
+def _explain_writing(spec: ContainerSpec) -> Row:
+    if spec.read_only:
+        return Row(ON, "read-only root", "nothing is written to it")
+    lost = "what is written is gone at the end"
+    if spec.rootfs_mode == "rw":
+        lost = f"what is written stays in {spec.rootfs}"
+    return Row(OFF, "read-only root", lost, "--read-only")
+
+
+def _explain_devices() -> Row:
+    return Row(ON, "devices", f"{', '.join(NODES)}; of the host's no other")
+
+
+def _explain_rlimits(plan: Plan) -> Iterator[Row]:
+    limits = [f"{r.name} {_render_limit(r.soft)}:{_render_limit(r.hard)}" for r in plan.rlimits]
+    change = "--ulimit NAME=SOFT[:HARD]"
+    if limits:
+        yield Row(ON, "ulimits", ", ".join(limits), change)
+    else:
+        yield Row(OFF, "ulimits", "as the caller has them", change)
+
+
+def _render_limit(limit: int) -> str:
+    return "unlimited" if limit == _UNLIMITED else str(limit)
+
+
+def _explain_session(spec: ContainerSpec) -> Row:
+    terminal = "a terminal of its own" if spec.terminal else "no terminal"
+    return Row(ON, "session", f"of its own, with {terminal}: nothing is typed into the caller's")
+
+
+def _explain_keyring() -> Row:
+    if join_session_keyring():
+        return Row(ON, "keyring", "a session keyring of its own, empty")
+    return Row(NOT_AVAILABLE, "keyring", f"mocker knows no keyctl(2) of {os.uname().machine}")
+
+
+def _explain_environment(spec: ContainerSpec) -> Row:
+    more = f" and {len(spec.env)} more" if spec.env else ""
+    text = f"PATH, HOME, TERM, HOSTNAME{more}; nothing of the caller's"
+    return Row(ON, "environment", text, "-e, --env-file")
+
+
+def _explain_landlock() -> Row:
+    try:
+        version = find_landlock()
+    except IsolationError as error:
+        return Row(NOT_AVAILABLE, "landlock", str(error))
+    text = f"version {version} of it is there for jobs with isolate = false"
+    return Row(OFF, "landlock", text)

@@ -1,0 +1,193 @@
+from errno import ENOSYS
+from pathlib import Path
+
+import pytest
+
+from mocker.isolation import ContainerSpec, Rlimit, SetupError, Volume
+from mocker.isolation.devices import NODES
+from mocker.supervisor.explanation import NOT_AVAILABLE, OFF, ON, Row, explain, render
+from tests.conftest import Mocker
+from tests.containers import make_spec, open_container, run_captured, script
+from tests.in_namespaces import run_in_child
+from tests.refusals import Refusal, refuse_system_calls
+from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
+
+pytestmark = [requires_busybox, requires_user_namespaces]
+
+
+def find(spec: ContainerSpec, name: str) -> tuple[str, str]:
+    """Return the word and the text of a wall."""
+    (row,) = [row for row in explain(spec) if row.name == name]
+    return row.word, row.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "word", "text"),
+    [
+        ({}, "namespaces", ON, "cgroup, ipc, mount, pid, uts of its own"),
+        ({"network": "host"}, "network", OFF, "the host's; "),
+        ({}, "host files", ON, "the root is busybox in memory; none is seen; "),
+        (
+            {"volumes": [Volume("/usr", "/a"), Volume("/etc", "/b", read_only=True)]},
+            "host files",
+            ON,
+            "the root is busybox in memory; seen are /usr on /a, /etc on /b (read-only)",
+        ),
+        ({"rootfs": "host"}, "host files", OFF, "all are seen, "),
+        ({"rootfs": "/usr"}, "host files", ON, "the root is /usr; "),
+        ({}, "read-only root", OFF, "what is written is gone at the end; "),
+        ({"rootfs": "/usr", "rootfs_mode": "rw"}, "read-only root", OFF, "what is written stays"),
+        ({"env": {"A": "b"}}, "environment", ON, "PATH, HOME, TERM, HOSTNAME and 1 more; "),
+        ({}, "ulimits", OFF, "as the caller has them; "),
+        ({"terminal": True}, "session", ON, "of its own, with a terminal of its own: "),
+        ({}, "landlock", OFF, "version "),
+        ({}, "keyring", ON, "a session keyring of its own"),
+    ],
+)
+def test_wall_is_told_as_it_was_asked_for(
+    fields: dict[str, object], name: str, word: str, text: str
+) -> None:
+    found = find(make_spec(**fields), name)
+
+    assert (found[0], found[1][: len(text)]) == (word, text)
+
+
+def test_wall_that_the_kernel_lacks_is_not_available() -> None:
+    def act() -> tuple[str, str]:
+        refuse_system_calls([Refusal("landlock_create_ruleset", ENOSYS)])
+        return find(make_spec(), "landlock")
+
+    word, text = run_in_child(act)
+
+    assert word == NOT_AVAILABLE
+    assert text.startswith("cannot put up a wall by landlock: Function not implemented (ENOSYS); ")
+
+
+def test_rows_are_lines_of_three_columns() -> None:
+    rows = [Row(ON, "a", "text", "--option"), Row(NOT_AVAILABLE, "long name", "why")]
+
+    assert render(rows) == [
+        "on             a          text; --option",
+        "not available  long name  why",
+    ]
+
+
+def test_container_that_cannot_be_made_is_not_explained() -> None:
+    with pytest.raises(SetupError, match="cannot open the rootfs /no/such"):
+        explain(make_spec(rootfs="/no/such"))
+
+
+# What the table says is what a container has.
+
+
+def test_namespaces_are_its_own() -> None:
+    names = [
+        name.strip() for name in find(make_spec(), "namespaces")[1].split(" of ")[0].split(",")
+    ]
+    files = [{"mount": "mnt"}.get(name, name) for name in names]
+
+    seen = run_captured(
+        script("for name; do readlink /proc/self/ns/$name; done", *files)
+    ).stdout.split()
+
+    assert len(seen) == len(files) == 5
+    assert not set(seen) & {str(Path(f"/proc/self/ns/{name}").readlink()) for name in files}
+
+
+def test_root_is_who_the_table_says() -> None:
+    spec = script("echo up; exec sleep 1000")
+
+    with open_container(spec) as (container, output):
+        output.readline()
+        text = Path(f"/proc/{container.pid}/uid_map").read_text()
+
+    ranges = [tuple(map(int, line.split())) for line in text.splitlines()]
+    word, told = find(spec, "user mapping")
+    assert word == ON
+    assert told.startswith(f"root is {ranges[0][1]} outside, ")
+    assert f" {sum(count for _, _, count in ranges)} users inside; " in told or len(ranges) == 1
+
+
+@requires_root
+def test_root_may_be_the_hosts() -> None:
+    spec = script("cat /proc/self/uid_map", userns="host")
+
+    assert run_captured(spec).stdout.split() == ["0", "0", str(2**32 - 1)]
+    assert find(spec, "user mapping")[0] == OFF
+
+
+@pytest.mark.parametrize(("network", "word"), [("none", ON), ("host", OFF)])
+def test_network_is_what_the_table_says(network: str, word: str) -> None:
+    spec = script("readlink /proc/self/ns/net", network=network)
+
+    is_own = run_captured(spec).stdout.strip() != str(Path("/proc/self/ns/net").readlink())
+
+    assert is_own == (word == ON)
+    assert find(spec, "network")[0] == word
+
+
+@pytest.mark.parametrize(("read_only", "word"), [(True, ON), (False, OFF)])
+def test_root_is_read_only_if_the_table_says_so(read_only: bool, word: str) -> None:
+    spec = script("touch /new", read_only=read_only)
+
+    assert run_captured(spec).status.success == (word == OFF)
+    assert find(spec, "read-only root")[0] == word
+
+
+def test_devices_are_those_of_the_table() -> None:
+    seen = run_captured(script("find /dev -maxdepth 1 -type c")).stdout.split()
+
+    assert sorted(seen) == sorted(f"/dev/{name}" for name in NODES)
+    assert find(make_spec(), "devices")[1].startswith(", ".join(NODES))
+
+
+def test_ulimits_are_those_of_the_table() -> None:
+    spec = script("ulimit -n; ulimit -Hn", rlimits=[Rlimit("nofile", 70, 77)])
+
+    assert run_captured(spec).stdout.split() == ["70", "77"]
+    assert find(spec, "ulimits") == (ON, "nofile 70:77; --ulimit NAME=SOFT[:HARD]")
+
+
+def test_session_is_its_own() -> None:
+    # The sixth field of stat is the session; that of another PID namespace would be 0.
+    shown = run_captured(script("cut -d ' ' -f 6 /proc/self/stat")).stdout
+
+    assert shown == "1\n"
+    assert find(make_spec(), "session")[0] == ON
+
+
+def test_descriptors_and_variables_are_those_of_the_table() -> None:
+    text = "for fd in $(seq 0 99); do [ -e /proc/$$/fd/$fd ] && echo $fd; done; env | cut -d = -f 1"
+
+    seen = run_captured(script(text, env={"A": "b"})).stdout.split()
+
+    assert sorted(seen[:3]) == ["0", "1", "2"]
+    assert set(seen[3:]) == {"PATH", "HOME", "TERM", "HOSTNAME", "A", "PWD", "SHLVL"}
+
+
+# The command.
+
+
+def test_table_is_printed_and_nothing_is_run(mocker: Mocker, tmp_path: Path) -> None:
+    words = ["-v", f"{tmp_path}:/data", "--network", "host", "touch", "/data/new"]
+
+    result = mocker("run", "--explain", *words)
+
+    spec = make_spec(network="host", volumes=[Volume(str(tmp_path), "/data")])
+    assert result.stdout.splitlines() == render(explain(spec))
+    assert (result.stderr, result.returncode) == ("", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_table_follows_the_steps_where_both_are_asked_for(mocker: Mocker) -> None:
+    steps = mocker("run", "--dry-run", "true").stdout
+    walls = mocker("run", "--explain", "true").stdout
+
+    assert mocker("run", "--explain", "--dry-run", "true").stdout == steps + walls
+
+
+def test_container_that_cannot_be_made_is_refused(mocker: Mocker) -> None:
+    result = mocker("run", "--explain", "--rootfs", "/no/such", "true")
+
+    assert result.stderr.startswith("mocker run: cannot open the rootfs /no/such: ")
+    assert (result.stdout, result.returncode) == ("", 125)
