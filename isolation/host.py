@@ -30,7 +30,7 @@ class HostCheck:
         name: What was tried.
         granted: Whether it works.
         needed: Whether `mocker run` can't do without it.
-        detail: What was found, or why not and what to do about it.
+        detail: What was found; or what can't be had without, why, and what to do about it.
     """
 
     __slots__ = ("detail", "granted", "name", "needed")
@@ -47,28 +47,47 @@ def check_host() -> tuple[HostCheck, ...]:
 
     Source: user_namespaces(7), subuid(5), cgroups(7), seccomp(2).
     """
+    from . import host_walls  # which no container needs
+
     check_one_thread()
     checks = [_check("kernel", _check_kernel)]
     flags = namespace_flags(ContainerSpec(["true"], rootfs="host"))
     checks += [_check(f"{name} namespace", _try_namespace, flag) for name, flag in flags.items()]
+    checks.append(
+        _check("subordinate IDs", _check_subordinate_ids, lost="root is the only user inside")
+    )
+    if os.geteuid() == 0:
+        lost = "volumes and directories as roots take --userns host"
+        checks.append(_check("ID-mapped mounts", _check_mapped_mounts, lost=lost))
     checks += [
-        _check("subordinate IDs", _check_subordinate_ids, needed=False),
-        _check("overlay in a user namespace", _check_overlay, needed=False),
-        _check("cgroup v2 delegation", _check_cgroup, needed=False),
-        _check("seccomp", _check_seccomp, needed=False),
-        _check("busybox", lambda: find_busybox().path, needed=False),
+        _check("overlay in a user namespace", _check_overlay, lost="nothing is copied on write"),
+        _check("cgroup v2 delegation", _check_cgroup, lost="no limits by cgroups"),
+        _check("no_new_privs", host_walls.check_no_new_privs),
+        _check("seccomp", _check_seccomp, lost="commands take --seccomp unconfined"),
+        _check("landlock", host_walls.check_landlock, lost="no job with landlock = true"),
+        _check("keyrings", host_walls.check_keyring, lost="no keys inside"),
+        _check("core dumps", host_walls.check_core_dumps),
+        _check("busybox", lambda: find_busybox().path, lost="no fresh roots"),
         _check("a container", _try_container),
     ]
     return tuple(checks)
 
 
-def _check(
-    name: str, probe: Callable[..., str], *arguments: object, needed: bool = True
-) -> HostCheck:
+def _check(name: str, probe: Callable[..., str], *arguments: object, lost: str = "") -> HostCheck:
+    """Return what came of a probe.
+
+    Args:
+        name: What is tried.
+        probe: Tries it.
+        arguments: For the probe.
+        lost: What can't be had without; nothing if it is `mocker run` itself.
+    """
+    needed = not lost
     try:
         return HostCheck(name, probe(*arguments), granted=True, needed=needed)
     except IsolationError as error:
-        return HostCheck(name, str(explain(error)), granted=False, needed=needed)
+        detail = f"{lost}: {explain(error)}" if lost else str(explain(error))
+        return HostCheck(name, detail, granted=False, needed=needed)
 
 
 def _check_kernel() -> str:
@@ -84,8 +103,20 @@ def _try_namespace(flag: int) -> str:
     return "can be made"
 
 
-def _in_namespaces(flags: int, act: Callable[[], None], step: str) -> None:
-    """Run a function in a child with new namespaces, as root there."""
+def _in_namespaces(
+    flags: int,
+    act: Callable[[], None],
+    step: str,
+    before: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Run a function in a child with new namespaces, as root there.
+
+    Args:
+        flags: Which, as clone flags.
+        act: What the child does.
+        step: What that is called, should it fail.
+        before: What the caller does before, with the pid of the child, whose users are mapped.
+    """
     read_end, write_end = os.pipe()
     try:
         pid, pidfd = clone3(flags, signal.SIGCHLD)
@@ -109,6 +140,7 @@ def _in_namespaces(flags: int, act: Callable[[], None], step: str) -> None:
     try:
         mapping = plan_user_mapping()
         write_user_mapping(pid, mapping)
+        before(pid)
         os.write(write_end, b"g")
     finally:
         os.close(read_end)
@@ -136,6 +168,22 @@ def _check_subordinate_ids() -> str:
 def _check_overlay() -> str:
     _in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_overlay, "mount overlay")
     return "can be mounted"
+
+
+def _check_mapped_mounts() -> str:
+    from .host_walls import check_mapped_mounts
+
+    found = list[str]()
+
+    def map_mount(pid: int) -> None:
+        userns = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found.append(check_mapped_mounts(userns))
+        finally:
+            os.close(userns)
+
+    _in_namespaces(CLONE_NEWUSER, lambda: None, "create namespaces", map_mount)
+    return found[0]
 
 
 def _check_cgroup() -> str:

@@ -1,0 +1,67 @@
+"""What this host has of the walls that a container gets besides its namespaces: for `host`.
+
+Each function tells what was found, or raises SetupError with what is missing and what to do.
+
+Source: landlock(7), prctl(2) PR_SET_NO_NEW_PRIVS, keyctl(2), core(5), mount_setattr(2).
+"""
+
+import os
+from errno import EINVAL
+
+from .errors import SetupError
+from .hints import filters_system_calls, read_switch
+from .landlock import find_landlock
+from .mounts import TreeSource, open_source
+from .syscalls import KEYCTL, PR_GET_NO_NEW_PRIVS, get_errno, get_function, prctl
+
+_CORE_PATTERN = "/proc/sys/kernel/core_pattern"
+_KEYCTL_GET_KEYRING_ID = 0
+_SESSION = -3  # the session keyring
+
+
+def check_landlock() -> str:
+    """Tell of the version of landlock."""
+    return f"version {find_landlock()}"
+
+
+def check_no_new_privs() -> str:
+    """Tell whether nothing gains privileges here already."""
+    if prctl(PR_GET_NO_NEW_PRIVS):
+        return "in force already; newuidmap gains nothing then"
+    return "available"
+
+
+def check_keyring() -> str:
+    """Ask for the session keyring, without making one."""
+    number = KEYCTL.get(os.uname().machine)
+    step = "have a session keyring"
+    if number is None:
+        raise SetupError(step, hint=f"mocker knows no keyctl(2) of {os.uname().machine}")
+    if get_function("syscall")(number, _KEYCTL_GET_KEYRING_ID, _SESSION, 0, 0, 0) < 0:
+        filtered = "a seccomp filter forbids it"
+        hint = filtered if filters_system_calls() else "the kernel is built without keys"
+        raise SetupError(step, get_errno(), hint=hint)
+    return "available"
+
+
+def check_core_dumps() -> str:
+    """Tell what becomes of the core dump of a container that has asked for one."""
+    pattern = read_switch(_CORE_PATTERN)
+    if pattern.startswith("|"):
+        program = pattern[1:].split(maxsplit=1)[0]
+        return f"are piped to {program} on the host; none is made unless by --ulimit core"
+    return f"are files called {pattern!r}; none is made unless by --ulimit core"
+
+
+def check_mapped_mounts(userns: int) -> str:
+    """Clone the mount of / with the owners of a user namespace; it is attached nowhere.
+
+    Args:
+        userns: A descriptor of it.
+    """
+    try:
+        os.close(open_source(TreeSource("/", recursive=False, attributes=0), userns))
+    except OSError as error:
+        hint = "the file system of / has none" if error.errno == EINVAL else ""
+        raise SetupError("map owners in ", error.errno or 0, "/", hint) from error
+    return "can be made of /"
