@@ -5,7 +5,7 @@ Importing it is part of every start, so nothing here may import typing, dataclas
 """
 
 from .busybox import default_rootfs
-from .container import Container, run, spawn
+from .container import Container
 from .errors import CommandError, ForkServerError, IsolationError, SetupError, SpecError
 from .exit_status import ExitStatus
 from .forkserver import ForkServer
@@ -13,6 +13,7 @@ from .host import HostCheck, check_host
 from .limits import Limits
 from .plan import describe
 from .requests import Process, Reply, receive_descriptors
+from .spawning import run, spawn
 from .spec import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, Tmpfs, Volume
 
 __all__ = [

@@ -59,6 +59,7 @@ _NAMES = (
     "syscall",
     "umask",
     "umount2",
+    "unshare",
     "write",
 )
 _FUNCTIONS = {

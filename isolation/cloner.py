@@ -29,7 +29,16 @@ from struct import Struct
 from .errors import ForkServerError, IsolationError, SetupError
 from .handshake import receive_with_fds, send_failure, send_with_fds
 from .init import run_init
-from .launch import Launch, above_stdio, check_size, hand_over, open_channels, open_pair
+from .launch import (
+    CLONE_STEP,
+    Launch,
+    above_stdio,
+    check_size,
+    explain_refusal,
+    hand_over,
+    open_channels,
+    open_pair,
+)
 from .memory import (
     HEAD,
     NUMBER,
@@ -43,13 +52,14 @@ from .memory import (
     read_head,
     read_memory,
 )
-from .namespaces import namespace_flags
+from .namespaces import clone_flags
 from .plan import Plan
 from .program import Prepared, Program, make_program
 from .syscalls import (
     ALL_NAMESPACES,
     CLONE,
     CLONE3,
+    CLONE_INTO_CGROUP,
     CLONE_PARENT,
     CLONE_PARENT_SETTID,
     CLONE_PIDFD,
@@ -74,7 +84,8 @@ _WHAT = Cell(0, shared=True)  # the clone is to be
 # Looked up before the loop: in a clone, that would take much memory.
 _recv, _recvmsg, _sendmsg, _syscall = map(get_function, ("recv", "recvmsg", "sendmsg", "syscall"))
 _FLAGS, _PID, _FD = Struct("Q"), Struct("i"), Struct("i")
-_ARGS = Struct("11Q")  # struct clone_args: flags, pidfd, child_tid, parent_tid, and seven more
+_ARGS = Struct("11Q")  # struct clone_args: flags, pidfd, child_tid, parent_tid, … and cgroup
+_CGROUP = 10 * _FLAGS.size  # where the last of them is
 _HEADER, _CONTROL_HEAD = Struct("PIPNPNi"), Struct("Nii")  # struct msghdr and struct cmsghdr
 _CHUNK = 2**16  # bytes of a message; a socket takes about three times as much at once
 _FAILED = 125
@@ -116,13 +127,14 @@ class Cloner:
         self._ask(CLONE_PARENT, _PLANNER, [peer, self.requests.fileno(), self.pidfd])
         return self._take()
 
-    def launch(self, plan: Plan, spec: bytes, stdio: Sequence[int]) -> Launch:
+    def launch(self, plan: Plan, spec: bytes, stdio: Sequence[int], cgroup: int = -1) -> Launch:
         """Start to make a container, and return while its init is still at work.
 
         Args:
             plan: What to do.
             spec: Its spec, as `transport.render_spec` has it.
             stdio: Three descriptors of the caller's for the command, and a fourth with `ready_fd`.
+            cgroup: The directory of its cgroup; -1 without `ContainerSpec.limits`.
 
         Raises:
             ForkServerError: The cloner is gone.
@@ -130,11 +142,17 @@ class Cloner:
         """
         control, remote, report, remote_report = open_channels()
         try:
-            flags = sum(namespace_flags(plan.spec).values()) | CLONE_PARENT
-            self._ask(flags, _INIT, [remote.fileno(), remote_report, *stdio])
+            flags, fds = clone_flags(plan.spec) | CLONE_PARENT, [*stdio]
+            if cgroup >= 0:
+                flags |= CLONE_INTO_CGROUP
+                fds.append(cgroup)
+            self._ask(flags, _INIT, [remote.fileno(), remote_report, *fds], _STDIO + len(stdio))
             # While the clone is made, on another processor.
             content = _lay_out(plan, spec, len(stdio), remote_report)
-            pid, pidfd = self._take()
+            try:
+                pid, pidfd = self._take()
+            except SetupError as error:
+                raise explain_refusal(error, plan.spec) from None
         except BaseException:
             control.close()
             os.close(report)
@@ -153,8 +171,10 @@ class Cloner:
         hand_over(launched, plan, stdio)
         return launched
 
-    def _ask(self, flags: int, what: int, fds: Sequence[int]) -> None:
-        request = _FLAGS.pack(flags | CLONE_PIDFD | CLONE_PARENT_SETTID) + NUMBER.pack(what)
+    def _ask(self, flags: int, what: int, fds: Sequence[int], cgroup: int = 0) -> None:
+        request = _FLAGS.pack(flags | CLONE_PIDFD | CLONE_PARENT_SETTID)
+        # The kernel looks at the number of the cgroup's descriptor if the flags say so.
+        request += _FLAGS.pack(cgroup) + NUMBER.pack(what)
         try:
             send_with_fds(self.requests, request, [self._reply_end.fileno(), *fds])
         except OSError as error:
@@ -172,7 +192,7 @@ class Cloner:
         message, fds = receive_with_fds(self._reply, _PID.size, 1)
         (pid,) = _PID.unpack(message)
         if pid < 0:
-            raise SetupError("create namespaces", -pid)
+            raise SetupError(CLONE_STEP, -pid)
         if not fds:
             os.kill(pid, signal.SIGKILL)
             raise SetupError("hold a container", EMFILE)
@@ -182,8 +202,9 @@ class Cloner:
 def _lay_out(plan: Plan, spec: bytes, count: int, report: int) -> bytearray:
     """Return what the init is sent; nothing, after a report, if it can't be told what to do."""
     stdio = range(_STDIO, _STDIO + count)
+    not_its = (_REQUESTS, _REPLY) if plan.spec.limits is None else (_REQUESTS, _REPLY, stdio.stop)
     try:
-        tape = make_program(plan, CONTROL, stdio, (_REQUESTS, _REPLY))
+        tape = make_program(plan, CONTROL, stdio, not_its)
         known = render_prepared(plan, spec, stdio, tape)
         tape.set_head(_KNOWN, TAPE + tape.size)
         tape.set_head(_KNOWN_SIZE, len(known))
@@ -242,7 +263,14 @@ def _clone_each() -> None:
     """Clone for each request; return in the clone."""
     pid, args = Buffer(_PID.size, shared=True), Buffer(_ARGS.size, shared=True)
     # The flags of the clone are read to where they belong.
-    request = _Message([(args.address, _FLAGS.size), (address_of(_WHAT.place), WORD)], _MOST_FDS)
+    request = _Message(
+        [
+            (args.address, _FLAGS.size),
+            (args.address + _CGROUP, _FLAGS.size),
+            (address_of(_WHAT.place), WORD),
+        ],
+        _MOST_FDS,
+    )
     reply, refusal = (
         _Message([(pid.address, _PID.size)], 1),
         _Message([(pid.address, _PID.size)], 0),
@@ -257,7 +285,7 @@ def _clone_each() -> None:
         if _recvmsg(_REQUESTS, request.address, socket.MSG_CMSG_CLOEXEC, 0, 0, 0) <= 0:
             os._exit(0)  # nobody can ask any more
         flags = 0 if knows_clone3 else _FLAGS.unpack_from(args.raw)[0]
-        if knows_clone3 or flags & ALL_NAMESPACES:
+        if knows_clone3 or flags & (ALL_NAMESPACES | CLONE_INTO_CGROUP):
             found = _syscall(CLONE3, args.address, _ARGS.size, 0, 0, 0)
         else:
             # Which has one place for a pid or a pidfd.

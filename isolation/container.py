@@ -1,7 +1,6 @@
-"""A container as its parent sees it: made, watched, signalled, ended.
+"""A container as its parent sees it: watched, signalled, ended.
 
-Works from any program with one thread, and needs no event loop: a container has a descriptor to
-wait on for those that have one.
+Needs no event loop: a container has a descriptor to wait on for those that have one.
 """
 
 import _signal as signal
@@ -23,8 +22,7 @@ from .handshake import (
     receive_terminal,
 )
 from .hints import explain
-from .launch import Launch, check_open, launch
-from .plan import make_plan
+from .launch import Launch, check_open
 from .privileges import own_pipes
 from .requests import (
     EXEC,
@@ -39,6 +37,10 @@ from .requests import (
     send_kill,
 )
 from .spec import ContainerSpec
+
+TYPE_CHECKING = False  # known to type checkers; only who wants limits loads it
+if TYPE_CHECKING:
+    from .cgroups import Cgroup
 
 _LONGEST_POLL = 86400  # seconds; poll(2) takes 24 days at most
 _NOT_FORWARDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
@@ -60,6 +62,8 @@ class Container:
         notify_fd: What its sd_notify(3) writes to, a datagram socket, see `ContainerSpec.notify`;
             -1 without one.
         terminal_fd: The other side of its terminal, see `ContainerSpec.terminal`; -1 without one.
+        cgroup: What it was born in, see `ContainerSpec.limits`; removed once the container is gone,
+            and knows then what it has used. None without one.
 
     Source: pidfd_open(2), waitid(2), pid_namespaces(7).
     """
@@ -70,6 +74,7 @@ class Container:
         "_pidfd",
         "_report",
         "_status",
+        "cgroup",
         "helper",
         "notes",
         "notify_fd",
@@ -79,8 +84,10 @@ class Container:
         "terminal_fd",
     )
 
-    def __init__(self, spec: ContainerSpec, launched: Launch) -> None:
-        self.spec = spec
+    def __init__(
+        self, spec: ContainerSpec, launched: Launch, cgroup: "Cgroup | None" = None
+    ) -> None:
+        self.spec, self.cgroup = spec, cgroup
         self.pid, self.notes = launched.pid, launched.notes
         self._pidfd, self._control = launched.pidfd, launched.control
         self._report = launched.report
@@ -230,6 +237,8 @@ class Container:
 
     def kill(self) -> None:
         """Kill everything in the container at once; nothing happens if it is gone."""
+        if self.cgroup is not None:
+            self.cgroup.kill()
         if not self.spec.isolate:
             send_kill(self._control)
             self._signal_init(signal.SIGCONT)  # somebody may have stopped it, and it must act
@@ -280,6 +289,8 @@ class Container:
             if result is not None and result.si_code == os.CLD_EXITED:
                 self._status = ExitStatus(code=result.si_status)
         self._gone = True
+        if self.cgroup is not None:
+            self.cgroup.remove()
         return self._status
 
     def close(self) -> None:
@@ -329,63 +340,6 @@ class Container:
             signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
             pass  # it is gone, which is what a signal can at most achieve
-
-
-def spawn(spec: ContainerSpec, *, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> Container:
-    """Make a container, and return when its command is executed.
-
-    Args:
-        spec: What to make.
-        stdin: A descriptor of the caller's, which the command gets itself: nothing is copied.
-        stdout: Likewise.
-        stderr: Likewise.
-
-    Raises:
-        SetupError: A step was refused; nothing is left of the container.
-        CommandError: The command could not be executed; nothing is left of the container.
-
-    Source: clone(2), user_namespaces(7), pivot_root(2); each step's own is in the module of it.
-    """
-    try:
-        launched = launch(make_plan(spec), (stdin, stdout, stderr))
-    except SetupError as error:
-        raise explain(error) from None
-    container = Container(spec, launched)
-    try:
-        container.wait_started()
-    except BaseException:
-        container.close()
-        raise
-    return container
-
-
-def run(
-    spec: ContainerSpec,
-    *,
-    stdin: int = 0,
-    stdout: int = 1,
-    stderr: int = 2,
-    timeout: float | None = None,
-) -> ExitStatus:
-    """Make a container, wait until nothing of it is left, and return how its command ended.
-
-    Args:
-        spec: What to make.
-        stdin: A descriptor of the caller's for the command.
-        stdout: Likewise.
-        stderr: Likewise.
-        timeout: Seconds after which it is stopped, see `Container.stop`.
-
-    Raises:
-        TimeoutError: It had to be stopped; nothing is left of it.
-        SetupError, CommandError: As `spawn`.
-    """
-    with spawn(spec, stdin=stdin, stdout=stdout, stderr=stderr) as container:
-        try:
-            return container.wait(timeout)
-        except TimeoutError:
-            container.stop()
-            raise
 
 
 def _wait_readable(fd: int, timeout: float | None) -> bool:

@@ -100,6 +100,14 @@ def _plan(own_network: bool, has_tty_group: bool, fresh: bool) -> list[Step]:
     ]
 
 
+def mount_cgroups() -> Step:
+    """Return the step that shows a container its own cgroup where runtimes look for their limits.
+
+    Those of Java and Go, for example, size their heaps and threads by it.
+    """
+    return _CGROUPS
+
+
 def forbid_writing_to_kernel(setup: Setup) -> None:
     """Bind the parts of /proc that steer the kernel onto themselves, read-only.
 
@@ -178,3 +186,6 @@ def _make_links(fresh: bool) -> list[Call]:
     made += (calls.symlinkat(target, dev, name) for name, target in _LINKS.items())
     made += (calls.mkdirat(dev, name, 0o755) for name in _DIRECTORIES)
     return [*made, calls.close(dev)]
+
+
+_CGROUPS = _mount("cgroup2", "/sys/fs/cgroup", _CLOSED | MS_RDONLY, "")

@@ -34,9 +34,14 @@ from .container import Container
 from .errors import ForkServerError, SetupError
 from .hints import explain
 from .launch import Launch, above_stdio, check_handed_on, check_one_thread, open_pair
+from .limits import Limits
 from .planner import run_planner
 from .spec import ContainerSpec
 from .transport import receive_message, render_spec, send_message
+
+TYPE_CHECKING = False  # known to type checkers; only who wants limits loads it
+if TYPE_CHECKING:
+    from .cgroups import Cgroup
 
 _HELD_FDS = 3  # of an answer
 _PATIENCE_MS = 1000  # for a process to end by itself
@@ -88,16 +93,26 @@ class Planner:
             ForkServerError: The server is gone.
             SetupError: A descriptor is not open, or it was refused before the init could begin.
         """
-        with self._lock:
-            self.request(spec, [stdin, stdout, stderr])
-            return self.receive(spec)
+        cgroup = None if spec.limits is None else self._make_cgroup(spec.limits)
+        try:
+            with self._lock:
+                self.request(spec, [stdin, stdout, stderr], cgroup=cgroup)
+                return self.receive(spec, cgroup)
+        except BaseException:
+            if cgroup is not None:
+                cgroup.remove()
+            raise
 
     def fileno(self) -> int:
         """Return a descriptor that becomes readable when `receive` does not wait."""
         return self._socket.fileno()
 
     def request(
-        self, spec: ContainerSpec, stdio: Sequence[int], namespaces: Sequence[int] = ()
+        self,
+        spec: ContainerSpec,
+        stdio: Sequence[int],
+        namespaces: Sequence[int] = (),
+        cgroup: "Cgroup | None" = None,
     ) -> None:
         """Ask for a container without waiting for it: for a program with an event loop.
 
@@ -106,15 +121,18 @@ class Planner:
             stdio: Three descriptors for the command, and a fourth with `ContainerSpec.ready_fd`.
             namespaces: With the network "shared", what `Container.request_namespaces` of the
                 container that has the network has brought.
+            cgroup: With `ContainerSpec.limits`, what `Delegation.make_cgroup` has made of them;
+                who asks removes it if there is no container in the end.
 
         Raises:
             ForkServerError: The server is gone.
             SetupError: A descriptor is not open, or there are too few or too many.
         """
-        check_handed_on(spec, stdio, namespaces)
+        cgroups = [] if cgroup is None else [cgroup.fd]
+        check_handed_on(spec, stdio, namespaces, *cgroups)
         text = render_spec(spec)  # before anything is sent: what can't be rendered harms nobody
         try:
-            send_message(self._socket, text, [*stdio, *namespaces])
+            send_message(self._socket, text, [*stdio, *namespaces, *cgroups])
         except OSError as error:
             if error.errno == ETOOMANYREFS:  # too many of the user's descriptors are on their way
                 raise SetupError("ask the fork server", ETOOMANYREFS) from error
@@ -123,8 +141,12 @@ class Planner:
             self._socket.close()  # interrupted half-way: what follows would not be understood
             raise
 
-    def receive(self, spec: ContainerSpec) -> Container:
+    def receive(self, spec: ContainerSpec, cgroup: "Cgroup | None" = None) -> Container:
         """Return the container of the oldest request that was not answered yet, once it is begun.
+
+        Args:
+            spec: What was asked for.
+            cgroup: Likewise; from now on the container's.
 
         Raises:
             ForkServerError: The server is gone.
@@ -147,7 +169,16 @@ class Planner:
         pidfd, control, report = map(above_stdio, fds)
         launched = Launch(pid, pidfd, socket.socket(fileno=control), report, notes)
         launched.helper = helper
-        return Container(spec, launched)
+        return Container(spec, launched, cgroup)
+
+    def list_pids(self) -> list[int]:
+        """Return the processes that have to be where its containers' cgroups are."""
+        return [self.pid]
+
+    def _make_cgroup(self, limits: Limits) -> "Cgroup":
+        from .delegation import make_cgroup
+
+        return make_cgroup(limits, self.list_pids())
 
     def _gone(self) -> ForkServerError:
         return ForkServerError(f"cannot ask fork server {self.pid}: it is gone")
@@ -224,6 +255,10 @@ class ForkServer(Planner):
         planner = Planner(self._cloner)
         self._others.append(planner)
         return planner
+
+    def list_pids(self) -> list[int]:
+        """Return all of its processes; see `delegation.find_delegation`."""
+        return [*self.pids, *(planner.pid for planner in self._others)]
 
     def close(self) -> None:
         """End all of it and reap it; containers go on. What hangs is killed."""

@@ -9,12 +9,12 @@ import os
 from _collections_abc import Callable
 
 from .busybox import default_rootfs, find_busybox
-from .container import spawn
 from .errors import IsolationError, SetupError
 from .hints import explain, filters_system_calls, read_switch
 from .launch import check_one_thread
 from .namespaces import namespace_flags
 from .rootfs import try_overlay
+from .spawning import spawn
 from .spec import ContainerSpec
 from .syscalls import CLONE_NEWNS, CLONE_NEWUSER, clone3
 from .user_mapping import find_helpers, find_ungranted_ids, plan_user_mapping, write_user_mapping

@@ -13,14 +13,14 @@ import fcntl
 import os
 import time
 from _collections_abc import Iterable, Sequence
-from errno import E2BIG, EINVAL
+from errno import E2BIG, EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP
 
 from .command import NOT_EXECUTABLE
 from .errors import CommandError, SetupError
 from .handshake import receive_with_fds, send_go, send_refusal, send_with_fds
 from .init import run_init
 from .mounts import open_source
-from .namespaces import namespace_flags
+from .namespaces import clone_flags
 from .plan import Plan
 from .privileges import own_pipes
 from .program import Prepared, Program, make_program
@@ -33,8 +33,15 @@ _JOINED_S = 0.05  # Python lets go of a thread a little before the kernel does
 _POLL_S = 0.001
 _MAX_ANSWER = 100  # bytes; a number, or a step and a number
 _JOIN = b"join the namespaces of another container"
-_CLONE = b"create namespaces"
+CLONE_STEP = "create namespaces"
 _SHARED = 2  # the user and the network namespace
+_CGROUP_REFUSALS = {
+    EACCES: "who clones has to be in the delegated cgroup, too",
+    EBUSY: "that has others below it, whose processes are limited",
+    ENODEV: "it was removed meanwhile",
+    ENOENT: "it was removed meanwhile",
+    EOPNOTSUPP: "a cgroup above is threaded",
+}
 _FIRST_FREE_FD = 3  # below are the standard descriptors, which the command gets
 
 
@@ -67,7 +74,12 @@ class Launch:
 
 
 def launch(
-    plan: Plan, stdio: Sequence[int], *, sibling: bool = False, join: Sequence[int] = ()
+    plan: Plan,
+    stdio: Sequence[int],
+    *,
+    sibling: bool = False,
+    join: Sequence[int] = (),
+    cgroup: int = -1,
 ) -> Launch:
     """Start to make a container, and return while its init is still at work.
 
@@ -76,25 +88,26 @@ def launch(
         stdio: Three descriptors of the caller's for the command, and a fourth with `ready_fd`.
         sibling: Make it a child of the caller's parent, as a planner does for a shared network.
         join: The user and the network namespace of the container whose network it shares.
+        cgroup: The directory of its cgroup; -1 without `ContainerSpec.limits`.
 
     Raises:
         SetupError: The kernel refused before the init could begin, or a descriptor is missing.
     """
     check_one_thread()
-    check_handed_on(plan.spec, stdio, join)
+    check_handed_on(plan.spec, stdio, join, cgroup)
     control, remote, report, remote_report = open_channels()
     # The control's own end, held open in the init, would never tell that the parent died.
-    not_its = control.fileno(), report
-    flags = sum(namespace_flags(plan.spec).values()) | (CLONE_PARENT if sibling else 0)
+    not_its = control.fileno(), report, *([cgroup] if cgroup >= 0 else [])
+    flags = clone_flags(plan.spec) | (CLONE_PARENT if sibling else 0)
     # A signal that arrives between clone and the init's own mask would run the caller's handlers.
     mask = sigprocmask(signal.SIG_BLOCK, ALL_SIGNALS)
     helper = 0
     try:
         program = _load_program(plan, remote, remote_report, stdio, not_its)
         if plan.spec.network == "shared":
-            pid, pidfd, helper = _clone_beside(program, flags, join, sibling=sibling)
+            pid, pidfd, helper = _clone_beside(program, flags, join, cgroup, sibling=sibling)
         else:
-            pid, pidfd = clone3(flags, 0 if sibling else signal.SIGCHLD)
+            pid, pidfd = clone3(flags, 0 if sibling else signal.SIGCHLD, cgroup)
             if pid == 0:
                 run_init(program)
     except BaseException as error:
@@ -102,7 +115,8 @@ def launch(
         os.close(report)
         sigprocmask(signal.SIG_SETMASK, mask)
         if isinstance(error, OSError):
-            raise SetupError("create namespaces", error.errno or 0) from error
+            refusal = SetupError(CLONE_STEP, error.errno or 0)
+            raise explain_refusal(refusal, plan.spec) from error
         raise
     finally:
         remote.close()
@@ -145,8 +159,16 @@ def check_size(tape: Tape, spec: ContainerSpec) -> None:
         raise CommandError(spec.argv[0], E2BIG, NOT_EXECUTABLE)
 
 
+def explain_refusal(error: SetupError, spec: ContainerSpec) -> SetupError:
+    """Return what it means that an init could not be cloned."""
+    hint = _CGROUP_REFUSALS.get(error.errno, "")
+    if spec.limits is None or error.step != CLONE_STEP or not hint:
+        return error
+    return SetupError("clone into the container's cgroup", error.errno, hint=hint)
+
+
 def _clone_beside(
-    program: Program, flags: int, join: Sequence[int], *, sibling: bool
+    program: Program, flags: int, join: Sequence[int], cgroup: int, *, sibling: bool
 ) -> tuple[int, int, int]:
     """Clone from a short-lived child that has joined another container's namespaces.
 
@@ -162,7 +184,7 @@ def _clone_beside(
     parent = CLONE_PARENT if sibling else 0
     helper, helper_fd = clone3(parent, 0 if sibling else signal.SIGCHLD)
     if helper == 0:
-        _be_helper(program, flags | CLONE_PARENT, join, theirs)
+        _be_helper(program, flags | CLONE_PARENT, join, cgroup, theirs)
     os.close(helper_fd)
     theirs.close()
     answer, fds = receive_with_fds(ours, _MAX_ANSWER, 1)
@@ -171,18 +193,21 @@ def _clone_beside(
         os.waitpid(helper, 0)
     if not fds:
         step, _, errno = answer.partition(b"\0")
-        raise SetupError((step or _JOIN).decode(), int(errno or 0))
+        refusal = SetupError((step or _JOIN).decode(), int(errno or 0))
+        raise explain_refusal(refusal, program.plan.spec)
     return int(answer), fds[0], helper
 
 
-def _be_helper(program: Program, flags: int, join: Sequence[int], answers: socket.socket) -> None:
+def _be_helper(
+    program: Program, flags: int, join: Sequence[int], cgroup: int, answers: socket.socket
+) -> None:
     """Join, clone, and tell; does not return."""
     step = _JOIN
     try:
         for fd in join if program.plan.mapping is not None else join[1:]:
             setns(fd)
-        step = _CLONE
-        pid, pidfd = clone3(flags, 0)
+        step = CLONE_STEP.encode()
+        pid, pidfd = clone3(flags, 0, cgroup)
         if pid == 0:
             run_init(program)
         send_with_fds(answers, b"%d" % pid, [pidfd])
@@ -269,7 +294,9 @@ def _open_mapped_trees(pid: int, plan: Plan, mapping: UserMapping) -> list[int]:
     return trees
 
 
-def check_handed_on(spec: ContainerSpec, stdio: Sequence[int], namespaces: Sequence[int]) -> None:
+def check_handed_on(
+    spec: ContainerSpec, stdio: Sequence[int], namespaces: Sequence[int], cgroup: int = -1
+) -> None:
     """Refuse to make a container without what its spec takes: it would have the caller's instead.
 
     Raises:
@@ -286,6 +313,9 @@ def check_handed_on(spec: ContainerSpec, stdio: Sequence[int], namespaces: Seque
             "share a network",
             hint="ForkServer.request takes the two namespaces of the container that has it",
         )
+    if (spec.limits is None) != (cgroup < 0):
+        hint = "a spec with limits goes with a cgroup, and one without limits without"
+        raise SetupError("limit a container", hint=hint)
     check_open([*stdio, *namespaces])
 
 

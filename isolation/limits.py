@@ -28,6 +28,8 @@ class Limits:
 
     Raises:
         SpecError: A number that no host could carry out.
+
+    Source: cgroups(7), docker run(1) --memory, --cpus and --pids-limit.
     """
 
     __slots__ = ("cpus", "io_weight", "memory", "pids")
@@ -45,6 +47,11 @@ class Limits:
         _check(pids, LEAST_PIDS, MOST_PIDS, "pids")
         _check(io_weight, LEAST_WEIGHT, MOST_WEIGHT, "io_weight")
         self.memory, self.cpus, self.pids, self.io_weight = memory, cpus, pids, io_weight
+
+    def __str__(self) -> str:
+        found = ((name, getattr(self, name)) for name in sorted(self.__slots__))
+        told = [f"{name} {limit}" for name, limit in found if limit is not None]
+        return ", ".join(told) or "no limits"
 
     @property
     def controllers(self) -> tuple[str, ...]:

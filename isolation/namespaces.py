@@ -9,6 +9,7 @@ import struct
 
 from . import calls
 from .memory import Cell
+from .process_calls import unshare
 from .spec import ContainerSpec
 from .steps import ROOT, Setup
 from .syscalls import (
@@ -55,6 +56,23 @@ def namespace_flags(spec: ContainerSpec) -> dict[str, int]:
     if spec.network == "none":
         flags["network"] = CLONE_NEWNET
     return flags
+
+
+def clone_flags(spec: ContainerSpec) -> int:
+    """Return what a container is cloned with.
+
+    The cgroup namespace shows what is below the cgroup of who makes it. In the same clone that is
+    the parent's; so a container with a cgroup of its own makes it later, see `hide_cgroups`.
+    """
+    flags = namespace_flags(spec)
+    if spec.limits is not None:
+        flags.pop("cgroup", None)
+    return sum(flags.values())
+
+
+def hide_cgroups() -> tuple[Call, ...]:
+    """Show a container its own cgroup as the root of all."""
+    return _HIDE_CGROUPS
 
 
 def set_mounts_slave(_setup: Setup) -> None:
@@ -131,4 +149,5 @@ def _pivot(on_top: int) -> tuple[Call, ...]:
     )
 
 
+_HIDE_CGROUPS = (unshare(CLONE_NEWCGROUP),)
 _PIVOTS = {False: _pivot(1), True: _pivot(2)}

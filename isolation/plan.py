@@ -22,12 +22,14 @@ from .devices import (
     KERNEL_SWITCHES,
     forbid_writing_to_kernel,
     hide_kernel_secrets,
+    mount_cgroups,
     plan_kernel_filesystems,
 )
 from .errors import SetupError
 from .etc_files import ROOT_HOME
 from .mounts import TreeSource, make_directory, make_file, source_attributes
 from .namespaces import (
+    hide_cgroups,
     namespace_flags,
     open_notify,
     pivot_to_root,
@@ -130,7 +132,7 @@ def _make_plan(spec: ContainerSpec) -> Plan:
     sources: list[TreeSource] = []
     root_steps = plan_rootfs(spec, sources, busybox)
     mounts = _plan_mounts(spec, sources)
-    steps = [_name_host(spec)]
+    steps = [_name_host(spec), *_hide_cgroups(spec)]
     if mapping is None:
         steps.append(Step("make the host's mounts slaves", "/", set_mounts_slave))
     steps += root_steps
@@ -143,7 +145,7 @@ def _make_plan(spec: ContainerSpec) -> Plan:
         steps += workdir
         steps += [_point_step(m.path, directory=m.directory) for m in mounts]
         steps.append(Step("forbid writing to ", "/", _set_read_only))
-    steps += plan_kernel_filesystems(spec, mapping)
+    steps += [*plan_kernel_filesystems(spec, mapping), *_show_cgroup(spec)]
     steps += [m.step for m in mounts]
     steps += workdir
     if spec.terminal:
@@ -181,6 +183,16 @@ def _name_host(spec: ContainerSpec) -> Step:
     return Step(action, "", calls=[sethostname(spec.hostname)])
 
 
+def _hide_cgroups(spec: ContainerSpec) -> list[Step]:
+    if spec.limits is None:  # a namespace of its own is made with it
+        return []
+    return [Step("hide all cgroups but its own", "", calls=hide_cgroups())]
+
+
+def _show_cgroup(spec: ContainerSpec) -> list[Step]:
+    return [] if spec.limits is None else [mount_cgroups()]
+
+
 def describe(spec: ContainerSpec) -> tuple[str, ...]:
     """Return what would be done to make a container, a step a line; nothing is done.
 
@@ -188,7 +200,8 @@ def describe(spec: ContainerSpec) -> tuple[str, ...]:
         SetupError: Something that the container needs is not there.
     """
     plan = make_plan(spec)
-    lines = [f"create namespaces: {', '.join(sorted(namespace_flags(spec)))}"]
+    lines = [] if spec.limits is None else [f"make a cgroup with {spec.limits}"]
+    lines.append(f"create namespaces: {', '.join(sorted(namespace_flags(spec)))}")
     if plan.mapping is not None:
         for what, ranges in (("users", plan.mapping.uids), ("groups", plan.mapping.gids)):
             text = ", ".join(_render_range(r) for r in ranges)

@@ -55,9 +55,13 @@ def _answer(requests: socket.socket, cloner: Cloner, spec: bytes, fds: list[int]
 
 def _launch(cloner: Cloner, plan: Plan, spec: bytes, fds: list[int]) -> Launch:
     count = 3 if plan.spec.ready_fd is None else 4
+    stdio, rest = fds[:count], fds[count:]
+    cgroup = -1
+    if plan.spec.limits is not None and rest:
+        *rest, cgroup = rest
     # Some are missing where there was no room for them.
-    check_handed_on(plan.spec, fds[:count], fds[count:])
+    check_handed_on(plan.spec, stdio, rest, cgroup)
     if plan.spec.network == "shared":
         # Who has joined another container's namespaces has to clone by itself.
-        return launch(plan, fds[:count], sibling=True, join=fds[count:])
-    return cloner.launch(plan, spec, fds[:count])
+        return launch(plan, stdio, sibling=True, join=rest, cgroup=cgroup)
+    return cloner.launch(plan, spec, stdio, cgroup)

@@ -44,6 +44,11 @@ def clone3(flags: int, exit_signal: int, *, to: Cell) -> Call:
     return prepare("syscall", syscalls.CLONE3, bytes(args), syscalls.sizeof(args), to=to)
 
 
+def unshare(flags: int) -> Call:
+    """Leave the caller's namespaces of these kinds for new ones."""
+    return prepare("unshare", flags)
+
+
 def prctl(option: int, argument: int) -> Call:
     """Set an option of the process that is a number."""
     return prepare("prctl", option, argument, 0, 0, 0)

@@ -28,6 +28,7 @@ CLONE_NEWIPC = 0x0800_0000
 CLONE_NEWUSER = 0x1000_0000
 CLONE_NEWPID = 0x2000_0000
 CLONE_NEWNET = 0x4000_0000
+CLONE_INTO_CGROUP = 0x2_0000_0000
 ALL_NAMESPACES = (
     CLONE_NEWNS
     | CLONE_NEWCGROUP
@@ -183,19 +184,29 @@ class _CapHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
 
-def clone3(flags: int, exit_signal: int) -> tuple[int, int]:
+def clone3(flags: int, exit_signal: int, cgroup: int = -1) -> tuple[int, int]:
     """Clone the calling process, like a fork with namespaces.
 
     The process must have one thread: the child goes on in Python, and a lock that another thread
     held would never be released there.
 
+    Args:
+        flags: CLONE_NEWUSER, CLONE_PARENT and others.
+        exit_signal: What the parent gets at its end.
+        cgroup: The directory of the cgroup that it is born in; -1 for the caller's.
+
     Returns:
         (pid, pidfd) in the parent, (0, -1) in the child. The pidfd is close-on-exec.
     """
     pidfd = ctypes.c_int(-1)
-    if flags & ALL_NAMESPACES or has_clone3():
+    if cgroup >= 0:
+        flags |= CLONE_INTO_CGROUP
+    if flags & (ALL_NAMESPACES | CLONE_INTO_CGROUP) or has_clone3():
         args = CloneArgs(
-            flags=flags | CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal
+            flags=flags | CLONE_PIDFD,
+            pidfd=ctypes.addressof(pidfd),
+            exit_signal=exit_signal,
+            cgroup=max(0, cgroup),
         )
         pid = _check(_syscall(CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args))))
     else:

@@ -23,7 +23,7 @@ from .user_mapping import IdRange, UserMapping
 from .users import User
 
 _LENGTH = 8  # bytes, big endian
-_MAX_FDS = 6
+_MAX_FDS = 7  # for the command, of the network, of the cgroup
 _CHUNK = 2**20  # bytes
 
 

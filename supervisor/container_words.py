@@ -53,6 +53,29 @@ def parse_limits(text: str) -> tuple[int, int]:
     return _parse_limit(soft), _parse_limit(hard or soft)
 
 
+def parse_cpus(text: str) -> float:
+    """Return how many CPUs are meant: 2, 1.5 or .5.
+
+    Raises:
+        ValueError: It is written in another way.
+    """
+    digits = text.replace(".", "", 1)
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_DIGITS):
+        raise ValueError(f"must be a number of CPUs such as 1.5, not {text!r}")
+    return float(text)
+
+
+def parse_count(text: str) -> int:
+    """Return a whole number.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
+        raise ValueError(f"must be a whole number, not {text!r}")
+    return int(text)
+
+
 def parse_signal(word: str) -> int:
     """Return the number of a signal: TERM, SIGTERM or 15.
 

@@ -11,7 +11,7 @@ import select
 import time
 from _collections_abc import Callable, Iterable
 
-from mocker.isolation import ContainerSpec, ExitStatus, spawn
+from mocker.isolation import Container, ContainerSpec, ExitStatus, spawn
 
 TYPE_CHECKING = False  # known to type checkers; to load what has it takes as long as a container
 if TYPE_CHECKING:
@@ -97,7 +97,20 @@ def run_foreground(
         let_go_of(0, 1)
         watch = Watch(container, timeout)
         status = attend(container, watch, signals)
+        tell_oom_kill(container, tell)
     return TIMED_OUT if watch.timed_out else status.shell_code
+
+
+def tell_oom_kill(container: Container, tell: Callable[[str], None]) -> None:
+    """Tell if the kernel has killed something of a container that is gone for lack of memory."""
+    usage = container.cgroup.read_usage() if container.cgroup is not None else None
+    if usage is None or not usage.oom_kills:
+        return
+    from .client.amounts import render_size
+
+    limit = container.spec.limits.memory if container.spec.limits is not None else None
+    had = f"had {render_size(limit)}" if limit is not None else "had no limit of its own"
+    tell(f"OOMKilled: the container {had}, peak {render_size(usage.memory_peak)}".replace(".0", ""))
 
 
 def attend(container: "Attended", watch: Watch, signals: set[int]) -> ExitStatus:

@@ -12,7 +12,15 @@ from errno import EAGAIN
 
 from mocker.isolation import Container, SetupError, spawn
 
-from .foreground import ENDING_SIGNALS, TIMED_OUT, Watch, attend, block_signals, let_go_of
+from .foreground import (
+    ENDING_SIGNALS,
+    TIMED_OUT,
+    Watch,
+    attend,
+    block_signals,
+    let_go_of,
+    tell_oom_kill,
+)
 from .run_options import RunRequest
 from .sink_words import SinkWord
 
@@ -42,6 +50,7 @@ def run_logged(request: RunRequest, tell: Callable[[str], None]) -> int:
         relay = _Relay(request, container, {name: pipe[0] for name, pipe in pipes.items()})
         status = attend(container, watch, signals)
         relay.wait_end(signals)
+        tell_oom_kill(container, tell)
     return TIMED_OUT if watch.timed_out else status.shell_code
 
 

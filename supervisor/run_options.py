@@ -6,13 +6,28 @@ Spellings are docker run(1)'s where it has the option.
 import os
 from _collections_abc import Callable, Sequence
 
-from mocker.isolation import DEFAULT_HOSTNAME, ContainerSpec, Rlimit, SpecError, Tmpfs, Volume
+from mocker.isolation import (
+    DEFAULT_HOSTNAME,
+    ContainerSpec,
+    Limits,
+    Rlimit,
+    SpecError,
+    Tmpfs,
+    Volume,
+)
 from mocker.isolation.checks import check_word
 from mocker.isolation.errors import render_reason
 
-from .container_words import parse_limits, parse_signal, parse_tmpfs, parse_volume
-from .options import Option, parse_options, render_options
-from .quantities import parse_duration
+from .container_words import (
+    parse_count,
+    parse_cpus,
+    parse_limits,
+    parse_signal,
+    parse_tmpfs,
+    parse_volume,
+)
+from .options import Option, Parsed, parse_options, render_options
+from .quantities import parse_duration, parse_size
 from .sink_words import SinkWord, check_together, parse_sink
 from .stderr import make_printable
 
@@ -44,6 +59,9 @@ _OPTIONS = (
         "private (root inside is nobody outside) or host, for root only (default: private)",
     ),
     Option("--ulimit", "NAME=SOFT[:HARD]", "limit a resource, such as nofile=1024:4096"),
+    Option("-m --memory", "SIZE", "let it have so much memory at most, such as 256m, and no swap"),
+    Option("--cpus", "NUMBER", "let it use so many CPUs at most, such as 1.5"),
+    Option("--pids-limit", "NUMBER", "let it have so many processes at most, its init included"),
     Option("--timeout", "TIME", "stop the command after this long, such as 30s; 0 is never"),
     Option("--stop-signal", "SIGNAL", "what is sent first at the timeout (default: TERM)"),
     Option(
@@ -171,6 +189,7 @@ def parse_run_arguments(
         network=check_word(given.last("--network", "none"), _NETWORKS, "network"),
         userns=given.last("--userns", "private"),
         rlimits=[_parse_ulimit(word) for word in given.all("--ulimit")],
+        limits=_parse_cgroup_limits(given),
         grace=_parse_time(given.last("--grace", "10s"), "--grace"),
         stop_signal=_parse_signal(given.last("--stop-signal", "TERM")),
         terminal=terminal,
@@ -232,6 +251,22 @@ def _parse_ulimit(word: str) -> Rlimit:
     except ValueError:
         raise SpecError(f"--ulimit must be NAME=SOFT[:HARD], not {word!r}") from None
     return Rlimit(name, *values)
+
+
+def _parse_cgroup_limits(given: Parsed) -> Limits | None:
+    memory, cpus, pids = (given.maybe(option) for option in ("--memory", "--cpus", "--pids-limit"))
+    if memory is None and cpus is None and pids is None:
+        return None
+    option = "--memory"
+    try:
+        size = None if memory is None else parse_size(memory)
+        option = "--cpus"
+        share = None if cpus is None else parse_cpus(cpus)
+        option = "--pids-limit"
+        count = None if pids is None else parse_count(pids)
+    except ValueError as error:
+        raise SpecError(f"{option} {error}") from None
+    return Limits(memory=size, cpus=share, pids=count)
 
 
 def _parse_signal(word: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from mocker.isolation import ContainerSpec, spawn
 
-from .foreground import TIMED_OUT, Watch, attend, block_signals
+from .foreground import TIMED_OUT, Watch, attend, block_signals, tell_oom_kill
 from .terminal import Terminal
 
 
@@ -39,4 +39,5 @@ def run_on_terminal(spec: ContainerSpec, timeout: float | None, tell: Callable[[
         os.close(container.terminal_fd)
         container.terminal_fd = -1
         status = attend(container, watch, signals)
+        tell_oom_kill(container, tell)
     return TIMED_OUT if watch.timed_out else status.shell_code

@@ -13,15 +13,12 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation import (
-    CommandError,
     Container,
     ContainerSpec,
     ExitStatus,
     ForkServer,
-    IsolationError,
     Rlimit,
     SetupError,
-    Volume,
     run,
     spawn,
 )
@@ -34,7 +31,6 @@ from tests.containers import (
     wait_readable,
 )
 from tests.in_namespaces import run_in_child
-from tests.leaks import read_children, read_descriptors
 from tests.refusals import refuse_user_namespaces
 from tests.requirements import requires_busybox, requires_user_namespaces
 
@@ -211,53 +207,6 @@ def test_terminal_stop_signal_stops_the_whole_group() -> None:
         assert container.take_stop() == signal.SIGTSTP
 
 
-@pytest.mark.parametrize(
-    ("argv", "code", "message"),
-    [
-        (["nosuch"], 127, "cannot execute 'nosuch': .*; it is in no directory of the container's"),
-        (["/bin/nosuch"], 127, "cannot execute '/bin/nosuch': No such file"),
-        (["/etc/passwd"], 126, "cannot execute '/etc/passwd': Permission denied"),
-        (["/etc"], 126, "cannot execute '/etc': Permission denied"),
-    ],
-)
-def test_command_that_cannot_be_executed_is_an_error_of_spawn(
-    argv: list[str], code: int, message: str
-) -> None:
-    with pytest.raises(CommandError, match=message) as info:
-        spawn(ContainerSpec(argv))
-
-    assert info.value.exit_code == code
-
-
-@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
-def test_descriptor_that_is_not_open_is_refused(name: str) -> None:
-    with pytest.raises(SetupError, match=r"hand on descriptor 9999: .*\(EBADF\)"):
-        spawn(SLEEP, **{name: 9999})
-
-
-def test_descriptors_of_the_caller_are_the_commands_own() -> None:
-    read_end, write_end = os.pipe()
-    null = os.open(os.devnull, os.O_RDWR)
-    text = "for n in 0 1 2; do readlink /proc/self/fd/$n >&2; done"
-
-    run(script(text), stdin=null, stdout=null, stderr=write_end)
-
-    names = os.read(read_end, 1000).decode().split()
-    expected = read_descriptors()[str(write_end)]
-    for fd in (read_end, write_end, null):
-        os.close(fd)
-    assert names == ["/dev/null", expected, expected]
-
-
-def test_run_waits_for_the_end() -> None:
-    assert run(script("exit 3")) == ExitStatus(code=3)
-
-
-def test_run_stops_what_takes_too_long() -> None:
-    with pytest.raises(TimeoutError, match=r"still there after 0\.1 s"):
-        run(ContainerSpec(["sleep", "1000"]), timeout=0.1)
-
-
 def test_limit_that_was_lowered_is_noted() -> None:
     def act() -> tuple[tuple[str, ...], str]:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 4096))
@@ -317,42 +266,6 @@ def test_container_has_a_terminal_of_its_own() -> None:
         assert os.read(container.terminal_fd, 1000) == b"/dev/pts/0 /dev/pts/ptmx\r\n"
 
     assert container.terminal_fd == -1
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_two_hundred_containers_leave_no_descriptor_and_no_child(tmp_path: Path) -> None:
-    run(script("true"))
-    before = read_descriptors(), read_children()
-
-    for number in range(200):
-        run_captured(script("exit 0") if number % 2 else script("sleep 1000 &", grace=0))
-
-    assert (read_descriptors(), read_children()) == before
-
-
-REFUSED = [
-    ContainerSpec(["nosuch"]),
-    ContainerSpec(["true"], user="nosuch"),
-    ContainerSpec(["true"], volumes=[Volume("/no/such", "/data")]),
-    ContainerSpec(["true"], volumes=[Volume("/usr", "/etc/passwd")]),
-    ContainerSpec(["true"], rootfs="/etc/passwd"),
-    ContainerSpec(["true"], workdir="/etc/passwd/x"),
-    ContainerSpec(["nosuch"], terminal=True),
-    ContainerSpec(["true"], terminal=True, user="nosuch"),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("spec", REFUSED)
-def test_container_that_is_refused_leaves_no_descriptor_and_no_child(spec: ContainerSpec) -> None:
-    before = read_descriptors(), read_children()
-
-    for _ in range(10):
-        with pytest.raises(IsolationError):
-            spawn(spec)
-
-    assert (read_descriptors(), read_children()) == before
 
 
 @in_container

@@ -112,6 +112,30 @@ def test_tmpfs_is_a_destination_with_a_size_and_a_mode(
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-m", "256M"], (2**28, None, None)),
+        (["-m256m", "--memory", "512m"], (2**29, None, None)),
+        (["--memory", "1G", "--cpus", "1.5", "--pids-limit", "100"], (2**30, 1.5, 100)),
+        (["--cpus=2"], (None, 2.0, None)),
+        (["--cpus", ".5"], (None, 0.5, None)),
+        (["--pids-limit", "2"], (None, None, 2)),
+    ],
+)
+def test_limits_are_written_as_docker_has_them(
+    words: list[str], expected: tuple[int | None, float | None, int | None]
+) -> None:
+    limits = spec_of(*words).limits
+
+    assert limits is not None
+    assert (limits.memory, limits.cpus, limits.pids) == expected
+
+
+def test_without_an_option_nothing_is_limited() -> None:
+    assert spec_of().limits is None
+
+
+@pytest.mark.parametrize(
     ("word", "expected"),
     [
         ("nofile=1024", ("nofile", 1024, 1024)),
@@ -185,6 +209,20 @@ def test_every_limit_of_the_kernel_has_a_name(name: str) -> None:
         (["--hostname", "a" * 65, "true"], "host name must have 1 to 64 bytes"),
         (["--hostname", "", "true"], "host name must have 1 to 64 bytes"),
         (["--name", "", "true"], "host name must have 1 to 64 bytes"),
+        (["-m", "", "true"], "--memory must be a size such as '64k', '64M' or '1G', not ''"),
+        (["--memory", "lots", "true"], "--memory must be a size"),
+        (["--memory=-1", "true"], "--memory must be a size"),
+        (["--memory", "5M", "true"], "memory must be 6291456 to"),
+        (["--cpus", "", "true"], "--cpus must be a number of CPUs such as 1.5, not ''"),
+        (["--cpus", "1.5.0", "true"], "--cpus must be a number of CPUs"),
+        (["--cpus", "-1", "true"], "--cpus must be a number of CPUs"),
+        (["--cpus", "nan", "true"], "--cpus must be a number of CPUs"),
+        (["--cpus", ".", "true"], "--cpus must be a number of CPUs"),
+        (["--cpus", "0", "true"], "cpus must be 0.01 to 8192.0, not 0.0"),
+        (["--pids-limit", "", "true"], "--pids-limit must be a whole number, not ''"),
+        (["--pids-limit", "-1", "true"], "--pids-limit must be a whole number, not '-1'"),
+        (["--pids-limit", "9" * 5000, "true"], "--pids-limit must be a whole number"),
+        (["--pids-limit", "1", "true"], "pids must be 2 to"),
         (["--ulimit", "", "true"], "--ulimit must be NAME=SOFT[:HARD], not ''"),
         (["--ulimit", "nofile", "true"], "--ulimit must be NAME=SOFT[:HARD], not 'nofile'"),
         (["--ulimit", "nofile=x", "true"], "--ulimit must be NAME=SOFT[:HARD], not 'nofile=x'"),
@@ -412,6 +450,7 @@ def test_wrong_line_of_a_file_is_named(tmp_path: Path, content: bytes, message: 
 OPTIONS = [
     *("--rootfs", "--rootfs-mode", "--read-only", "-v", "--tmpfs", "-e", "-w", "-u", "--name"),
     *("--hostname", "--network", "--userns", "--ulimit", "--timeout", "--stop-signal", "--grace"),
+    *("--memory", "-m", "--cpus", "--pids-limit"),
     *("-i", "-t", "-it", "--dry-run", "--help", "--", "true"),
 ]
 VALUES = st.sampled_from(["host", "/a:/b", "/a:size=1k", "nofile=1", "10s", "TERM", "0"]) | st.text(

@@ -1,0 +1,46 @@
+"""Cgroups for tests: real ones, in a tree of the test's own, also where version 1 limits the host.
+
+Every host has a hierarchy of version 2, though with a hybrid one nothing can be limited there: it
+kills, freezes and counts all the same. Limits are tried in the virtual machine, see tests/vm.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mocker.isolation.cgroups import Cgroup
+from mocker.isolation.limits import Limits
+from mocker.isolation.syscalls import CLONE_NEWNS, MS_BIND, MS_REC, MS_SLAVE, mount, unshare
+
+ROOT = Path("/sys/fs/cgroup")
+HIERARCHY = ROOT if (ROOT / "cgroup.controllers").exists() else ROOT / "unified"
+
+
+@contextmanager
+def own_tree() -> Iterator[Path]:
+    """Make a cgroup for the length of a block; whatever is in it or below is killed and removed."""
+    cgroup = Cgroup(f"{HIERARCHY}/test-of-mocker-{os.getpid()}", Limits())
+    try:
+        yield Path(cgroup.path)
+    finally:
+        cgroup.remove()
+
+
+def enter(cgroup: Path) -> None:
+    """Move the calling process, which is a fork of the test's."""
+    (cgroup / "cgroup.procs").write_text("0")
+
+
+def see_version_2_alone() -> None:
+    """Let the calling process, a fork of the test's, see no hierarchy of version 1, nor systemd."""
+    unshare(CLONE_NEWNS)
+    mount("none", "/", "", MS_REC | MS_SLAVE)
+    mount(str(HIERARCHY), str(ROOT), "", MS_BIND)
+    mount("none", "/run", "tmpfs")
+
+
+def read_cgroup(pid: int) -> str:
+    """Return the path of a process's cgroup of version 2, as the caller sees it."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    return next(line[3:] for line in lines if line.startswith("0::"))

@@ -1,0 +1,172 @@
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mocker.isolation import Limits, SetupError
+from mocker.isolation.cgroups import Cgroup
+from tests.cgroups import own_tree
+from tests.containers import wait_readable
+from tests.requirements import requires_root
+
+pytestmark = requires_root
+
+COUNT = ["sh", "-c", "n=0; while :; do n=$((n+1)); echo $n; done"]
+ENDLESS = ["sleep", "1000"]
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Cgroup]:
+    with own_tree() as tree:
+        made = Cgroup(f"{tree}/one", Limits())
+        yield made
+        made.remove()
+
+
+@contextmanager
+def process_in(path: str, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command in a cgroup for the length of a block."""
+    words = ["sh", "-c", 'echo 0 >"$0"/cgroup.procs; exec "$@"', path, *command]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        try:
+            wait_until_inside(path, process.pid)
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until_inside(path: str, pid: int) -> None:
+    deadline = time.monotonic() + 5
+    while str(pid) not in Path(path, "cgroup.procs").read_text().split():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def wait_frozen(cgroup: Cgroup) -> None:
+    deadline = time.monotonic() + 5
+    while not cgroup.is_frozen:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_kill_ends_everything_also_what_is_frozen(cgroup: Cgroup, frozen: bool) -> None:
+    with process_in(cgroup.path, ENDLESS) as process:
+        if frozen:
+            cgroup.freeze()
+            wait_frozen(cgroup)
+
+        cgroup.kill()
+
+        assert process.wait(timeout=5) == -signal.SIGKILL
+
+
+def test_what_is_frozen_does_nothing_until_it_is_thawed(cgroup: Cgroup) -> None:
+    with process_in(cgroup.path, COUNT) as process:
+        assert process.stdout is not None
+        output = process.stdout.fileno()
+        os.set_blocking(output, False)
+        wait_readable(output, 5)
+
+        cgroup.freeze()
+        wait_frozen(cgroup)
+        while process.stdout.read(2**16):
+            pass
+        used = cgroup.read_usage().cpu_s
+
+        assert not wait_readable(output, 0.1)
+        assert cgroup.read_usage().cpu_s == used
+
+        cgroup.thaw()
+
+        assert wait_readable(output, 5)
+        assert not cgroup.is_frozen
+
+
+def test_usage_is_that_of_all_processes_in_it(cgroup: Cgroup) -> None:
+    with process_in(cgroup.path, COUNT) as process:
+        assert process.stdout is not None
+        process.stdout.read(2**20)
+
+        usage = cgroup.read_usage()
+
+    assert 0 < usage.cpu_s < 60
+    assert usage.oom_kills == 0
+    assert set(usage.pressure) <= {"cpu", "io", "memory"}
+    assert all(0 <= share <= 100 for share in usage.pressure.values())
+
+
+def test_usage_is_known_once_the_cgroup_is_removed(cgroup: Cgroup) -> None:
+    with process_in(cgroup.path, COUNT) as process:
+        assert process.stdout is not None
+        process.stdout.read(2**20)
+        before = cgroup.read_usage().cpu_s
+
+        cgroup.remove()
+
+    assert not Path(cgroup.path).exists()
+    assert cgroup.read_usage().cpu_s >= before > 0
+
+
+def test_removal_ends_what_is_left_in_it_and_below(cgroup: Cgroup) -> None:
+    below = Path(cgroup.path, "a", "b")
+    below.mkdir(parents=True)
+    with process_in(cgroup.path, ENDLESS) as one, process_in(str(below), ENDLESS) as other:
+        cgroup.remove()
+
+        assert (one.wait(timeout=5), other.wait(timeout=5)) == (-signal.SIGKILL,) * 2
+    assert not Path(cgroup.path).exists()
+
+
+def test_removed_cgroup_is_steered_and_removed_without_effect(cgroup: Cgroup) -> None:
+    cgroup.remove()
+
+    cgroup.kill()
+    cgroup.freeze()
+    cgroup.thaw()
+    cgroup.remove()
+
+    assert not Path(cgroup.path).exists()
+
+
+def test_cgroup_that_somebody_else_has_removed_is_steered_without_effect(cgroup: Cgroup) -> None:
+    Path(cgroup.path).rmdir()
+
+    cgroup.kill()
+    cgroup.freeze()
+
+    assert not cgroup.is_frozen
+    assert cgroup.read_usage().cpu_s == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "file"),
+    [
+        (Limits(memory=2**25), "memory.max to 33554432"),
+        (Limits(cpus=1.5), "cpu.max to 150000 100000"),
+        (Limits(pids=100), "pids.max to 100"),
+        (Limits(io_weight=50), "io.weight to 50"),
+    ],
+)
+def test_limit_that_the_kernel_does_not_have_there_is_refused(limits: Limits, file: str) -> None:
+    # The tree's own controllers are enabled for nobody below it.
+    with own_tree() as tree:
+        with pytest.raises(SetupError, match=rf"cannot set {file} in .*/one: .*ENOENT"):
+            Cgroup(f"{tree}/one", limits)
+
+        assert not (tree / "one").exists()
+
+
+def test_name_that_is_taken_is_told_apart(cgroup: Cgroup) -> None:
+    with pytest.raises(FileExistsError):
+        Cgroup(cgroup.path, Limits())
+
+
+def test_cgroup_where_there_is_no_place_for_it_is_refused() -> None:
+    with own_tree() as tree, pytest.raises(SetupError, match=r"cannot make the cgroup .*/no/one: "):
+        Cgroup(f"{tree}/no/one", Limits())
