@@ -7,7 +7,7 @@ it can fill.
 
 from mocker.isolation.syscalls import trim_heap
 
-from .threads import Places
+from .places import Places
 
 # Bytes on their way to all sinks, not counting what is read at a time. Of many, each has too little
 # to be fast with, and jobs of as many need the memory.

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from trio._core import _thread_cache
 
+from mocker.supervisor import places
 from tests.in_namespaces import InNewNamespaces, run_in_new_namespaces
 from tests.leaks import find_leaks, observe
 from tests.requirements import MUST_RUN, find_identity_obstacle
@@ -26,9 +27,9 @@ settings.register_profile(
 )
 settings.load_profile("mocker")
 
-# Seconds that a worker thread of trio's lives on without work, instead of ten: from a process that
-# has threads nothing can be cloned, and the next test may want to.
-_thread_cache.IDLE_TIMEOUT = 0
+# Seconds that a thread lives on without work, instead of ten: from a process that has threads
+# nothing can be cloned, and the next test may want to.
+_thread_cache.IDLE_TIMEOUT = places.IDLE_S = 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
