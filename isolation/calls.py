@@ -138,10 +138,18 @@ def write(fd: Cell, content: bytes) -> Call:
     return prepare("write", fd, content, len(content), least=len(content))
 
 
-def mount(source: str, target: str, fstype: str, flags: int = 0, data: str = "") -> Call:
+def mount(
+    source: str,
+    target: str,
+    fstype: str = "",
+    flags: int = 0,
+    data: str = "",
+    *,
+    tolerated: tuple[int, ...] = (),
+) -> Call:
     """Mount a file system."""
     texts = os.fsencode(source), os.fsencode(target), fstype.encode()
-    return prepare("mount", *texts, flags, os.fsencode(data))
+    return prepare("mount", *texts, flags, os.fsencode(data), tolerated=tolerated)
 
 
 def check_same(path: str, fd: Cell) -> list[Call]:
@@ -167,23 +175,22 @@ def pivot_root(new_root: str, put_old: str) -> Call:
     return prepare("pivot_root", os.fsencode(new_root), os.fsencode(put_old))
 
 
-def open_tree(path: str, *, to: Cell) -> Call:
+def open_tree(path: str, *, recursive: bool = False, to: Cell) -> Call:
     """Clone the mount at a path of the host into a tree that is attached nowhere."""
-    arguments = syscalls.OPEN_TREE, syscalls.AT_FDCWD, os.fsencode(path), _TREE_FLAGS
+    flags = _TREE_FLAGS | (syscalls.AT_RECURSIVE if recursive else 0)
+    arguments = syscalls.OPEN_TREE, syscalls.AT_FDCWD, os.fsencode(path), flags
     return prepare("syscall", *arguments, to=to)
 
 
-def mount_setattr(tree: Cell, attributes: int) -> Call:
-    """Set attributes of one mount."""
+def mount_setattr(mount: Cell | str, attributes: int, *, recursive: bool = False) -> Call:
+    """Set attributes of the mount at a path or a descriptor, or of all of its tree."""
     attr = syscalls.MountAttr(attr_set=attributes)
-    arguments = (
-        syscalls.MOUNT_SETATTR,
-        tree,
-        b"",
-        syscalls.AT_EMPTY_PATH,
-        bytes(attr),
-        syscalls.sizeof(attr),
-    )
+    flags = syscalls.AT_RECURSIVE if recursive else 0
+    if isinstance(mount, str):
+        place: tuple[Argument, ...] = syscalls.AT_FDCWD, os.fsencode(mount), flags
+    else:
+        place = mount, b"", flags | syscalls.AT_EMPTY_PATH
+    arguments = syscalls.MOUNT_SETATTR, *place, bytes(attr), syscalls.sizeof(attr)
     return prepare("syscall", *arguments)
 
 
@@ -192,7 +199,15 @@ def move_mount(tree: Cell, target: Cell) -> Call:
     return prepare("syscall", syscalls.MOVE_MOUNT, tree, b"", target, b"", _MOVE_FLAGS)
 
 
-def new_mount(fstype: str, options: Iterable[tuple[str, str]], *, to: Cell) -> list[Call]:
+def move_path(path: str, target: Cell) -> Call:
+    """Move the mount at a path, with all below it, to what a descriptor refers to."""
+    arguments = syscalls.AT_FDCWD, os.fsencode(path), target, b""
+    return prepare("syscall", syscalls.MOVE_MOUNT, *arguments, syscalls.MOVE_MOUNT_T_EMPTY_PATH)
+
+
+def new_mount(
+    fstype: str, options: Iterable[tuple[str, str]], attributes: int = 0, *, to: Cell
+) -> list[Call]:
     """Make a file system that is mounted nowhere yet: fsopen(2), fsconfig(2), fsmount(2)."""
     context = Cell(-1)
     return [
@@ -202,7 +217,7 @@ def new_mount(fstype: str, options: Iterable[tuple[str, str]], *, to: Cell) -> l
             for key, value in options
         ),
         _fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, 0, 0),
-        prepare("syscall", syscalls.FSMOUNT, context, syscalls.FSMOUNT_CLOEXEC, 0, to=to),
+        prepare("syscall", syscalls.FSMOUNT, context, syscalls.FSMOUNT_CLOEXEC, attributes, to=to),
         close(context),
     ]
 

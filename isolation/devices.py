@@ -1,5 +1,9 @@
 """The kernel's own file systems in a container: /proc, /sys and /dev.
 
+They are mounted where nothing is but what mocker put there: in a fresh root at once, for a
+directory's in a place of their own, from where they are moved as they are. So nothing that a
+hostile directory has, or somebody changes in it meanwhile, is in the way of what is done to them.
+
 A device node can't be made in a user namespace, so the harmless ones are the host's, bound onto
 empty files. Everything else in /dev is made here.
 
@@ -7,44 +11,35 @@ Source: the OCI runtime specification, "Default Devices" and "Default Filesystem
 """
 
 import os
-from stat import S_ISDIR
+from _collections_abc import Sequence
 
 from . import calls
+from .layers import BASE
+from .masks import (
+    HIDDEN_FILES,
+    READ_ONLY,
+    check_null,
+    forbid_writing,
+    hide,
+    list_hidden_directories,
+)
 from .memory import Cell
-from .mounts import TreeSource, open_in_root, open_source, source_attributes
+from .mounts import check_attached, source_attributes
 from .spec import ContainerSpec
 from .steps import ROOT, Setup, Step
 from .syscalls import (
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
     MS_BIND,
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
     MS_RDONLY,
-    OPEN_TREE_CLONE,
-    mount,
-    move_mount,
-    open_tree,
 )
 from .tape import Call
 from .user_mapping import UserMapping
 
 KERNEL_PATHS = ("/proc", "/sys", "/dev")
-KERNEL_SECRETS = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/kpagecgroup",
-    "/proc/kpagecount",
-    "/proc/kpageflags",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/sys/firmware",
-    "/sys/kernel/debug",
-)
-KERNEL_SWITCHES = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 NODES = ("null", "zero", "full", "random", "urandom", "tty")
 _LINKS = {
@@ -56,48 +51,65 @@ _LINKS = {
 }
 _DIRECTORIES = ("pts", "shm", "mqueue")
 _TTY_GID = 5  # the group that owns terminals on every distribution
-_SHM_SIZE = 64 * 2**20  # bytes, as docker run has it
+# As docker run has them; and as many files as have a use, which take memory even if they are empty.
+_DEV_BOUNDS = "size=64k,nr_inodes=1k"
+_SHM_BOUNDS = "size=64m,nr_inodes=64k"
 _CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
+_PLACE = "kernel"  # in the file system for layers
+_MOVED = tuple(Cell(shared=True) for _ in KERNEL_PATHS)  # what is mounted there, by descriptor
 
-# The same for container after container.
-_prepared: dict[tuple[bool, bool, bool], list[Step]] = {}
+# The same for container after container: up to what needs to write to /proc, and after it.
+_prepared: dict[tuple[bool, bool, bool], tuple[list[Step], list[Step]]] = {}
 
 
-def plan_kernel_filesystems(spec: ContainerSpec, mapping: UserMapping | None) -> list[Step]:
+def plan_kernel_filesystems(
+    spec: ContainerSpec, mapping: UserMapping | None, within: Sequence[Step] = ()
+) -> list[Step]:
     """Return the steps that mount /proc, /sys and /dev onto directories that are there.
 
-    A fresh root is the working directory, and has no links: there, plain paths are as good.
+    Args:
+        spec: What was asked for.
+        mapping: Of its user namespace.
+        within: Steps for which all three are in the working directory, and /proc can be written to.
+
+    Raises:
+        SetupError: The host's /dev/null is none.
     """
+    check_null()
     own_network = spec.network != "host"
     has_tty_group = mapping is None or mapping.maps_gid(_TTY_GID)
-    key = own_network, has_tty_group, spec.rootfs == "busybox"
+    key = own_network, has_tty_group, spec.rootfs not in {"busybox", "host"}
     if key not in _prepared:
         _prepared[key] = _plan(*key)
-    return _prepared[key]
+    opening, closing = _prepared[key]
+    return [*opening, *within, *closing]
 
 
-def _plan(own_network: bool, has_tty_group: bool, fresh: bool) -> list[Step]:
-    mount_one = _mount_fresh if fresh else _mount
-    if own_network:
-        sysfs = mount_one("sysfs", "/sys", _CLOSED | MS_RDONLY, "")
-    else:
-        # sysfs shows one network namespace, and only the owner of that may mount it.
-        attributes = source_attributes(read_only=True)
-        action = "bind the host's /sys read-only"
-        sysfs = Step(action, "/sys", Setup.attach_as_is, "/sys", "/sys", attributes, True)
+def _plan(own_network: bool, has_tty_group: bool, apart: bool) -> tuple[list[Step], list[Step]]:
     pts = "newinstance,ptmxmode=0666,mode=0620"
     if has_tty_group:
         pts += f",gid={_TTY_GID}"
-    return [
-        mount_one("proc", "/proc", _CLOSED, ""),
-        sysfs,
-        mount_one("tmpfs", "/dev", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k"),
-        Step(f"bind the host's {', '.join(NODES)}", "/dev", calls=tuple(_bind_nodes(fresh))),
-        Step(f"link {', '.join(_LINKS)} in ", "/dev", calls=tuple(_make_links(fresh))),
-        mount_one("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, pts),
-        mount_one("tmpfs", "/dev/shm", _CLOSED, f"mode=1777,size={_SHM_SIZE}"),
-        mount_one("mqueue", "/dev/mqueue", _CLOSED, ""),
+    opening = [
+        _mount(
+            "proc", "/proc", _CLOSED, "", before=_make_place() if apart else [calls.fchdir(ROOT)]
+        ),
+        _mount("sysfs", "/sys", _CLOSED | MS_RDONLY, "") if own_network else _bind_sysfs(),
+        # What is a device there is a mount of its own.
+        _mount("tmpfs", "/dev", _CLOSED, f"mode=0755,{_DEV_BOUNDS}"),
+        Step(f"bind the host's {', '.join(NODES)}", "/dev", calls=tuple(_bind_nodes())),
+        Step(f"link {', '.join(_LINKS)} in ", "/dev", calls=tuple(_make_links())),
+        _mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, pts),
+        _mount("tmpfs", "/dev/shm", _CLOSED, f"mode=1777,{_SHM_BOUNDS}"),
+        _mount("mqueue", "/dev/mqueue", _CLOSED, ""),
     ]
+    hidden = list_hidden_directories(own_network=own_network)
+    closing = [
+        Step(f"forbid writing to {', '.join(READ_ONLY)}", "", calls=tuple(forbid_writing())),
+        Step(f"hide {', '.join((*HIDDEN_FILES, *hidden))}", "", calls=tuple(hide(hidden))),
+    ]
+    if apart:
+        closing.append(_move())
+    return opening, closing
 
 
 def mount_cgroups() -> Step:
@@ -108,84 +120,80 @@ def mount_cgroups() -> Step:
     return _CGROUPS
 
 
-def forbid_writing_to_kernel(setup: Setup) -> None:
-    """Bind the parts of /proc that steer the kernel onto themselves, read-only.
-
-    For root that is not in a user namespace: by its ID alone it may write there, whatever its
-    capabilities. It has none that would let it undo this.
-    """
-    for path in KERNEL_SWITCHES:
-        try:
-            target = open_in_root(setup.root_fd, path, os.O_PATH)
-        except FileNotFoundError:
-            continue  # this kernel was built without
-        attributes = source_attributes(read_only=True)
-        place = f"/proc/self/fd/{target}"
-        tree = open_source(TreeSource(place, recursive=False, attributes=attributes))
-        move_mount(tree, target)
-        os.close(tree)
-        os.close(target)
+def _mount(fstype: str, path: str, flags: int, data: str, *, before: Sequence[Call] = ()) -> Step:
+    made = (*before, calls.mount("none", path[1:], fstype, flags, data))
+    return Step(f"mount {fstype}", path, calls=made)
 
 
-def hide_kernel_secrets(setup: Setup) -> None:
-    """Lay /dev/null or an empty directory over what tells of the host; for such root as above."""
-    for path in KERNEL_SECRETS:
-        try:
-            target = open_in_root(setup.root_fd, path, os.O_PATH)
-        except FileNotFoundError:
-            continue
-        if S_ISDIR(os.fstat(target).st_mode):
-            mount("none", f"/proc/self/fd/{target}", "tmpfs", _CLOSED | MS_RDONLY, "size=0")
-        else:
-            tree = open_tree("/dev/null", OPEN_TREE_CLONE)
-            move_mount(tree, target)
-            os.close(tree)
-        os.close(target)
-
-
-def _mount(fstype: str, path: str, flags: int, data: str) -> Step:
-    target = Cell(-1)
-    made = [
-        calls.open_in_root(ROOT, path, os.O_PATH | os.O_DIRECTORY, to=target),
-        calls.fchdir(target),
-        calls.mount("none", ".", fstype, flags, data),
+def _bind_sysfs() -> Step:
+    """Return the step for a network that is shared: only its owner may mount what shows it."""
+    tree, target = Cell(-1), Cell(-1)
+    attributes = source_attributes(read_only=True) | MOUNT_ATTR_NOEXEC
+    made = (
+        calls.open_tree("/sys", recursive=True, to=tree),
+        calls.mount_setattr(tree, attributes, recursive=True),
+        calls.open_file("sys", os.O_PATH, to=target),
+        calls.move_mount(tree, target),
+        calls.close(tree),
         calls.close(target),
-    ]
-    return Step(f"mount {fstype}", path, calls=tuple(made))
-
-
-def _mount_fresh(fstype: str, path: str, flags: int, data: str) -> Step:
-    return Step(
-        f"mount {fstype}", path, calls=(calls.mount("none", path[1:], fstype, flags, data),)
     )
+    return Step("bind the host's /sys read-only", "/sys", calls=made)
 
 
-def _open_dev(fresh: bool) -> tuple[Cell, list[Call]]:
-    """Return where /dev will be open, and the calls that open it."""
-    dev, flags = Cell(-1), os.O_PATH | os.O_DIRECTORY
-    if fresh:
-        return dev, [calls.open_file("dev", flags, to=dev)]
-    return dev, [calls.open_in_root(ROOT, "/dev", flags, to=dev)]
+def _make_place() -> list[Call]:
+    """Return the calls that go to a directory with mount points in which nobody has a hand."""
+    place = Cell(-1)
+    return [
+        calls.mkdirat(BASE, _PLACE, 0o755),
+        calls.openat(BASE, _PLACE, os.O_PATH, to=place),
+        *(calls.mkdirat(place, path[1:], 0o755) for path in KERNEL_PATHS),
+        calls.fchdir(place),
+        calls.close(place),
+    ]
 
 
-def _bind_nodes(fresh: bool) -> list[Call]:
-    dev, bind = _open_dev(fresh)
-    node = Cell(-1)
-    bind.append(calls.fchdir(dev))
+def _move() -> Step:
+    """Return the step that moves what is mounted there below the root."""
+    made, target = list[Call](), Cell(-1)
+    for path, moved in zip(KERNEL_PATHS, _MOVED, strict=True):
+        made += [
+            calls.open_file(path[1:], os.O_PATH, to=moved),
+            calls.open_in_root(ROOT, path, os.O_PATH | os.O_DIRECTORY, to=target),
+            calls.move_path(path[1:], target),
+            calls.close(target),
+        ]
+    made.append(calls.then(_check_moved, ...))
+    return Step(f"move {', '.join(KERNEL_PATHS)} below ", "/", calls=tuple(made))
+
+
+def _check_moved(setup: Setup) -> None:
+    """Find all three where they belong: one may have come to lie over another, or elsewhere."""
+    for path, moved in zip(KERNEL_PATHS, _MOVED, strict=True):
+        check_attached(moved.value, setup.root_fd, path)
+        os.close(moved.value)
+
+
+def _bind_nodes() -> list[Call]:
+    bind, node = list[Call](), Cell(-1)
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDONLY
     for name in NODES:
         bind += [
-            calls.open_file(name, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644, to=node),
+            calls.open_file(f"dev/{name}", flags, 0o644, to=node),
             calls.close(node),
-            calls.mount(f"/dev/{name}", name, "", MS_BIND),
+            calls.mount(f"/dev/{name}", f"dev/{name}", "", MS_BIND),
         ]
-    return [*bind, calls.fchdir(ROOT), calls.close(dev)]
+    attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
+    return [*bind, calls.mount_setattr("dev", attributes, recursive=True)]
 
 
-def _make_links(fresh: bool) -> list[Call]:
-    dev, made = _open_dev(fresh)
-    made += (calls.symlinkat(target, dev, name) for name, target in _LINKS.items())
-    made += (calls.mkdirat(dev, name, 0o755) for name in _DIRECTORIES)
-    return [*made, calls.close(dev)]
+def _make_links() -> list[Call]:
+    dev = Cell(-1)
+    return [
+        calls.open_file("dev", os.O_PATH | os.O_DIRECTORY, to=dev),
+        *(calls.symlinkat(target, dev, name) for name, target in _LINKS.items()),
+        *(calls.mkdirat(dev, name, 0o755) for name in _DIRECTORIES),
+        calls.close(dev),
+    ]
 
 
 _CGROUPS = _mount("cgroup2", "/sys/fs/cgroup", _CLOSED | MS_RDONLY, "")

@@ -12,8 +12,8 @@ from .busybox import default_rootfs, find_busybox
 from .errors import IsolationError, SetupError
 from .hints import explain, filters_system_calls, read_switch
 from .launch import check_one_thread
+from .layers import try_overlay
 from .namespaces import namespace_flags
-from .rootfs import try_overlay
 from .spawning import spawn
 from .spec import ContainerSpec
 from .syscalls import CLONE_NEWNS, CLONE_NEWUSER, clone3

@@ -4,15 +4,20 @@ Every destination is resolved by the kernel with the new root as its root (opena
 RESOLVE_IN_ROOT), and mounted on through the descriptor that came out of that. So whatever a
 hostile root directory has in a destination's way, `..` or a symbolic link, ends inside of it.
 
-The functions run in the child, before pivot_root, while the host's /proc is still in view: mount(2)
-takes a path, and /proc/self/fd/N is the path of a descriptor. They are for places that only the
-child finds out; what is known before the clone goes the same way in the calls of `calls`.
+The functions run in the child, before pivot_root, while the host's /proc is still in view. They are
+for places that only the child finds out; what is known before the clone goes the same way in the
+calls of `calls`.
+
+Whoever may write to a root directory may also change it while it is being mounted on: what a
+descriptor refers to is then moved away, out of the root, and the mount with it. So what is at the
+path is looked at again afterwards.
 """
 
 import os
 from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENOENT
 from stat import S_ISDIR
 
+from .errors import SetupError
 from .syscalls import (
     AT_RECURSIVE,
     MOUNT_ATTR_IDMAP,
@@ -23,7 +28,6 @@ from .syscalls import (
     OPEN_TREE_CLONE,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
-    mount,
     mount_setattr,
     move_mount,
     open_tree,
@@ -111,15 +115,47 @@ def attach(tree_fd: int, root_fd: int, path: str) -> None:
         os.close(target)
 
 
-def mount_new(
-    root_fd: int, path: str, fstype: str, flags: int = 0, data: str = "", source: str = "none"
-) -> None:
-    """Mount a fresh file system at a path below the root, which is made if it is missing."""
-    target = make_directory(root_fd, path)
+def attach_in_view(tree_fd: int, root_fd: int, path: str) -> None:
+    """Attach a tree as `attach` does, below a root that has /proc and that others may change.
+
+    Raises:
+        SetupError: What is at the path leads into /proc: a file system there could make the init
+            believe anything. Or somebody moved it meanwhile, so that the tree is elsewhere.
+        OSError: As `attach`.
+    """
+    directory = S_ISDIR(os.stat(tree_fd).st_mode)
+    target = make_directory(root_fd, path) if directory else make_file(root_fd, path)
     try:
-        mount(source, f"/proc/self/fd/{target}", fstype, flags, data)
+        if os.stat(target).st_dev == _stat_in_root(root_fd, "/proc").st_dev:
+            raise SetupError("mount on ", 0, path, "what is there leads into /proc")
+        move_mount(tree_fd, target)
     finally:
         os.close(target)
+    check_attached(tree_fd, root_fd, path)
+
+
+def check_attached(tree_fd: int, root_fd: int, path: str) -> None:
+    """Raise SetupError if a path below the root does not lead to the root of a tree."""
+    found = open_in_root(root_fd, path, os.O_PATH)
+    try:
+        if _read_mount_id(found) != _read_mount_id(tree_fd):
+            raise SetupError("mount on ", 0, path, "somebody changes the rootfs at the same time")
+    finally:
+        os.close(found)
+
+
+def _stat_in_root(root_fd: int, path: str) -> os.stat_result:
+    fd = open_in_root(root_fd, path, os.O_PATH)
+    try:
+        return os.stat(fd)
+    finally:
+        os.close(fd)
+
+
+def _read_mount_id(fd: int) -> bytes:
+    """Return the line about a descriptor's mount: proc(5), /proc/PID/fdinfo."""
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+        return next(line for line in file if line.startswith(b"mnt_id:"))
 
 
 def open_in_root(root_fd: int, path: str, flags: int) -> int:

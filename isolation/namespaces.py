@@ -88,7 +88,8 @@ def set_up_network(mapping: UserMapping | None) -> tuple[Call, ...]:
     """Bring the loopback device up, and let everybody inside bind low ports and ping.
 
     The kernel gives the device 127.0.0.1 and ::1 itself. The command has no capability over this
-    namespace, so what root may do elsewhere is granted here to all, as docker run does.
+    namespace, so what root may do elsewhere is granted here to all, as docker run does. The working
+    directory has /proc, writable.
     """
     last_gid = _LAST_GROUP
     if mapping is not None:
@@ -110,7 +111,7 @@ def _prepare_network(last_gid: int) -> list[Call]:
         ("ping_group_range", f"0 {last_gid}"),
     ):
         made += [
-            calls.open_in_root(ROOT, f"/proc/sys/net/ipv4/{name}", os.O_WRONLY, to=sysctl),
+            calls.open_file(f"proc/sys/net/ipv4/{name}", os.O_WRONLY, to=sysctl),
             calls.write(sysctl, value.encode()),
             calls.close(sysctl),
         ]

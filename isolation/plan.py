@@ -16,17 +16,10 @@ from stat import S_ISBLK, S_ISCHR, S_ISDIR
 
 from .busybox import find_busybox
 from .calls import sethostname
-from .devices import (
-    KERNEL_PATHS,
-    KERNEL_SECRETS,
-    KERNEL_SWITCHES,
-    forbid_writing_to_kernel,
-    hide_kernel_secrets,
-    mount_cgroups,
-    plan_kernel_filesystems,
-)
+from .devices import KERNEL_PATHS, mount_cgroups, plan_kernel_filesystems
 from .errors import SetupError
 from .etc_files import ROOT_HOME
+from .layers import TMPFS_BOUNDS
 from .mounts import TreeSource, make_directory, make_file, source_attributes
 from .namespaces import (
     hide_cgroups,
@@ -145,20 +138,16 @@ def _make_plan(spec: ContainerSpec) -> Plan:
         steps += workdir
         steps += [_point_step(m.path, directory=m.directory) for m in mounts]
         steps.append(Step("forbid writing to ", "/", _set_read_only))
-    steps += [*plan_kernel_filesystems(spec, mapping), *_show_cgroup(spec)]
+    within = _show_cgroup(spec)
+    if spec.network == "none":
+        action = "bring lo up, open low ports and ping"
+        within.append(Step(action, "", calls=set_up_network(mapping)))
+    steps += plan_kernel_filesystems(spec, mapping, within)
     steps += [m.step for m in mounts]
     steps += workdir
     if spec.terminal:
         steps.append(Step("open a terminal", "/dev/pts/0", open_terminal))
-    if spec.network == "none":
-        steps.append(
-            Step("bring lo up, open low ports and ping", "", calls=set_up_network(mapping))
-        )
     steps += _plan_notify(spec)
-    if mapping is None:
-        action = f"forbid writing to {', '.join(KERNEL_SWITCHES)}"
-        steps.append(Step(action, "", forbid_writing_to_kernel))
-        steps.append(Step(f"hide {', '.join(KERNEL_SECRETS)}", "", hide_kernel_secrets))
     pivot = pivot_to_root(layers=spec.rootfs != "busybox")
     steps.append(Step("make it the only root, and let go of the host's", "/", calls=pivot))
     return Plan(spec, mapping, sources, steps)
@@ -254,17 +243,17 @@ def _plan_volume(volume: Volume, sources: list[TreeSource]) -> _Mount:
     directory = S_ISDIR(mode)
     attributes = source_attributes(read_only=volume.read_only)
     action = f"bind {volume.source}{' read-only' if volume.read_only else ''}"
-    step = Step(action, volume.destination, Setup.attach, len(sources), volume.destination)
+    step = Step(action, volume.destination, Setup.attach_volume, len(sources), volume.destination)
     sources.append(TreeSource(volume.source, recursive=directory, attributes=attributes))
     return _Mount(volume.destination, step, directory=directory)
 
 
 def _plan_tmpfs(tmpfs: Tmpfs) -> _Mount:
-    options = f"mode={tmpfs.mode:o}"
+    options = {"mode": f"{tmpfs.mode:o}", **dict(TMPFS_BOUNDS)}
     if tmpfs.size is not None:
-        options += f",size={tmpfs.size}"
+        options["size"] = str(tmpfs.size)
     path = tmpfs.destination
-    step = Step("mount tmpfs", path, Setup.mount_new, path, "tmpfs", 0, options)
+    step = Step("mount tmpfs", path, Setup.attach_tmpfs, path, tuple(options.items()))
     return _Mount(path, step, directory=True)
 
 

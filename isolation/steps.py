@@ -8,11 +8,12 @@ import _socket as socket
 import os
 from _collections_abc import Callable, Sequence
 
-from .calls import then
+from .calls import new_mount, then
 from .errors import render_step
 from .memory import Cell
-from .mounts import TreeSource, attach, mount_new, open_source
-from .tape import Segment
+from .mounts import TreeSource, attach, attach_in_view, open_source
+from .syscalls import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID
+from .tape import Segment, perform
 from .user_mapping import UserMapping
 
 ROOT = Cell(shared=True)  # the new root, once a step has mounted it
@@ -26,14 +27,12 @@ class Setup:
         control: To the parent, see `handshake`.
         root_fd: The new root; -1 until a step has mounted it.
         trees: The sources as trees that are attached nowhere, where the parent sent them.
-        base_fd: The file system that holds overlay layers; -1 where none is needed.
         master_fd: The master side of the container's terminal; -1 if it has none.
         slave_fd: The side that the command gets; -1 if it has none.
     """
 
     __slots__ = (
         "_sources",
-        "base_fd",
         "control",
         "mapping",
         "master_fd",
@@ -46,7 +45,7 @@ class Setup:
     ) -> None:
         self.mapping, self._sources, self.control = mapping, sources, control
         self.trees = list[int]()
-        self.base_fd = self.master_fd = self.slave_fd = -1
+        self.master_fd = self.slave_fd = -1
 
     @property
     def root_fd(self) -> int:
@@ -69,15 +68,24 @@ class Setup:
         attach(tree, self.root_fd, path)
         os.close(tree)
 
+    def attach_volume(self, index: int, path: str) -> None:
+        """Attach source number `index` below the new root, once that has /proc."""
+        tree = self.open_tree(index)
+        attach_in_view(tree, self.root_fd, path)
+        os.close(tree)
+
+    def attach_tmpfs(self, path: str, options: tuple[tuple[str, str], ...]) -> None:
+        """Attach a fresh file system in memory below the new root, once that has /proc."""
+        tree = Cell(-1)
+        perform(new_mount("tmpfs", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, to=tree))
+        attach_in_view(tree.value, self.root_fd, path)
+        os.close(tree.value)
+
     def attach_as_is(self, source: str, path: str, attributes: int, recursive: bool) -> None:
         """Attach what the init itself sees at a place, owners as they are."""
         tree = open_source(TreeSource(source, recursive=recursive, attributes=attributes))
         attach(tree, self.root_fd, path)
         os.close(tree)
-
-    def mount_new(self, path: str, fstype: str, flags: int = 0, data: str = "") -> None:
-        """Mount a fresh file system at a path below the new root."""
-        mount_new(self.root_fd, path, fstype, flags, data)
 
 
 class Step:

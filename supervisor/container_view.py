@@ -13,12 +13,8 @@ import attrs
 from mocker.isolation.busybox import Busybox
 from mocker.isolation.errors import render_reason
 from mocker.isolation.etc_files import render_user_files
-from mocker.isolation.rootfs import (
-    FRESH_DIRECTORIES,
-    FRESH_LINKS,
-    FRESH_ON_HOST,
-    KERNEL_DIRECTORIES,
-)
+from mocker.isolation.host_root import FRESH_ON_HOST, KERNEL_DIRECTORIES
+from mocker.isolation.rootfs import FRESH_DIRECTORIES, FRESH_LINKS
 
 from .config import ContainerConfig
 from .text_file import read_text_file

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO, TypeVar
 
 from mocker.isolation import Container, ContainerSpec, ExitStatus, spawn
+from mocker.isolation.busybox import find_busybox
 from tests.requirements import requires_busybox, requires_user_namespaces
 
 Spawn = Callable[..., Container]
@@ -54,6 +56,14 @@ def run_captured(spec: ContainerSpec, stdin: str = "", spawn: Spawn = spawn) -> 
         for fd in files:
             os.close(fd)
     return Outcome(status, *texts)
+
+
+def make_rootfs(directory: Path) -> Path:
+    """Make a root directory with a shell, whose applets are in itself, and return it."""
+    root = directory / "rootfs"
+    (root / "bin").mkdir(parents=True)
+    shutil.copy(find_busybox().path, root / "bin/sh")
+    return root
 
 
 @contextmanager

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mocker.isolation.errors import SetupError
 from mocker.isolation.mounts import (
     TreeSource,
     attach,
+    attach_in_view,
+    check_attached,
     make_directory,
     make_file,
-    mount_new,
     open_in_root,
     open_source,
     source_attributes,
@@ -22,6 +24,8 @@ from mocker.isolation.syscalls import (
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
+    MS_BIND,
+    MS_REC,
     mount,
 )
 from tests.in_namespaces import InNewNamespaces
@@ -257,27 +261,6 @@ def read_mounts() -> Iterator[tuple[str, str, set[str]]]:
 
 
 @pytest.mark.parametrize(
-    ("links", "path", "place"),
-    [
-        ({}, "/dir", "/dir"),
-        ({}, "/not/yet", "/not/yet"),
-        ({"out": "/mnt/outside"}, "/out", "/mnt/outside"),
-        ({"out": "../../outside/dir"}, "/out", "/outside/dir"),
-    ],
-)
-def test_fresh_file_system_is_mounted_where_it_should_be(
-    in_new_namespaces: InNewNamespaces, links: dict[str, str], path: str, place: str
-) -> None:
-    def act() -> tuple[str, str]:
-        root_fd = lay_out(links)
-        mount_new(root_fd, path, "tmpfs", 0, "mode=0755")
-        point, fstype, _ = next(read_mounts())
-        return point, fstype
-
-    assert in_new_namespaces(act) == (f"{ROOT}{place}", "tmpfs")
-
-
-@pytest.mark.parametrize(
     ("source", "path", "place"),
     [
         (OUTSIDE / "dir", "/new/dir", "/new/dir"),
@@ -311,6 +294,75 @@ def test_directory_and_file_do_not_go_onto_one_another(
         attach(open_source(TreeSource(str(source), recursive=False, attributes=0)), root_fd, path)
 
     with pytest.raises(OSError, match=os.strerror(errno)):
+        in_new_namespaces(act)
+
+
+def lay_out_with_proc(links: dict[str, str]) -> int:
+    """Lay out a root as `lay_out` does, in which /proc is there for all of the host to see."""
+    root_fd = lay_out(links)
+    (ROOT / "proc").mkdir()
+    mount("/proc", str(ROOT / "proc"), "", MS_BIND | MS_REC)
+    return root_fd
+
+
+@pytest.mark.parametrize(
+    ("links", "path", "place"),
+    [
+        ({}, "/new/dir", "/new/dir"),
+        ({"out": "/mnt/outside"}, "/out", "/mnt/outside"),
+        ({"out": "../../outside/dir"}, "/out", "/outside/dir"),
+    ],
+)
+def test_volume_is_attached_in_the_root_wherever_links_lead(
+    in_new_namespaces: InNewNamespaces, links: dict[str, str], path: str, place: str
+) -> None:
+    def act() -> tuple[str, bool]:
+        root_fd = lay_out_with_proc(links)
+        tree = open_source(TreeSource(str(OUTSIDE), recursive=True, attributes=0))
+        attach_in_view(tree, root_fd, path)
+        point, _, _ = next(read_mounts())
+        return point, OUTSIDE.samefile(point)
+
+    assert in_new_namespaces(act) == (f"{ROOT}{place}", True)
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"data": "proc"},
+        {"data": "/proc/sys"},
+        {"data": "/proc/1"},
+        {"in": "proc", "data": "in/irq"},
+        {"data": "dir/../proc/fs"},
+    ],
+)
+def test_volume_does_not_cover_anything_of_proc(
+    in_new_namespaces: InNewNamespaces, links: dict[str, str]
+) -> None:
+    def act() -> None:
+        root_fd = lay_out_with_proc(links)
+        tree = open_source(TreeSource(str(OUTSIDE), recursive=True, attributes=0))
+        before = list(read_mounts())
+        try:
+            attach_in_view(tree, root_fd, "/data")
+        finally:
+            assert list(read_mounts()) == before
+
+    with pytest.raises(SetupError, match="cannot mount on /data; what is there leads into /proc"):
+        in_new_namespaces(act)
+
+
+def test_volume_that_somebody_moves_away_is_missed(in_new_namespaces: InNewNamespaces) -> None:
+    def act() -> None:
+        root_fd = lay_out({})
+        tree = open_source(TreeSource(str(OUTSIDE), recursive=True, attributes=0))
+        attach(tree, root_fd, "/a/b")
+        check_attached(tree, root_fd, "/a/b")
+        (ROOT / "a").rename(ROOT / "c")
+        (ROOT / "a/b").mkdir(parents=True)
+        check_attached(tree, root_fd, "/a/b")
+
+    with pytest.raises(SetupError, match="mount on /a/b; somebody changes the rootfs at the same"):
         in_new_namespaces(act)
 
 

@@ -142,9 +142,9 @@ def test_mount_points_are_made_before_the_root_forbids_writing() -> None:
 @pytest.mark.parametrize(
     ("fields", "present", "absent"),
     [
-        ({}, "bring lo up", "forbid writing"),
+        ({}, "bring lo up", "forbid writing to /\n"),
         ({"network": "host"}, "bind the host's /sys read-only", "bring lo up"),
-        ({"read_only": True}, "forbid writing", "open a terminal"),
+        ({"read_only": True}, "forbid writing to /\n", "open a terminal"),
     ],
 )
 def test_step_is_there_just_if_it_is_needed(

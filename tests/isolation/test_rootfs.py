@@ -1,31 +1,21 @@
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mocker.isolation import ContainerSpec, SetupError, describe
 from mocker.isolation.busybox import find_busybox
-from mocker.isolation.rootfs import _read_mount_points, try_overlay
-from mocker.isolation.syscalls import mount
-from tests.containers import Outcome, in_container, run_captured, script
-from tests.in_namespaces import InNewNamespaces, run_in_child
-from tests.refusals import enter_private_mounts
-from tests.requirements import (
-    requires_root,
-    requires_user,
-    requires_user_namespaces,
-)
+from tests.containers import Outcome, in_container, make_rootfs, run_captured, script
+from tests.requirements import requires_root, requires_user
 
 
 @pytest.fixture
 def rootfs(tmp_path: Path) -> Path:
     """A directory with busybox, a file to change and one to remove."""
-    root = tmp_path / "rootfs"
-    for name in ("bin", "etc", "srv"):
-        (root / name).mkdir(parents=True)
-    shutil.copy(find_busybox().path, root / "bin/sh")
+    root = make_rootfs(tmp_path)
+    for name in ("etc", "srv"):
+        (root / name).mkdir()
     (root / "etc/hosts").write_text("of the directory\n")
     (root / "srv/changed").write_text("before\n")
     (root / "srv/removed").write_text("before\n")
@@ -328,115 +318,3 @@ def test_name_of_a_directory_may_be_anything(rootfs: Path, name: str) -> None:
 def test_rootfs_that_is_no_directory_is_refused(path: str, message: str) -> None:
     with pytest.raises(SetupError, match=message):
         describe(ContainerSpec(["true"], rootfs=path))
-
-
-@requires_user_namespaces
-def test_host_has_its_programs_and_files_in_view() -> None:
-    outcome = run_captured(script("cat /etc/passwd; ls /", rootfs="host"))
-
-    assert outcome.stdout.startswith(Path("/etc/passwd").read_text())
-    assert {"bin", "dev", "etc", "proc", "sys", "usr"} <= set(outcome.stdout.split())
-
-
-@requires_user_namespaces
-@pytest.mark.parametrize("place", ["/tmp", "/var/tmp", "/run"])
-def test_place_for_temporary_files_of_the_host_is_fresh(place: str) -> None:
-    outcome = run_captured(script('ls -A "$1"; touch "$1/new"; ls "$1"', place, rootfs="host"))
-
-    assert outcome.stdout == "new\n"
-    assert not Path(place, "new").exists()
-
-
-@requires_user_namespaces
-def test_nothing_that_is_done_to_the_host_lasts(own_directory: Path) -> None:
-    (own_directory / "changed").write_text("before\n")
-    before = list_tree(own_directory)
-
-    outcome = run_captured(
-        script(
-            'cd "$1"; echo after >changed; mkdir new; cat changed',
-            str(own_directory),
-            rootfs="host",
-        )
-    )
-
-    assert outcome.stdout in {"after\n", "before\n"}  # or read-only, where overlay is refused
-    assert list_tree(own_directory) == before
-
-
-@pytest.fixture
-def own_directory() -> Iterator[Path]:
-    """A directory of the caller's that a container of the host's files shows."""
-    directory = Path.home() / f"container-test-{os.getpid()}"
-    directory.mkdir()
-    yield directory
-    shutil.rmtree(directory)
-
-
-@requires_user_namespaces
-def test_part_of_the_host_with_mounts_below_is_read_only(own_directory: Path) -> None:
-    text = 'cd "$1"; ls; (: >new) && echo wrote; (: >mounted/new) && echo wrote below'
-    (own_directory / "mounted").mkdir()
-
-    def act() -> tuple[Outcome, list[str]]:
-        enter_private_mounts()
-        mount("none", str(own_directory / "mounted"), "tmpfs")
-        (own_directory / "mounted/below").touch()
-        outcome = run_captured(script(f"{text}; ls mounted", str(own_directory), rootfs="host"))
-        return outcome, sorted(path.name for path in own_directory.rglob("*"))
-
-    outcome, left = run_in_child(act)
-
-    assert outcome.stdout == "mounted\nbelow\n"
-    assert left == ["below", "mounted"]
-
-
-@requires_root
-@requires_user_namespaces
-def test_root_changes_files_of_the_host_for_itself() -> None:
-    outcome = run_captured(
-        script("echo changed >/etc/hostname.new && cat /etc/hostname.new", rootfs="host")
-    )
-
-    assert outcome.stdout == "changed\n"
-    assert not Path("/etc/hostname.new").exists()
-
-
-@requires_user
-@requires_user_namespaces
-def test_user_cannot_change_files_of_the_system() -> None:
-    outcome = run_captured(script(": >>/etc/passwd", rootfs="host"))
-
-    assert not outcome.status.success
-
-
-@requires_user_namespaces
-def test_mount_points_are_read_with_their_real_names(in_new_namespaces: InNewNamespaces) -> None:
-    names = [
-        "plain",
-        "with space",
-        "tab\there",
-        "new\nline",
-        "back\\slash",
-        "ünï",
-        "数据",
-        "\udcff",
-    ]
-
-    def act() -> list[str]:
-        mount("none", "/mnt", "tmpfs")
-        for name in names:
-            Path("/mnt", name).mkdir()
-            mount("none", f"/mnt/{name}", "tmpfs")
-        return _read_mount_points()[-len(names) :]
-
-    assert in_new_namespaces(act) == [f"/mnt/{name}" for name in names]
-
-
-@requires_user_namespaces
-def test_overlay_is_tried_without_a_trace(in_new_namespaces: InNewNamespaces) -> None:
-    before = Path("/proc/self/mountinfo").read_text()
-
-    in_new_namespaces(try_overlay)
-
-    assert Path("/proc/self/mountinfo").read_text() == before

@@ -8,6 +8,7 @@ from mocker.isolation.calls import fchdir
 from mocker.isolation.memory import Cell, read_head, walk
 from mocker.isolation.mounts import TreeSource
 from mocker.isolation.steps import ROOT, Setup, Step
+from mocker.isolation.syscalls import MS_BIND, MS_REC, mount
 from mocker.isolation.tape import load, make_tape, perform
 from tests.in_namespaces import InNewNamespaces, run_in_child
 from tests.requirements import requires_user_namespaces
@@ -100,11 +101,32 @@ def test_source_goes_below_the_root_by_number_or_by_itself(
     def act() -> list[str]:
         source = TreeSource("/usr", recursive=False, attributes=0)
         setup = make_setup([source])
-        setup.root_fd = os.open("/mnt", os.O_PATH)
-        setup.mount_new("/", "tmpfs")
+        mount("none", "/mnt", "tmpfs")
         setup.root_fd = os.open("/mnt", os.O_PATH)
         setup.attach(0, "/by/number")
         setup.attach_as_is("/usr", "/by/itself", 0, recursive=False)
         return sorted(path.name for path in Path("/mnt/by").iterdir() if path.samefile("/usr"))
 
     assert in_new_namespaces(act) == ["itself", "number"]
+
+
+@requires_user_namespaces
+def test_volume_and_tmpfs_go_below_the_root_that_has_proc(
+    in_new_namespaces: InNewNamespaces,
+) -> None:
+    def act() -> tuple[bool, int, int]:
+        setup = make_setup([TreeSource("/usr", recursive=False, attributes=0)])
+        mount("none", "/mnt", "tmpfs")
+        Path("/mnt/proc").mkdir()
+        mount("/proc", "/mnt/proc", "", MS_BIND | MS_REC)
+        setup.root_fd = os.open("/mnt", os.O_PATH)
+        setup.attach_volume(0, "/volume")
+        setup.attach_tmpfs("/fresh", (("size", "64k"), ("mode", "0700")))
+        fresh = os.statvfs("/mnt/fresh")
+        return Path("/mnt/volume").samefile("/usr"), fresh.f_blocks * fresh.f_frsize, fresh.f_flag
+
+    is_there, size, flags = in_new_namespaces(act)
+
+    assert (is_there, size) == (True, 2**16)
+    assert flags & os.ST_NOSUID
+    assert flags & os.ST_NODEV

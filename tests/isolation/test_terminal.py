@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mocker.isolation.mounts import mount_new
 from mocker.isolation.steps import Setup
 from mocker.isolation.syscalls import mount
 from mocker.isolation.terminal import (
@@ -31,7 +30,8 @@ def open_in_new_devpts() -> Setup:
     mount("none", str(ROOT), "tmpfs")
     setup = Setup(None, [], socket.socket())
     setup.root_fd = os.open(ROOT, os.O_PATH)
-    mount_new(setup.root_fd, "/dev/pts", "devpts", 0, "newinstance,ptmxmode=0666")
+    (ROOT / "dev/pts").mkdir(parents=True)
+    mount("none", str(ROOT / "dev/pts"), "devpts", 0, "newinstance,ptmxmode=0666")
     open_terminal(setup)
     return setup
 

@@ -83,5 +83,5 @@ def test_actions_arrive_as_the_same_functions() -> None:
 
     _, sent, arrived = carry(make_plan(spec))
 
-    assert Setup.mount_new in {action.function for action in sent}
+    assert Setup.attach_tmpfs in {action.function for action in sent}
     assert [(a.function, a.arguments) for a in arrived] == [(a.function, a.arguments) for a in sent]
