@@ -16,6 +16,10 @@ from .tape import Argument, Call
 _F_DUPFD_CLOEXEC = 1030
 _F_SETOWN = 8
 _F_SETFL = 4
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # on every architecture, as in `syscalls`
+_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
+_FSCONFIG_SET_STRING = 1
+_FSCONFIG_CMD_CREATE = 6
 _MSG_PEEK = 0x02
 _MSG_DONTWAIT = 0x40
 _MSG_NOSIGNAL = 0x4000
@@ -211,13 +215,13 @@ def new_mount(
     """Make a file system that is mounted nowhere yet: fsopen(2), fsconfig(2), fsmount(2)."""
     context = Cell(-1)
     return [
-        prepare("syscall", syscalls.FSOPEN, fstype.encode(), syscalls.FSOPEN_CLOEXEC, to=context),
+        prepare("syscall", _FSOPEN, fstype.encode(), _FSOPEN_CLOEXEC, to=context),
         *(
-            _fsconfig(context, syscalls.FSCONFIG_SET_STRING, key.encode(), value.encode())
+            _fsconfig(context, _FSCONFIG_SET_STRING, key.encode(), value.encode())
             for key, value in options
         ),
-        _fsconfig(context, syscalls.FSCONFIG_CMD_CREATE, 0, 0),
-        prepare("syscall", syscalls.FSMOUNT, context, syscalls.FSMOUNT_CLOEXEC, attributes, to=to),
+        _fsconfig(context, _FSCONFIG_CMD_CREATE, 0, 0),
+        prepare("syscall", _FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes, to=to),
         close(context),
     ]
 
@@ -304,7 +308,7 @@ def close_range(first: int, last: int = -1, flags: int = 0) -> Call:
 
 
 def _fsconfig(context: Cell, command: int, key: bytes | int, value: bytes | int) -> Call:
-    return prepare("syscall", syscalls.FSCONFIG, context, command, key, value, 0)
+    return prepare("syscall", _FSCONFIG, context, command, key, value, 0)
 
 
 def prepare(
