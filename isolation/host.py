@@ -20,7 +20,6 @@ from .syscalls import CLONE_NEWNS, CLONE_NEWUSER, clone3
 from .user_mapping import find_helpers, find_ungranted_ids, plan_user_mapping, write_user_mapping
 
 _OLDEST_KERNEL = (5, 15)
-_LIMITS = ("memory", "cpu", "pids")
 
 
 class HostCheck:
@@ -61,7 +60,7 @@ def check_host() -> tuple[HostCheck, ...]:
         checks.append(_check("ID-mapped mounts", _check_mapped_mounts, lost=lost))
     checks += [
         _check("overlay in a user namespace", _check_overlay, lost="nothing is copied on write"),
-        _check("cgroup v2 delegation", _check_cgroup, lost="no limits by cgroups"),
+        _check("cgroup v2 delegation", host_walls.check_limits, lost="no limits but --ulimit"),
         _check("no_new_privs", host_walls.check_no_new_privs),
         _check("seccomp", _check_seccomp, lost="commands take --seccomp unconfined"),
         _check("landlock", host_walls.check_landlock, lost="no job with landlock = true"),
@@ -184,24 +183,6 @@ def _check_mapped_mounts() -> str:
 
     _in_namespaces(CLONE_NEWUSER, lambda: None, "create namespaces", map_mount)
     return found[0]
-
-
-def _check_cgroup() -> str:
-    hint = "start mocker with systemd-run --user --scope -p Delegate=yes"
-    try:
-        with open("/proc/self/cgroup", encoding="utf-8") as file:
-            path = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
-        directory = f"/sys/fs/cgroup{path}".rstrip("/")
-        with open(f"{directory}/cgroup.controllers", encoding="utf-8") as file:
-            controllers = file.read().split()
-    except OSError as error:
-        what = "the cgroup v2 hierarchy is not mounted on /sys/fs/cgroup"
-        raise SetupError("set limits by cgroup v2", 0, "", what) from error
-    missing = [name for name in _LIMITS if name not in controllers]
-    if missing or not os.access(directory, os.W_OK):
-        why = f"no controller {', '.join(missing)}" if missing else "not the caller's"
-        raise SetupError("set limits in ", 0, directory, f"{why}; {hint}")
-    return f"{directory} has {' '.join(controllers)}"
 
 
 def _check_seccomp() -> str:

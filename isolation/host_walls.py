@@ -2,18 +2,21 @@
 
 Each function tells what was found, or raises SetupError with what is missing and what to do.
 
-Source: landlock(7), prctl(2) PR_SET_NO_NEW_PRIVS, keyctl(2), core(5), mount_setattr(2).
+Source: cgroups(7), landlock(7), prctl(2) PR_SET_NO_NEW_PRIVS, keyctl(2), core(5), mount_setattr(2).
 """
 
 import os
 from errno import EINVAL
 
+from .delegation import find_place
 from .errors import SetupError
 from .hints import filters_system_calls, read_switch
 from .landlock import find_landlock
 from .mounts import TreeSource, open_source
 from .syscalls import KEYCTL, PR_GET_NO_NEW_PRIVS, get_errno, get_function, prctl
 
+_CGROUPS = "/sys/fs/cgroup"
+_NEEDED = ("cpu", "memory", "pids")
 _CORE_PATTERN = "/proc/sys/kernel/core_pattern"
 _KEYCTL_GET_KEYRING_ID = 0
 _SESSION = -3  # the session keyring
@@ -42,6 +45,33 @@ def check_keyring() -> str:
         hint = filtered if filters_system_calls() else "the kernel is built without keys"
         raise SetupError(step, get_errno(), hint=hint)
     return "available"
+
+
+def check_limits() -> str:
+    """Tell where cgroups with limits can be made, and what can be limited there."""
+    place, controllers = find_controllers()
+    missing = [name for name in _NEEDED if name not in controllers]
+    if missing:
+        hint = "what is above has to delegate it: Delegate=yes of its unit, or of user@.service"
+        raise SetupError(f"limit {', '.join(missing)} in ", 0, place, hint)
+    return f"{', '.join(sorted(controllers))} in {place}"
+
+
+def find_controllers() -> tuple[str, frozenset[str]]:
+    """Return where cgroups can be made, and with which controllers; nothing is done.
+
+    Raises:
+        SetupError: Nowhere.
+    """
+    place, manager = find_place()
+    directory = place
+    if manager:
+        uid = os.geteuid()
+        place = "a scope of its own, from systemd"
+        own = f"{_CGROUPS}/user.slice/user-{uid}.slice/user@{uid}.service"
+        directory = own if uid and os.path.isdir(own) else _CGROUPS
+    text = read_switch(f"{directory}/cgroup.controllers")
+    return place, frozenset(text.split()) & {*_NEEDED, "io"}
 
 
 def check_core_dumps() -> str:

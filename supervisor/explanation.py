@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from mocker.isolation import ContainerSpec, IsolationError
 from mocker.isolation.devices import NODES
+from mocker.isolation.host_walls import find_controllers
 from mocker.isolation.landlock import find_landlock
 from mocker.isolation.namespaces import namespace_flags
 from mocker.isolation.plan import Plan, make_plan
@@ -32,7 +33,7 @@ class Row:
 
     def __init__(self, word: str, name: str, text: str, change: str = "") -> None:
         self.word, self.name = word, name
-        self.text = "; ".join(filter(None, (text, change)))
+        self.text = f"{text} ({change})" if change else text
 
 
 def explain(spec: ContainerSpec) -> list[Row]:
@@ -59,6 +60,7 @@ def _list_rows(plan: Plan) -> Iterator[Row]:
     yield _explain_host_files(spec)
     yield _explain_writing(spec)
     yield _explain_devices()
+    yield _explain_limits(spec)
     yield from _explain_rlimits(plan)
     yield _explain_session(spec)
     yield _explain_keyring()
@@ -75,17 +77,17 @@ def _explain_namespaces(spec: ContainerSpec) -> Row:
 
 def _explain_users(plan: Plan) -> Row:
     if plan.mapping is None:
-        return Row(OFF, "user mapping", "root inside is root outside", "--userns private")
+        return Row(OFF, "user mapping", "root inside is root outside", "on without --userns host")
     count = sum(r.count for r in plan.mapping.uids)
-    ids = "is the only user inside" if count == 1 else f"is one of {count} users inside"
-    text = f"root is {plan.mapping.root_uid} outside, and {ids}"
-    return Row(ON, "user mapping", text, "--userns host, for root, does without")
+    users = "root is the only user inside" if count == 1 else f"{count} users inside"
+    text = f"{users}; root is {plan.mapping.root_uid} outside"
+    return Row(ON, "user mapping", text, "off with --userns host, for root")
 
 
 def _explain_network(spec: ContainerSpec) -> Row:
     if spec.network == "host":
-        return Row(OFF, "network", "the host's", "--network none")
-    return Row(ON, "network", "a loopback device alone", "--network host shares the host's")
+        return Row(OFF, "network", "it is the host's", "on without --network host")
+    return Row(ON, "network", "a loopback device alone", "off with --network host")
 
 
 def _explain_host_files(spec: ContainerSpec) -> Row:
@@ -94,32 +96,50 @@ def _explain_host_files(spec: ContainerSpec) -> Row:
         for v in spec.volumes
     ]
     if spec.rootfs == "host":
-        return Row(OFF, "host files", "all are seen, none is changed", "--rootfs shows others")
+        return Row(
+            OFF, "host files", "all are seen, none is changed for good", "on with another --rootfs"
+        )
     root = "busybox in memory" if spec.rootfs == "busybox" else spec.rootfs
-    seen = f"seen are {', '.join(shown)}" if shown else "none is seen; -v shows some"
-    return Row(ON, "host files", f"the root is {root}", seen)
+    seen = ", ".join(shown) or "none"
+    return Row(ON, "host files", f"the root is {root}; seen are {seen}", "-v, --rootfs")
 
 
 def _explain_writing(spec: ContainerSpec) -> Row:
     if spec.read_only:
-        return Row(ON, "read-only root", "nothing is written to it")
+        return Row(ON, "read-only root", "nothing is written to it", "off without --read-only")
     lost = "what is written is gone at the end"
     if spec.rootfs_mode == "rw":
         lost = f"what is written stays in {spec.rootfs}"
-    return Row(OFF, "read-only root", lost, "--read-only")
+    return Row(OFF, "read-only root", lost, "on with --read-only")
 
 
 def _explain_devices() -> Row:
     return Row(ON, "devices", f"{', '.join(NODES)}; of the host's no other")
 
 
+def _explain_limits(spec: ContainerSpec) -> Row:
+    change = "with --memory, --cpus, --pids-limit"
+    try:
+        place, controllers = find_controllers()
+    except IsolationError as error:
+        return Row(NOT_AVAILABLE, "limits", str(error))
+    if spec.limits is None:
+        return Row(
+            OFF, "limits", f"{', '.join(sorted(controllers))} can be limited", f"on {change}"
+        )
+    missing = sorted(set(spec.limits.controllers) - controllers)
+    if missing:
+        return Row(NOT_AVAILABLE, "limits", f"there is no {', '.join(missing)} in {place}")
+    return Row(ON, "limits", f"{spec.limits}, in {place}", change)
+
+
 def _explain_rlimits(plan: Plan) -> Iterator[Row]:
     limits = [f"{r.name} {_render_limit(r.soft)}:{_render_limit(r.hard)}" for r in plan.rlimits]
-    change = "--ulimit NAME=SOFT[:HARD]"
+    change = "with --ulimit NAME=SOFT[:HARD]"
     if limits:
         yield Row(ON, "ulimits", ", ".join(limits), change)
     else:
-        yield Row(OFF, "ulimits", "as the caller has them", change)
+        yield Row(OFF, "ulimits", "as the caller has them", f"on {change}")
 
 
 def _render_limit(limit: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from mocker.isolation.cgroups import Cgroup
 from mocker.isolation.limits import Limits
 from mocker.isolation.syscalls import CLONE_NEWNS, MS_BIND, MS_REC, MS_SLAVE, mount, unshare
+from tests.refusals import enter_private_mounts
 
 ROOT = Path("/sys/fs/cgroup")
 HIERARCHY = ROOT if (ROOT / "cgroup.controllers").exists() else ROOT / "unified"
@@ -38,6 +39,25 @@ def see_version_2_alone() -> None:
     mount("none", "/", "", MS_REC | MS_SLAVE)
     mount(str(HIERARCHY), str(ROOT), "", MS_BIND)
     mount("none", "/run", "tmpfs")
+
+
+def show_controllers(controllers: str, mode: int = 0o755) -> None:
+    """Show a cgroup v2 hierarchy whose part for the calling process has these controllers.
+
+    There is no systemd, which would have others to give.
+    """
+    enter_private_mounts()
+    mount("none", "/run", "tmpfs")
+    mount("none", str(ROOT), "tmpfs")
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    path = next((line[4:] for line in lines if line.startswith("0::/")), "")
+    directory = ROOT / path
+    directory.mkdir(parents=True, exist_ok=True)
+    for place in {ROOT, directory}:
+        (place / "cgroup.controllers").write_text(f"{controllers}\n")
+        (place / "cgroup.procs").touch()
+        (place / "cgroup.subtree_control").touch()
+    directory.chmod(mode)
 
 
 def read_cgroup(pid: int) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from mocker.isolation import HostCheck, SetupError, check_host
 from mocker.isolation.syscalls import PR_SET_NO_NEW_PRIVS, mount, prctl
+from tests.cgroups import ROOT, show_controllers
 from tests.in_namespaces import run_in_child
 from tests.leaks import read_children, read_descriptors
 from tests.refusals import (
@@ -26,7 +27,6 @@ from tests.requirements import (
 
 pytestmark = [requires_busybox, requires_user_namespaces]
 
-CGROUPS = Path("/sys/fs/cgroup")
 NAMESPACES = [
     f"{name} namespace" for name in ("mount", "pid", "uts", "ipc", "cgroup", "user", "network")
 ]
@@ -160,52 +160,43 @@ def test_container_can_do_without_busybox() -> None:
     assert found["a container"] == (True, True, f"runs; using --rootfs host: {reason}")
 
 
-def show_cgroup(controllers: str, mode: int = 0o755) -> None:
-    """Show a cgroup v2 hierarchy whose part for the calling process has these controllers."""
-    enter_private_mounts()
-    mount("none", str(CGROUPS), "tmpfs")
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
-    path = next((line[4:] for line in lines if line.startswith("0::/")), "")
-    directory = CGROUPS / path
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "cgroup.controllers").write_text(f"{controllers}\n")
-    directory.chmod(mode)
-
-
 def test_cgroup_with_all_controllers_is_delegated() -> None:
-    granted, _, detail = check(lambda: show_cgroup("cpu io memory pids"))["cgroup v2 delegation"]
+    granted, _, detail = check(lambda: show_controllers("cpu io memory pids"))[
+        "cgroup v2 delegation"
+    ]
 
     assert granted
-    assert detail.startswith(str(CGROUPS))
-    assert detail.endswith(" has cpu io memory pids")
+    assert detail.startswith(f"cpu, io, memory, pids in {ROOT}")
 
 
 def test_cgroup_that_lacks_controllers_is_told() -> None:
-    granted, needed, detail = check(lambda: show_cgroup("cpu io"))["cgroup v2 delegation"]
+    granted, needed, detail = check(lambda: show_controllers("cpu io"))["cgroup v2 delegation"]
 
     assert (granted, needed) == (False, False)
-    assert "; no controller memory, pids; start mocker with systemd-run " in detail
+    assert detail.startswith(f"no limits but --ulimit: cannot limit memory, pids in {ROOT}")
+    assert "; what is above has to delegate it: " in detail
 
 
 @requires_user
 def test_cgroup_that_is_not_the_callers_is_told() -> None:
-    prepare = lambda: show_cgroup("cpu memory pids", 0o555)  # noqa: E731
+    prepare = lambda: show_controllers("cpu memory pids", 0o555)  # noqa: E731
 
     granted, _, detail = check(prepare)["cgroup v2 delegation"]
 
     assert not granted
-    assert "; not the caller's; start mocker with systemd-run " in detail
+    assert detail.startswith("no limits but --ulimit: cannot limit a container; ")
+    assert f"is not delegated to user {os.geteuid()}; start mocker with systemd-run " in detail
 
 
 def test_missing_cgroup_hierarchy_is_told() -> None:
     def prepare() -> None:
         enter_private_mounts()
-        mount("none", str(CGROUPS), "tmpfs")
+        mount("none", str(ROOT), "tmpfs")
 
     granted, _, detail = check(prepare)["cgroup v2 delegation"]
 
     assert not granted
-    assert detail.endswith("; the cgroup v2 hierarchy is not mounted on /sys/fs/cgroup")
+    assert detail.endswith("; no cgroups are mounted on /sys/fs/cgroup; mount cgroup2 there")
 
 
 def test_check_is_a_value_with_a_name() -> None:

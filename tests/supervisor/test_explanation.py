@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from mocker.isolation import ContainerSpec, Rlimit, SetupError, Volume
+from mocker.isolation import ContainerSpec, Limits, Rlimit, SetupError, Volume
 from mocker.isolation.devices import NODES
 from mocker.supervisor.explanation import NOT_AVAILABLE, OFF, ON, Row, explain, render
+from tests.cgroups import show_controllers
 from tests.conftest import Mocker
 from tests.containers import make_spec, open_container, run_captured, script
 from tests.in_namespaces import run_in_child
@@ -25,8 +26,8 @@ def find(spec: ContainerSpec, name: str) -> tuple[str, str]:
     ("fields", "name", "word", "text"),
     [
         ({}, "namespaces", ON, "cgroup, ipc, mount, pid, uts of its own"),
-        ({"network": "host"}, "network", OFF, "the host's; "),
-        ({}, "host files", ON, "the root is busybox in memory; none is seen; "),
+        ({"network": "host"}, "network", OFF, "it is the host's (on without "),
+        ({}, "host files", ON, "the root is busybox in memory; seen are none ("),
         (
             {"volumes": [Volume("/usr", "/a"), Volume("/etc", "/b", read_only=True)]},
             "host files",
@@ -34,11 +35,16 @@ def find(spec: ContainerSpec, name: str) -> tuple[str, str]:
             "the root is busybox in memory; seen are /usr on /a, /etc on /b (read-only)",
         ),
         ({"rootfs": "host"}, "host files", OFF, "all are seen, "),
-        ({"rootfs": "/usr"}, "host files", ON, "the root is /usr; "),
-        ({}, "read-only root", OFF, "what is written is gone at the end; "),
+        ({"rootfs": "/usr"}, "host files", ON, "the root is /usr; seen are none ("),
+        ({}, "read-only root", OFF, "what is written is gone at the end ("),
         ({"rootfs": "/usr", "rootfs_mode": "rw"}, "read-only root", OFF, "what is written stays"),
-        ({"env": {"A": "b"}}, "environment", ON, "PATH, HOME, TERM, HOSTNAME and 1 more; "),
-        ({}, "ulimits", OFF, "as the caller has them; "),
+        (
+            {"env": {"A": "b"}},
+            "environment",
+            ON,
+            "PATH, HOME, TERM, HOSTNAME and 1 more; nothing of the caller's (",
+        ),
+        ({}, "ulimits", OFF, "as the caller has them (on with --ulimit "),
         ({"terminal": True}, "session", ON, "of its own, with a terminal of its own: "),
         ({}, "landlock", OFF, "version "),
         ({}, "keyring", ON, "a session keyring of its own"),
@@ -63,11 +69,34 @@ def test_wall_that_the_kernel_lacks_is_not_available() -> None:
     assert text.startswith("cannot put up a wall by landlock: Function not implemented (ENOSYS); ")
 
 
+MEMORY = Limits(memory=2**28)
+
+
+@pytest.mark.parametrize(
+    ("controllers", "limits", "word", "text"),
+    [
+        ("cpu memory pids", None, OFF, "cpu, memory, pids can be limited (on with --memory, "),
+        ("cpu memory pids", MEMORY, ON, f"memory {2**28}, in /sys/fs/cgroup"),
+        ("cpu io", MEMORY, NOT_AVAILABLE, "there is no memory in /sys/fs/cgroup"),
+    ],
+)
+def test_limits_are_told_as_they_can_be_had(
+    controllers: str, limits: Limits | None, word: str, text: str
+) -> None:
+    def act() -> tuple[str, str]:
+        show_controllers(controllers)
+        return find(make_spec(limits=limits), "limits")
+
+    found = run_in_child(act)
+
+    assert (found[0], found[1][: len(text)]) == (word, text)
+
+
 def test_rows_are_lines_of_three_columns() -> None:
     rows = [Row(ON, "a", "text", "--option"), Row(NOT_AVAILABLE, "long name", "why")]
 
     assert render(rows) == [
-        "on             a          text; --option",
+        "on             a          text (--option)",
         "not available  long name  why",
     ]
 
@@ -104,8 +133,9 @@ def test_root_is_who_the_table_says() -> None:
     ranges = [tuple(map(int, line.split())) for line in text.splitlines()]
     word, told = find(spec, "user mapping")
     assert word == ON
-    assert told.startswith(f"root is {ranges[0][1]} outside, ")
-    assert f" {sum(count for _, _, count in ranges)} users inside; " in told or len(ranges) == 1
+    assert f"; root is {ranges[0][1]} outside (" in told
+    count = sum(count for _, _, count in ranges)
+    assert told.startswith("root is the only user" if count == 1 else f"{count} users inside; ")
 
 
 @requires_root
@@ -145,7 +175,7 @@ def test_ulimits_are_those_of_the_table() -> None:
     spec = script("ulimit -n; ulimit -Hn", rlimits=[Rlimit("nofile", 70, 77)])
 
     assert run_captured(spec).stdout.split() == ["70", "77"]
-    assert find(spec, "ulimits") == (ON, "nofile 70:77; --ulimit NAME=SOFT[:HARD]")
+    assert find(spec, "ulimits") == (ON, "nofile 70:77 (with --ulimit NAME=SOFT[:HARD])")
 
 
 def test_session_is_its_own() -> None:
