@@ -25,7 +25,8 @@ from .processes import HIDDEN
 
 MOCKER = Path(sys.executable).with_name("mocker")
 HERE = Path(__file__).parent
-PYTHON = "/usr/bin/python3"  # which anybody can start, whoever's the tests' own is
+# One that anybody can start, whoever's the tests' own is, and that is below /usr.
+PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
 USER_INSIDE = "1000:1000"
 STRAY_GROUP = 4242
 TIMEOUT = 60  # seconds for all probes of one container
@@ -39,11 +40,13 @@ INSIDE = {  # where things are in a container
     "readable": "/locked",
     "box": "/box",
     "setuid": "/box/setuid-id",
+    "program": "/usr/bin/env",
+    "program-on-host": "/programs/env",
     "scratch": "/tmp",
-    "mask": "/dev/mqueue",
+    "mask": "/proc/interrupts",
     "moved": "/dev/shm",
     "tree": "/",
-    "switches": "/sys",
+    "switches": "/proc/sys",
 }
 START = """
 import sys
@@ -95,6 +98,11 @@ def list_denials() -> list[tuple[Probe, str]]:
     return [(p, whom) for p in list_probes() for whom in (ROOT, USER) if p.denied_to(whom)]
 
 
+def list_general(whom: str) -> list[str]:
+    """Return the names of the probes that are denied without any option."""
+    return [probe.name for probe, tried in list_denials() if tried == whom and not probe.options]
+
+
 def list_passes(*, as_root: bool) -> list[tuple[Probe, str]]:
     """Return each probe with each who gets through where its wall is taken away.
 
@@ -136,27 +144,31 @@ class Battery:
     def judge(self, probe: Probe, arm: Arm) -> str:
         """Return the verdict on a probe, from the run of all that are run there."""
         if arm not in self._verdicts:
-            self._verdicts[arm] = self._run(arm)
+            names = [each.name for each, found in list_runs() if found == arm]
+            self._verdicts[arm] = self._run(arm, names)
         return self._verdicts[arm][probe.name]
 
-    def judge_all(self, whom: str, run: Way) -> dict[str, str]:
-        """Return the verdicts on all probes that need no option, where another way is taken."""
-        arm = Arm(CONTAINER, whom, ())
+    def judge_way(self, whom: str, run: Way) -> dict[str, str]:
+        """Return the verdicts where `mocker run` is not what makes the container."""
         volumes = [
             Volume(f"{self._directory}/locked", "/locked", read_only=True),
             Volume(f"{self._directory}/box", "/box"),
             *(Volume(source, target, read_only=True) for source, target in self._devices.volumes),
         ]
+        arm, names = Arm(CONTAINER, whom, ()), list_general(whom)
         with open_terminal() as terminal:
-            names, program = self._prepare(arm, terminal)
+            program = self._prepare(arm, names, terminal)
             text = run(program, terminal, None if whom == ROOT else USER_INSIDE, volumes)
         return read_verdicts(names, text, text)
 
-    def _run(self, arm: Arm) -> dict[str, str]:
+    def judge_options(self, whom: str, options: tuple[str, ...]) -> dict[str, str]:
+        """Return the verdicts where `mocker run` has some more options."""
+        return self._run(Arm(CONTAINER, whom, options), list_general(whom))
+
+    def _run(self, arm: Arm, names: list[str]) -> dict[str, str]:
         with open_terminal() as terminal:
-            names, program = self._prepare(arm, terminal)
             result = subprocess.run(
-                [*self._command(arm), *program],
+                [*self._command(arm), *self._prepare(arm, names, terminal)],
                 stdin=terminal,
                 capture_output=True,
                 text=True,
@@ -169,12 +181,11 @@ class Battery:
             )
         return read_verdicts(names, result.stdout, result.stderr)
 
-    def _prepare(self, arm: Arm, terminal: int) -> tuple[list[str], list[str]]:
-        """Return which probes are run there, and the program that runs them."""
-        names = [probe.name for probe, found in list_runs() if found == arm]
+    def _prepare(self, arm: Arm, names: list[str], terminal: int) -> list[str]:
+        """Return the program that runs probes there."""
         facts = self._locate(arm) | {"terminal": os.ttyname(terminal)} | dict(arm.facts)
         start = [PYTHON, "-ISc", START, facts["readable"]]
-        return names, [*start, json.dumps(facts), arm.place, *names]
+        return [*start, json.dumps(facts), arm.place, *names]
 
     def _locate(self, arm: Arm) -> dict[str, str]:
         """Return where things are for a program that is run there."""
@@ -221,7 +232,8 @@ def make_directories(top: Path) -> None:
     top.chmod(0o755)
     for name in ("hidden", "locked", "box", "scratch", "skeleton"):
         (top / name).mkdir(mode=0o755)
-        (top / name / "canary").write_text("canary")
+        if name != "skeleton":
+            (top / name / "canary").write_text("canary")
     shutil.copytree(HERE, top / "locked/escape", ignore=shutil.ignore_patterns("__pycache__"))
     skeleton = top / "skeleton"
     for name in ("usr", "etc", "tmp", "proc", "sys", "dev", "locked", "box", "mirror"):

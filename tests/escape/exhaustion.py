@@ -13,6 +13,7 @@ _MEBIBYTE = 2**20
 _CORE = Wall("no core dumps", "--ulimit core=unlimited", ("--ulimit", "core=-1"), whom=(ROOT, USER))
 _SHM = Wall("/dev/shm has 64 MiB", "no container", place=HOST)
 _SIZE = Wall("--tmpfs :size=1m", ":size=8m", ("--tmpfs", "/small:size=8m"), whom=(ROOT, USER))
+_BOUND = Wall("a bound on each tmpfs", "--tmpfs :size=1000g", ("--tmpfs", "/tmp:size=1000g"))
 
 
 def fill(directory: str, size: int) -> None:
@@ -31,6 +32,15 @@ def fill_shared_memory(facts: Facts) -> None:
 def fill_tmpfs(facts: Facts) -> None:
     """Fill the memory by a tmpfs."""
     fill("/small", 2 * _MEBIBYTE)
+
+
+@probe("R-tmp", _BOUND, "a part of it")
+def take_all_memory(facts: Facts) -> None:
+    """Take half of the memory by a fresh /tmp."""
+    room = os.statvfs("/tmp")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if room.f_blocks * room.f_frsize < 0.4 * memory:
+        raise NothingError("a part of it")
 
 
 @probe("R-core", _CORE, "no core")

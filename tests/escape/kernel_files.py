@@ -3,14 +3,18 @@
 import os
 import struct
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from .kernel import call
-from .probe import NAMESPACES, NOT_ROOT, Facts, NothingError, Wall, probe
+from .probe import HOST, NAMESPACES, NOT_ROOT, Facts, NothingError, Wall, probe
 
+_KEY_JOIN = 1
 _OWN_SWITCHES = Wall("read-only paths", "namespaces alone", place=NAMESPACES)
 _SWITCHES = Wall("read-only paths", "namespaces alone", place=NAMESPACES, needs_root=True)
 _MASKS = Wall("masked paths", "namespaces alone", place=NAMESPACES)
+_HOST_MASKS = Wall("masked paths", "no container", place=HOST)
+_ROOTS_MASKS = Wall("masked paths", "no container", place=HOST, needs_root=True)
 
 
 def open_for_writing(path: str) -> None:
@@ -55,6 +59,12 @@ def open_forwarding(facts: Facts) -> None:
     open_for_writing("/proc/sys/net/ipv4/ip_forward")
 
 
+@probe("E-own-namespaces", _OWN_SWITCHES, "EACCES|EROFS")
+def open_max_namespaces(facts: Facts) -> None:
+    """Change how many namespaces may be made."""
+    open_for_writing("/proc/sys/user/max_user_namespaces")
+
+
 @probe("E-own-device", _OWN_SWITCHES, "EROFS|EACCES")
 def open_device(facts: Facts) -> None:
     """Change a network device in /sys."""
@@ -71,6 +81,39 @@ def open_power_state(facts: Facts) -> None:
 def open_huge_pages(facts: Facts) -> None:
     """Change the host's memory management in /sys/kernel."""
     open_for_writing("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@probe("E-keys", _MASKS, "empty")
+def read_keys(facts: Facts) -> None:
+    """List keys of the host's."""
+    with suppress(PermissionError):
+        call("keyctl", _KEY_JOIN, None)  # so that there is one
+    read_secret("/proc/keys")
+
+
+@probe("E-interrupts", _MASKS, "empty")
+def read_interrupts(facts: Facts) -> None:
+    """Watch the host's interrupts, and so its keyboard."""
+    read_secret("/proc/interrupts")
+
+
+@probe("E-timers", _ROOTS_MASKS, "empty")
+def read_timers(facts: Facts) -> None:
+    """List the timers of the host's processes."""
+    read_secret("/proc/timer_list")
+
+
+@probe("E-pages", _ROOTS_MASKS, "empty")
+def read_page_counts(facts: Facts) -> None:
+    """See how the host uses each page of its memory."""
+    read_secret("/proc/kpagecount")
+
+
+@probe("E-firmware", _HOST_MASKS, "empty")
+def list_firmware(facts: Facts) -> None:
+    """Look into the host's firmware."""
+    if not list(Path("/sys/firmware").iterdir()):
+        raise NothingError("empty")
 
 
 @probe("E-frame-numbers", NOT_ROOT, "nothing")

@@ -65,9 +65,10 @@ def read_command_line_of_init(facts: Facts) -> None:
 
 
 @probe("A-init-fd", BARE, "EACCES")
-def list_descriptors_of_init(facts: Facts) -> None:
-    """List the init's descriptors."""
-    list(Path("/proc/1/fd").iterdir())
+def look_at_descriptors_of_init(facts: Facts) -> None:
+    """See what the init has open."""
+    for path in Path("/proc/1/fd").iterdir():
+        path.readlink()
 
 
 @probe("A-init-pidfd-getfd", BARE, "EPERM")

@@ -30,6 +30,11 @@ _OVERLAY = Wall(
         *("-v", "{skeleton}:/mirror:ro", "--rootfs-mode", "rw"),
     ),
 )
+_PROGRAMS = Wall(
+    "an overlay, or read-only mounts",
+    "a volume",
+    facts={"program": "/box/canary", "program-on-host": "/box/canary"},
+)
 _PROPAGATION = Wall("mounts are slaves", "namespaces alone", place=NAMESPACES)
 
 
@@ -89,6 +94,17 @@ def find_shared_mount(facts: Facts) -> None:
     """Find a mount that is passed on to the host."""
     if " shared:" not in Path("/proc/self/mountinfo").read_text():
         raise NothingError("none")
+
+
+@probe("M-program", _PROGRAMS, "a copy|EROFS|EACCES", options=("-v", "/usr/bin:/programs:ro"))
+def write_to_program(facts: Facts) -> None:
+    """Change a program of the host's."""
+    paths = [Path(facts[name]) for name in ("program", "program-on-host")]
+    before = paths[1].read_bytes()
+    with paths[0].open("ab") as program:
+        program.write(b"\n")
+    if paths[1].read_bytes() == before:
+        raise NothingError("a copy")
 
 
 @probe(

@@ -25,6 +25,9 @@ pytestmark = [
 
 FEWEST = 60
 
+# A root that is a directory, and has what Python needs.
+SKELETON = ("--rootfs", "{skeleton}", "-v", "/usr:/usr:ro", "--tmpfs", "/tmp")
+
 Case = tuple[Probe, str]
 
 
@@ -61,10 +64,26 @@ def test_probe_gets_through_without_its_wall(battery: Battery, probe: Probe, who
 def test_jobs_and_what_is_executed_beside_them_are_denied_the_same(
     battery: Battery, whom: str, run: Way
 ) -> None:
-    verdicts = battery.judge_all(whom, run)
+    verdicts = battery.judge_way(whom, run)
 
-    denied = {p.name: p.denied_to(whom) for p, tried in DENIALS if tried == whom and not p.options}
-    assert {name: v for name, v in verdicts.items() if v not in denied.get(name, (v,))} == {}
+    assert find_odd(verdicts, whom) == {}
+
+
+@pytest.mark.parametrize("options", [[], ["--rootfs-mode", "rw"], ["--read-only"]])
+@pytest.mark.parametrize("whom", [ROOT, USER])
+def test_same_is_denied_in_a_directory(battery: Battery, whom: str, options: list[str]) -> None:
+    verdicts = battery.judge_options(whom, (*SKELETON, *options))
+
+    assert find_odd(verdicts, whom) == {}
+
+
+def find_odd(verdicts: dict[str, str], whom: str) -> dict[str, str]:
+    """Return the verdicts that do not show a wall."""
+    return {
+        name: verdict
+        for name, verdict in verdicts.items()
+        if verdict not in PROBES[name].denied_to(whom)
+    }
 
 
 def test_there_are_as_many_probes_as_promised() -> None:
