@@ -52,7 +52,7 @@ def become_process(
     try:
         name, workdir, count, *texts = map(os.fsdecode, words)
         argv, variables = texts[: int(count)], texts[int(count) :]
-        user = look_up_user(name or plan.spec.user, plan.home_uid)
+        user = _choose_user(plan, name)
         changes_user = plan.spec.isolate or bool(name) or plan.spec.user is not None
         env = make_env(plan.spec, user) | dict(v.split("=", 1) for v in variables)
         os.setsid()
@@ -84,6 +84,24 @@ def become_process(
         answer(reply, render_failure(SetupError(f"start the process after {error!r}")))
     finally:
         os._exit(_FAILED)
+
+
+def _choose_user(plan: Plan, name: str) -> User:
+    """Return who the process is: as the command, or another user if the command is root.
+
+    Raises:
+        SetupError: It would have rights that the command has not.
+    """
+    own = plan.user or look_up_user(plan.spec.user, plan.home_uid)
+    if not name:
+        return own
+    user = look_up_user(name, plan.home_uid)
+    has_less = user.uid == own.uid and {user.gid, *user.groups} <= {own.gid, *own.groups}
+    if own.uid and not has_less:
+        whose = f"the command is user {own.uid}:{own.gid}"
+        hint = f"{whose}, and nothing beside it gets other rights than that"
+        raise SetupError(f"start a process as user {name!r}", hint=hint)
+    return user
 
 
 def answer(reply: socket.socket, message: bytes) -> bool:
