@@ -7,6 +7,7 @@ Source: setns(2), fcntl(2) O_ASYNC, unix(7) SCM_RIGHTS.
 
 import _signal as signal
 import _socket as socket
+import fcntl
 import os
 
 from .beside import answer, become_process
@@ -59,6 +60,7 @@ class Desk:
 
     def serve(self) -> bool:
         """Carry out what has been asked so far; return whether the container is to go on."""
+        self._kill_abandoned()
         while True:
             try:
                 message, fds = receive_with_fds(
@@ -98,6 +100,18 @@ class Desk:
         if reply is not None:
             answer(reply, render_status(status))
             reply.close()
+
+    def _kill_abandoned(self) -> None:
+        """Kill what nobody holds any more; the control may have been too full to say so."""
+        for pid, reply in self._replies.items():
+            try:
+                if reply.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                    continue
+            except BlockingIOError:
+                continue
+            except OSError:
+                pass  # an answer was left unread
+            self._signal(pid, signal.SIGKILL)
 
     def _signal(self, pid: int, number: int) -> None:
         if pid not in self._replies:
@@ -140,6 +154,7 @@ class Desk:
         try:
             pid = self._start(words[1:], stdio, reply, slave, gate)
             self._replies[pid] = reply
+            _request_sigio(reply)
             if words[0] == EXEC_GROUP:
                 self._groups.add(pid)
             if slave >= 0:
@@ -209,6 +224,12 @@ def _open_namespaces() -> list[int]:
 
 def _open_socket(family: int) -> int:
     return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC).detach()
+
+
+def _request_sigio(reply: socket.socket) -> None:
+    """Let the kernel send SIGIO to this process when the other end of a socket is closed."""
+    fcntl.fcntl(reply, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(reply, fcntl.F_SETFL, os.O_ASYNC | os.O_RDWR)
 
 
 def _kill(pid: int) -> None:

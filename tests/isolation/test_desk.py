@@ -18,13 +18,16 @@ from mocker.isolation import (
     IsolationError,
     Rlimit,
     SetupError,
+    Volume,
     receive_descriptors,
 )
 from tests.beside import SLEEP, run_beside, run_script, running, start
 from tests.containers import (
+    list_titles,
     open_container,
     run_captured,
     script,
+    wait_for_titles,
     wait_readable,
 )
 from tests.leaks import PATIENCE, read_children, read_descriptors
@@ -79,6 +82,58 @@ def test_process_has_the_rights_of_the_command_and_no_more() -> None:
 
     assert ended.text == run_captured(ContainerSpec(argv)).stdout
     assert "CapBnd" in ended.text
+
+
+@requires_subordinate_ids
+@pytest.mark.parametrize("user", ["root", "0", "www-data", "nobody:0", "nobody:www-data"])
+def test_process_is_no_other_user_than_a_command_that_is_not_root(user: str) -> None:
+    said = f"cannot start a process as user '{user}'; the command is user 65534:65534, and"
+
+    with (
+        running(ContainerSpec(["sleep", "1000"], user="nobody")) as container,
+        pytest.raises(SetupError, match=re.escape(said)),
+    ):
+        run_beside(container, ["true"], user=user)
+
+
+@requires_subordinate_ids
+@pytest.mark.parametrize("user", [None, "nobody", "nobody:nogroup", "65534:65534"])
+def test_process_may_be_the_very_user_that_the_command_is(user: str | None) -> None:
+    with running(ContainerSpec(["sleep", "1000"], user="nobody")) as container:
+        ended = run_beside(container, ["id", "-u"], user=user)
+
+    assert ended.text == "65534\n"
+
+
+@requires_root
+def test_process_without_a_container_has_no_more_rights_than_its_command() -> None:
+    spec = ContainerSpec(
+        ["sleep", "1000"],
+        isolate=False,
+        rootfs="host",
+        network="host",
+        userns="host",
+        user="nobody",
+    )
+
+    with running(spec) as container, pytest.raises(SetupError, match="as user 'root'"):
+        run_beside(container, ["true"], user="root")
+
+
+@requires_subordinate_ids
+def test_process_stays_the_user_that_the_command_was_at_its_start(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("joe:x:33:33::/:/bin/sh\n")
+    spec = script(
+        "echo joe:x:0:0::/:/bin/sh >/etc/passwd 2>/dev/null; echo up; exec sleep 1000",
+        user="joe",
+        volumes=[Volume(str(tmp_path), "/etc")],
+    )
+
+    with open_container(spec) as (container, output):
+        output.readline()
+        (tmp_path / "passwd").write_text("joe:x:0:0::/:/bin/sh\n")
+
+        assert run_beside(container, ["/bin/busybox", "id", "-u"]).text == "33\n"
 
 
 def test_process_is_a_child_of_the_init_in_a_session_of_its_own() -> None:
@@ -152,6 +207,30 @@ def read_memory(process: Path) -> int:
 
 
 @requires_root
+def test_process_is_killed_though_the_request_for_that_was_lost() -> None:
+    with running() as container:
+        with start(container, ["sleep", "999"]) as (process, _):
+            process.poll()
+            wait_for_titles(container, "sleep 1000", "sleep 999")
+            os.kill(container.pid, signal.SIGSTOP)
+            for _ in range(10_000):  # until the socket takes no more, which nobody is told
+                process.send_signal(signal.SIGURG)
+        assert "sleep 999" in list_titles(container.pid)
+
+        os.kill(container.pid, signal.SIGCONT)
+
+        assert wait_for_titles(container, "sleep 1000") == ["sleep 1000"]
+
+
+def test_process_is_killed_as_soon_as_nobody_holds_it() -> None:
+    with running() as container, start(container, ["sleep", "999"]) as (process, _):
+        wait_for_titles(container, "sleep 1000", "sleep 999")
+
+        process._reply.close()  # and nothing is asked for
+
+        assert wait_for_titles(container, "sleep 1000") == ["sleep 1000"]
+
+
 def test_init_keeps_no_descriptor_of_a_request() -> None:
     with running() as container:
         for _ in range(5):
