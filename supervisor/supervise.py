@@ -172,6 +172,7 @@ class Supervisor:
         Raises:
             ScaleError: It cannot be so; nothing is changed.
             NoTurnError: The supervisor is stopping.
+            TooManyTurnsError: Too many others are waited for.
         """
         return await self._turns.ask(counts).wait()
 

@@ -1,7 +1,8 @@
 """What is asked of all jobs together, such as a reload: one thing after the other, in turn.
 
 Whoever asks may wait for the outcome, and may go away: what was asked for is carried out anyhow.
-Reloads that are asked for before the next one begins are that one.
+Reloads that are asked for before the next one begins are that one. So only other things can become
+too many, and those are refused then.
 """
 
 from collections import deque
@@ -11,9 +12,15 @@ import trio
 
 from .reload import Difference
 
+_MOST = 100  # that wait, besides reloads
+
 
 class NoTurnError(Exception):
     """The supervisor is stopping: nothing more is done."""
+
+
+class TooManyTurnsError(Exception):
+    """So much is asked for already that nothing more can be."""
 
 
 class Turn:
@@ -57,10 +64,16 @@ class Turns:
         self._news = trio.Event()
 
     def ask(self, counts: Mapping[str, int] | None = None) -> Turn:
-        """Ask for something, see `Turn`."""
+        """Ask for something, see `Turn`.
+
+        Raises:
+            TooManyTurnsError: Too much is asked for already; never for a reload.
+        """
         waiting = list(self._pending)[self._has_begun :]
         if counts is None and waiting and waiting[-1].counts is None:
             return waiting[-1]
+        if counts is not None and sum(turn.counts is not None for turn in waiting) >= _MOST:
+            raise TooManyTurnsError(f"{_MOST} others are waited for")
         turn = Turn(counts)
         if self._is_over:
             turn.end()

@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..job_table import render_job
 from ..supervise import Supervisor
 from ..threads import run_in_thread
-from ..turns import NoTurnError
+from ..turns import NoTurnError, TooManyTurnsError
 from . import scaled_jobs
 from .answers import Answer
 from .description import read_description
@@ -97,6 +97,8 @@ class WholeResources:
             difference = await scaled_jobs.scale(self._supervisor, counts)
         except NoTurnError as error:
             raise _make_refusal(error) from error
+        except TooManyTurnsError as error:
+            raise RequestError("busy", 503, f"nothing is changed: {error}; try again") from error
         everything = self._supervisor.jobs
         added = [everything[name] for name in difference.added if name in everything]
 

@@ -3,7 +3,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from mocker.supervisor.reload import Difference
-from mocker.supervisor.turns import NoTurnError, Turns
+from mocker.supervisor.turns import NoTurnError, TooManyTurnsError, Turns
 
 NOTHING = Difference(added=(), removed=(), changed={}, unchanged=(), needs_restart=())
 
@@ -59,6 +59,32 @@ async def test_reload_after_a_scale_is_not_the_one_before_it() -> None:
     turns.ask({"web": 2})
 
     assert turns.ask() is not first
+
+
+async def test_no_more_than_so_many_wait_and_a_reload_always_may() -> None:
+    turns = Turns()
+    turns.ask({"web": 1})
+    await turns.begin()
+    for _ in range(100):
+        turns.ask({"web": 2})
+
+    with pytest.raises(TooManyTurnsError, match="100 others are waited for"):
+        turns.ask({"web": 2})
+    reload = turns.ask()
+    with pytest.raises(TooManyTurnsError):
+        turns.ask({"web": 2})
+
+    assert turns.ask() is reload
+
+
+async def test_turn_that_has_begun_makes_room() -> None:
+    turns = Turns()
+    for _ in range(100):
+        turns.ask({"web": 2})
+
+    await turns.begin()
+
+    assert turns.ask({"web": 3}).counts == {"web": 3}
 
 
 async def test_next_turn_is_waited_for() -> None:
