@@ -14,6 +14,7 @@ from mocker.isolation import ForkServer
 from .config import SupervisorConfig
 from .config_file import load_config
 from .control.exec_server import ExecServer
+from .control.guard import Guard
 from .control.server import ControlServer
 from .errors import ConfigError
 from .event_journal import EventJournal
@@ -100,9 +101,9 @@ async def _supervise(
         supervisor = Supervisor(config, means, load, partial(_abandon, sinks, stderr, journal))
         for pid in server.pids:
             nursery.start_soon(_watch_server, pid, means, supervisor)
-        control = ControlServer(directory, config.name, supervisor)
-        nursery.start_soon(control.run)
-        nursery.start_soon(ExecServer(directory, config.name, supervisor).run)
+        guard = Guard(config.control)
+        nursery.start_soon(ControlServer(directory, config.name, supervisor, guard).run)
+        nursery.start_soon(ExecServer(directory, config.name, supervisor, guard).run)
         status = await supervisor.run(signals)
         with trio.move_on_after(_LAST_WORD_S):
             await supervisor.wait_unfollowed()

@@ -40,6 +40,7 @@ from ..supervise import Supervisor
 from .attachment import attach
 from .exec_requests import parse_attach, parse_request, render_problem
 from .execution import close_callers, execute, tell_at_once
+from .guard import Guard
 from .job_names import find_jobs
 from .listening import open_listener
 from .peers import Peer, find_peer
@@ -58,16 +59,17 @@ _FD = Struct("i")
 class ExecServer:
     """What listens for those who execute something."""
 
-    def __init__(self, directory: str, name: str, supervisor: Supervisor) -> None:
+    def __init__(self, directory: str, name: str, supervisor: Supervisor, guard: Guard) -> None:
         """Make it; nobody can connect yet.
 
         Args:
             directory: Where its socket is to be.
             name: Of the supervisor, who holds it.
             supervisor: Whose jobs are meant.
+            guard: Who decides about those who ask.
         """
         self._path = os.path.join(directory, name_exec_socket(name))
-        self._supervisor = supervisor
+        self._supervisor, self._guard = supervisor, guard
         self._places = dict[trio.socket.SocketType, bool]()  # whether it has asked; oldest first
 
     async def run(self) -> None:
@@ -143,11 +145,11 @@ class ExecServer:
             RequestError, IsolationError: It is not executed.
             OSError: Nobody listens any more.
         """
-        if not peer.may_do_all:
-            log.warning("control.refused", uid=peer.uid, pid=peer.pid)
-            raise RequestError(
-                "not-allowed", 403, "only the supervisor's owner and root may do that"
-            )
+        try:
+            self._guard.check_owner(peer, "exec or attach")
+        except RequestError as error:
+            self._guard.tell(peer, error)
+            raise
         stdio, message = list[int](), b""
         try:
             with trio.move_on_after(_SILENCE_S):

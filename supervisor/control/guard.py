@@ -57,6 +57,20 @@ class Guard:
         """Return whether somebody may ask anything at all."""
         return isinstance(peer, Remote) or peer.may_do_all or self._may_look(peer)
 
+    def check_owner(self, peer: Peer, deed: str) -> None:
+        """Refuse what only the supervisor's owner and root may do.
+
+        Args:
+            peer: Who wants to do it.
+            deed: What it is, for the sentence about it.
+
+        Raises:
+            RequestError: It is refused.
+        """
+        if not peer.may_do_all:
+            text = f"only the supervisor's owner and root may do that: {deed}"
+            raise RequestError("not-allowed", 403, text)
+
     def check(self, peer: Peer | Remote, method: str, path: str, headers: Headers) -> None:
         """Refuse a request, unless whoever has sent it may have what he asks for.
 
@@ -72,11 +86,8 @@ class Guard:
         if isinstance(peer, Remote):
             self._check_host([value for name, value in headers if name == b"host"])
             self._check_token([value for name, value in headers if name == b"authorization"])
-        elif not peer.may_do_all and not (
-            self._may_look(peer) and method in _LOOKING and not path.startswith(_OF_ONE_JOB)
-        ):
-            text = f"only the supervisor's owner and root may do that: {method} {path}"
-            raise RequestError("not-allowed", 403, text)
+        elif not (self._may_look(peer) and method in _LOOKING and not path.startswith(_OF_ONE_JOB)):
+            self.check_owner(peer, f"{method} {path}")
 
     def tell(self, peer: Peer | Remote, error: RequestError) -> None:
         """Log that somebody was refused, unless that was just said."""

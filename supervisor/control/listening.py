@@ -1,8 +1,14 @@
-"""The sockets of a supervisor in its runtime directory, and its port."""
+"""The sockets of a supervisor in its runtime directory, and its port.
+
+Source: unix(7) "Pathname socket ownership and permissions".
+"""
 
 import os
 import socket
-from contextlib import suppress
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import ENOTSOCK
 from pathlib import Path
 
 import trio
@@ -33,9 +39,10 @@ def open_listener(path: str, kind: int = socket.SOCK_STREAM) -> trio.socket.Sock
         os.unlink(path)
     listener = socket.socket(socket.AF_UNIX, kind)
     try:
+        # The file of a socket is made with the mode that the socket has, so it never has another.
+        os.fchmod(listener.fileno(), _MODE)
         with short_path(path) as short:
             listener.bind(short)
-        os.chmod(path, _MODE)  # nobody can have connected: it does not listen yet
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()
@@ -57,19 +64,42 @@ def admit(path: str, control: ControlConfig) -> str:
         OSError: It cannot be so.
     """
     mode = _EVERYBODYS_MODE
-    if len(control.gids) == 1 and not control.uids:
-        with suppress(PermissionError):  # a group that its owner is not in
-            os.chown(path, -1, *control.gids)
-            mode = _GROUPS_MODE
-    own, *above = Path(path).parents
-    os.chmod(own, _THROUGH)
-    os.chmod(path, mode)
+    above = list(Path(path).parents)[1:]
+    with _hold(path) as (directory_fd, file):
+        if len(control.gids) == 1 and not control.uids:
+            with suppress(PermissionError):  # a group that its owner is not in
+                os.chown(file, -1, *control.gids)
+                mode = _GROUPS_MODE
+        os.fchmod(directory_fd, _THROUGH)
+        os.chmod(file, mode)
     for directory in above:
         status = directory.stat()
         is_theirs = status.st_mode & 0o010 and status.st_gid in control.gids
         if not (status.st_mode & 0o001 or is_theirs):
             return str(directory)
     return ""
+
+
+@contextmanager
+def _hold(path: str) -> Iterator[tuple[int, str]]:
+    """Yield the directory of a socket, and a path of the socket, which can't become another one's.
+
+    Raises:
+        OSError: It is no socket, or cannot be opened.
+    """
+    directory, name = os.path.split(path)
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, dir_fd=directory_fd)
+        try:
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                raise OSError(ENOTSOCK, os.strerror(ENOTSOCK), path)
+            yield directory_fd, f"/proc/self/fd/{fd}"
+        finally:
+            os.close(fd)
+    finally:
+        os.close(directory_fd)
 
 
 def open_port(address: str, port: int) -> trio.socket.SocketType:

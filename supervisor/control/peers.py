@@ -11,10 +11,12 @@ from struct import Struct
 import attrs
 import trio
 
+from mocker.isolation.syscalls import getsockopt
+
 _UCRED = Struct("3i")  # struct ucred: pid, uid, gid
 _GID = Struct("I")
 _SO_PEERGROUPS = 59  # since Linux 4.13; Python has no name for it
-_MOST_GROUPS = 1024  # bytes, the most that Python asks the kernel for
+_MOST_GROUPS = 65536 * _GID.size  # bytes; the kernel lets nobody be in more of them
 
 
 @attrs.frozen
@@ -65,7 +67,7 @@ def find_remote(connected: trio.socket.SocketType) -> Remote:
 
 def _find_groups(connected: trio.socket.SocketType) -> frozenset[int]:
     try:
-        option = connected.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS)
-    except OSError:  # more than these, or a kernel that does not tell: then it is in none of them
+        option = getsockopt(connected.fileno(), socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS)
+    except OSError:  # a kernel that does not tell: then it is in none of them
         return frozenset()
     return frozenset(gid for (gid,) in _GID.iter_unpack(option))

@@ -45,18 +45,19 @@ Find = Callable[[trio.socket.SocketType], Peer | Remote]
 class ControlServer:
     """What listens for those who ask about a supervisor."""
 
-    def __init__(self, directory: str, name: str, supervisor: Supervisor) -> None:
+    def __init__(self, directory: str, name: str, supervisor: Supervisor, guard: Guard) -> None:
         """Make it; nobody can connect yet.
 
         Args:
             directory: Where its socket is to be.
             name: Of the supervisor, who holds it: so whatever socket is there is nobody's.
             supervisor: Who is asked about.
+            guard: Who decides about those who ask.
         """
         self._path = os.path.join(directory, name_socket(name))
         self._supervisor = supervisor
         self._control = supervisor.config.control  # whatever a reload finds in the file
-        self._guard = Guard(self._control)
+        self._guard = guard
         self._owners, self._guests = Connections(_MOST), Connections(_MOST)
         self._remotes = Connections(_MOST)
         self._loading = trio.Lock()

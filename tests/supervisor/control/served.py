@@ -11,6 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from mocker.supervisor.client.exchange import Answer, render_request
 from mocker.supervisor.config import SupervisorConfig
+from mocker.supervisor.control.guard import Guard
 from mocker.supervisor.control.server import ControlServer
 from mocker.supervisor.jobs import Job
 from mocker.supervisor.lines import Lines, Source
@@ -58,7 +59,8 @@ class Served:
     async def serve(self) -> AsyncIterator[None]:
         """Answer for the length of a block."""
         async with trio.open_nursery() as nursery:
-            server = ControlServer(str(self._directory), NAME, self.supervisor)
+            guard = Guard(self.supervisor.config.control)
+            server = ControlServer(str(self._directory), NAME, self.supervisor, guard)
             nursery.start_soon(server.run)
             await wait_all_tasks_blocked()
             yield

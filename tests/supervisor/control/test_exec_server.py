@@ -14,6 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from mocker.supervisor.config import SupervisorConfig
 from mocker.supervisor.control.exec_server import ExecServer
+from mocker.supervisor.control.guard import Guard
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.runs import Means
 from mocker.supervisor.supervise import Supervisor
@@ -47,7 +48,8 @@ async def serving(means: Means, directory: Path) -> AsyncIterator[Path]:
     supervisor = Supervisor(config, means, lambda: config, abandon)
     send, signals = trio.open_memory_channel[int](1)
     async with surroundings(means) as nursery:
-        nursery.start_soon(ExecServer(str(directory), "demo", supervisor).run)
+        guard = Guard(config.control)
+        nursery.start_soon(ExecServer(str(directory), "demo", supervisor, guard).run)
         nursery.start_soon(supervisor.run, signals)
         await wait_all_tasks_blocked()
         with trio.fail_after(PATIENCE):
@@ -146,11 +148,15 @@ async def test_others_than_the_owner_are_refused(
     monkeypatch.setattr("mocker.supervisor.control.peers.Peer.may_do_all", property(refuse))
     with capture_logs() as events:
         async with serving(means, tmp_path) as path:
-            with connect(path) as connection:
-                answer = await trio.to_thread.run_sync(connection.recv, 1000)
+            answers = list[dict[str, object]]()
+            for _ in range(3):
+                with connect(path) as connection:
+                    answer = await trio.to_thread.run_sync(connection.recv, 1000)
+                    answers.append(json.loads(answer)["error"])
 
-    assert json.loads(answer)["error"]["code"] == "not-allowed"
-    assert "control.refused" in [event["event"] for event in events]
+    assert [answer["code"] for answer in answers] == ["not-allowed"] * 3
+    # As of all who are refused, once a minute.
+    assert [event["event"] for event in events].count("control.refused") == 1
 
 
 async def test_that_there_is_no_socket_is_said(means: Means, tmp_path: Path) -> None:
@@ -161,7 +167,8 @@ async def test_that_there_is_no_socket_is_said(means: Means, tmp_path: Path) -> 
 
     supervisor = Supervisor(config, means, lambda: config, abandon)
     with capture_logs() as events:
-        await ExecServer(str(tmp_path / "nowhere"), "demo", supervisor).run()
+        guard = Guard(config.control)
+        await ExecServer(str(tmp_path / "nowhere"), "demo", supervisor, guard).run()
 
     assert [event["event"] for event in events] == ["control.unavailable"]
     assert "(ENOENT)" in events[0]["reason"]

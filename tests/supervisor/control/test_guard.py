@@ -88,6 +88,13 @@ def test_stranger_may_not_look() -> None:
         Guard(READERS).check(STRANGER, "GET", "/v1/jobs", ())
 
 
+def test_reader_may_not_do_what_is_for_the_owner() -> None:
+    with pytest.raises(RequestError, match=r"only .* owner and root may do that: exec or attach"):
+        Guard(READERS).check_owner(READER, "exec or attach")
+
+    Guard(READERS).check_owner(Peer(7, os.geteuid(), 9), "exec or attach")
+
+
 @pytest.mark.parametrize("value", [b"Bearer let-me-in", b"bearer let-me-in", b"BEARER   let-me-in"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_who_has_the_token_may_do_all(value: bytes, method: str) -> None:

@@ -29,6 +29,41 @@ async def test_socket_can_be_connected_to_by_its_owner(tmp_path: Path, kind: int
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+async def test_socket_is_its_owners_alone_from_its_first_moment(
+    tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[int]()
+    listen = socket.socket.listen
+
+    def look_and_listen(self: socket.socket, backlog: int) -> None:
+        seen.append(stat.S_IMODE((tmp_path / "x.sock").stat().st_mode))
+        listen(self, backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", look_and_listen)
+    monkeypatch.setattr(os, "chmod", None)  # nothing is mended by its path
+    before = os.umask(umask)
+    try:
+        open_listener(str(tmp_path / "x.sock")).close()
+    finally:
+        os.umask(before)
+
+    assert seen == [0o600]
+
+
+async def test_nobody_is_admitted_to_what_is_no_socket(tmp_path: Path) -> None:
+    directory, secret = tmp_path / "mocker", tmp_path / "secret"
+    directory.mkdir(mode=0o700)
+    secret.touch(mode=0o600)
+    (directory / "x.sock").symlink_to(secret)
+
+    with pytest.raises(OSError, match="non-socket"):
+        admit(str(directory / "x.sock"), ControlConfig(uids=frozenset({7})))
+
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
 async def test_what_was_left_there_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     open_listener(str(path)).close()

@@ -38,8 +38,9 @@ async def test_address_at_the_other_end_is_found() -> None:
 
 
 @requires_root
-async def test_all_groups_of_a_process_are_found(tmp_path: Path) -> None:
-    groups = list(range(4000, 4200))
+@pytest.mark.parametrize("count", [200, 257, 5000])
+async def test_all_groups_of_a_process_are_found(tmp_path: Path, count: int) -> None:
+    groups = range(4000, 4000 + count)
     client = (
         f"import os, socket; os.setgroups({groups}); s = socket.socket(socket.AF_UNIX); "
         f"s.connect({str(tmp_path / 'x.sock')!r}); os.read(0, 1)"

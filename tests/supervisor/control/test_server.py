@@ -15,6 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from mocker.supervisor.config import ControlConfig
 from mocker.supervisor.control import server
+from mocker.supervisor.control.guard import Guard
 from mocker.supervisor.control.peers import Peer
 from mocker.supervisor.control.server import ControlServer
 from mocker.supervisor.supervise import Supervisor
@@ -34,7 +35,8 @@ def supervisor() -> Iterator[Supervisor]:
 async def listening(directory: Path, supervisor: Supervisor) -> AsyncIterator[str]:
     """Let a supervisor listen for the length of a block, and give the path of its socket."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ControlServer(str(directory), "jobs", supervisor).run)
+        guard = Guard(supervisor.config.control)
+        nursery.start_soon(ControlServer(str(directory), "jobs", supervisor, guard).run)
         await wait_all_tasks_blocked()
         yield str(directory / "jobs.sock")
         nursery.cancel_scope.cancel()
@@ -76,7 +78,8 @@ async def test_whatever_lies_in_its_place_is_replaced(
 
 async def test_place_that_cannot_be_had_is_said(tmp_path: Path, supervisor: Supervisor) -> None:
     with capture_logs() as events:
-        await ControlServer(str(tmp_path / "missing"), "jobs", supervisor).run()
+        missing = str(tmp_path / "missing")
+        await ControlServer(missing, "jobs", supervisor, Guard(ControlConfig())).run()
 
     assert [(event["event"], event["log_level"]) for event in events] == [
         ("control.unavailable", "error")
@@ -103,7 +106,7 @@ async def test_who_finds_all_places_taken_is_told(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_MOST", 0)
-    control = ControlServer(str(tmp_path), "jobs", supervisor)
+    control = ControlServer(str(tmp_path), "jobs", supervisor, Guard(ControlConfig()))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(control.run)
