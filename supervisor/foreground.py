@@ -9,16 +9,17 @@ import fcntl
 import os
 import select
 import time
-from _collections_abc import Callable, Iterable
+from _collections_abc import Callable, Iterable, Sequence
 
 from mocker.isolation import Container, ContainerSpec, ExitStatus, spawn
 
 TYPE_CHECKING = False  # known to type checkers; to load what has it takes as long as a container
 if TYPE_CHECKING:
     from .attended import Attended
+    from .terminal_pipes import TerminalPipes
 
 TIMED_OUT = 124  # as timeout(1)
-ENDING_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+ENDING_SIGNALS: set[int] = {signal.SIGTERM, signal.SIGINT}
 
 _STOPPING_S = 1.0  # for a command to stop; one that ignores SIGTSTP does not
 _TIOCGDEV = 0x8004_5432  # ioctl_tty(2): the number of a terminal, also of one opened as /dev/tty
@@ -80,6 +81,8 @@ def run_foreground(
 ) -> int:
     """Run a container on the caller's own descriptors, and return the exit status.
 
+    In the place of a terminal among them the command has a pipe, see `terminal_pipes`.
+
     Args:
         spec: What to make.
         timeout: Seconds; None for as long as it takes.
@@ -90,13 +93,21 @@ def run_foreground(
         IsolationError: It could not be made.
     """
     signals = block_signals()
-    stdout, stderr = (os.open(os.devnull, os.O_WRONLY),) * 2 if silent else (1, 2)
-    with spawn(spec, stdout=stdout, stderr=stderr) as container:
+    stdio: Sequence[int] = (0, 1, 2)
+    if silent:
+        stdio = (0, *[os.open(os.devnull, os.O_WRONLY)] * 2)
+    pipes = replace_terminals(stdio)
+    stdin, stdout, stderr = stdio if pipes is None else pipes.stdio
+    with spawn(spec, stdin=stdin, stdout=stdout, stderr=stderr) as container:
+        if pipes is not None:
+            pipes.start()
         for note in container.notes:
             tell(note)
         let_go_of(0, 1)
         watch = Watch(container, timeout)
         status = attend(container, watch, signals)
+        if pipes is not None:
+            pipes.finish(signals, ENDING_SIGNALS)
         tell_oom_kill(container, tell)
     return TIMED_OUT if watch.timed_out else status.shell_code
 
@@ -185,6 +196,25 @@ def are_one_terminal(first: int, second: int) -> bool:
     except OSError:
         return False
     return numbers[0] == numbers[1]
+
+
+def replace_terminals(stdio: Sequence[int], *, terminal: bool = False) -> "TerminalPipes | None":
+    """Return pipes in the place of terminals that are not a command's own; None for none.
+
+    Args:
+        stdio: Three descriptors of the caller's.
+        terminal: Whether the command has a terminal of its own, in the place of that on stdin.
+    """
+    lent = [
+        number
+        for number, fd in enumerate(stdio)
+        if os.isatty(fd) and not (terminal and are_one_terminal(0, fd))
+    ]
+    if not lent:
+        return None
+    from .terminal_pipes import TerminalPipes
+
+    return TerminalPipes(stdio, lent)
 
 
 def fill_standard_descriptors() -> None:

@@ -19,6 +19,7 @@ from .foreground import (
     attend,
     block_signals,
     let_go_of,
+    replace_terminals,
     tell_oom_kill,
 )
 from .run_options import RunRequest
@@ -40,7 +41,11 @@ def run_logged(request: RunRequest, tell: Callable[[str], None]) -> int:
     signals = block_signals()
     pipes = {channel: os.pipe() for channel in _choose_channels(request.sinks)}
     write_ends = [write_end for _, write_end in pipes.values()]
-    with spawn(request.spec, stdout=write_ends[0], stderr=write_ends[-1]) as container:
+    terminal = replace_terminals((0, write_ends[0], write_ends[-1]))
+    stdin = 0 if terminal is None else terminal.stdio[0]
+    with spawn(request.spec, stdin=stdin, stdout=write_ends[0], stderr=write_ends[-1]) as container:
+        if terminal is not None:
+            terminal.start()
         for write_end in write_ends:
             os.close(write_end)
         for note in container.notes:

@@ -14,7 +14,15 @@ from collections.abc import Callable
 
 from mocker.isolation import ContainerSpec, spawn
 
-from .foreground import TIMED_OUT, Watch, attend, block_signals, tell_oom_kill
+from .foreground import (
+    ENDING_SIGNALS,
+    TIMED_OUT,
+    Watch,
+    attend,
+    block_signals,
+    replace_terminals,
+    tell_oom_kill,
+)
 from .terminal import Terminal
 
 
@@ -26,7 +34,10 @@ def run_on_terminal(spec: ContainerSpec, timeout: float | None, tell: Callable[[
     """
     # These two keep their action: what the shell does not want from its background is the kernel's.
     signals = block_signals({signal.SIGTTIN, signal.SIGTTOU})
-    with spawn(spec) as container:
+    pipes = replace_terminals((0, 1, 2), terminal=True)
+    with spawn(spec, stderr=2 if pipes is None else pipes.stdio[2]) as container:
+        if pipes is not None:
+            pipes.start()
         watch = Watch(container, timeout)
         for note in container.notes:
             tell(note)
@@ -39,5 +50,7 @@ def run_on_terminal(spec: ContainerSpec, timeout: float | None, tell: Callable[[
         os.close(container.terminal_fd)
         container.terminal_fd = -1
         status = attend(container, watch, signals)
+        if pipes is not None:
+            pipes.finish(signals, ENDING_SIGNALS)
         tell_oom_kill(container, tell)
     return TIMED_OUT if watch.timed_out else status.shell_code

@@ -1,6 +1,7 @@
 """`mocker exec`: a command in a running job, in the foreground, as `mocker run` has it.
 
-The process has the caller's own descriptors, or a terminal of the container's, which is relayed.
+The process has the caller's own descriptors, but no terminal among them: it has one of the
+container's, which is relayed, or a pipe.
 """
 
 import os
@@ -12,16 +13,19 @@ from mocker.isolation import ContainerSpec, IsolationError
 
 from ..control_socket import find_exec_socket
 from ..foreground import (
+    ENDING_SIGNALS,
     Watch,
     are_one_terminal,
     attend,
     block_signals,
     fill_standard_descriptors,
     let_go_of,
+    replace_terminals,
 )
 from ..options import Option, Parsed
 from ..run_options import parse_env
 from ..stderr import write_line
+from ..terminal_pipes import TerminalPipes
 from .address import NoSupervisorError, choose_socket, connect
 from .arguments import Command
 from .executed import Executed
@@ -34,7 +38,11 @@ COMMAND = Command(
     "and within its limits.",
     (
         Option("-e --env", "KEY[=VALUE]", "set a variable, or take it from the caller"),
-        Option("-u --user", "USER[:GROUP]", "run as a user of the container (default: the job's)"),
+        Option(
+            "-u --user",
+            "USER[:GROUP]",
+            "run as another user, of a job that runs as root (default: the job's)",
+        ),
         Option("-w --workdir", "DIR", "start there (default: the job's)"),
         Option("-i --interactive", "", "accepted; stdin is always connected"),
         Option(
@@ -83,22 +91,28 @@ def _carry_out(parsed: Parsed, _: Ask) -> int:
         connection = connect(find_exec_socket(path), socket.SOCK_SEQPACKET)
         # On a terminal these two keep their action, see `terminal_run`.
         signals = block_signals({signal.SIGTTIN, signal.SIGTTOU} if terminal else ())
-        with Executed(connection, job, spec, _STDIO) as executed:
-            return _attend(executed, signals)
+        pipes = replace_terminals(_STDIO, terminal=terminal)
+        stdio = _STDIO if pipes is None else pipes.stdio
+        with Executed(connection, job, spec, stdio) as executed:
+            return _attend(executed, pipes, signals)
     except NoSupervisorError as error:
         _tell(str(error))
         return IsolationError.exit_code
 
 
-def _attend(executed: Executed, signals: set[int]) -> int:
+def _attend(executed: Executed, pipes: TerminalPipes | None, signals: set[int]) -> int:
     """Wait until it has ended, say what there is to say, and return the exit status."""
     watch = Watch(executed, None)
+    if pipes is not None:
+        pipes.start()
     if executed.wait_started(signals):
         if executed.spec.terminal:
             _relay(executed, watch, signals)
         else:
             let_go_of(0, 1)
     status = attend(executed, watch, signals)
+    if pipes is not None:
+        pipes.finish(signals, ENDING_SIGNALS)
     if executed.problem:
         _tell(executed.problem)
     return status.shell_code

@@ -193,10 +193,24 @@ def test_user_is_the_jobs_unless_another_is_asked_for(tmp_path: Path) -> None:
         jobs.wait_event("job.started", job="other")
         users = [
             execute(jobs, *words, "id", "-un").stdout
-            for words in (["web"], ["other"], ["-u", "www-data", "web"], ["--user=33:7", "other"])
+            for words in (["web"], ["other"], ["-u", "www-data", "web"], ["-u", "nobody", "other"])
         ]
 
-    assert users == ["root\n", "nobody\n", "www-data\n", "www-data\n"]
+    assert users == ["root\n", "nobody\n", "www-data\n", "nobody\n"]
+
+
+@requires_subordinate_ids
+@pytest.mark.parametrize("options", [[], ["-t"]], ids=["plain", "terminal"])
+def test_nobody_gets_more_rights_than_the_job_has(tmp_path: Path, options: list[str]) -> None:
+    with open_jobs(
+        tmp_path, f"{JOBS}\n[jobs.other]\ncommand = 'sleep 99'\nuser = 'nobody'"
+    ) as jobs:
+        jobs.wait_event("job.started", job="other")
+        ended = execute(jobs, *options, "-u", "root", "other", "id")
+
+    said = "mocker exec: cannot start a process as user 'root'; the command is user 65534:65534"
+    assert (ended.returncode, ended.stdout) == (125, "")
+    assert ended.stderr.startswith(said)
 
 
 def test_working_directory_can_be_chosen(jobs: Supervised) -> None:
@@ -569,6 +583,41 @@ def test_output_into_a_pipe_is_the_callers_without_a_terminal(jobs: Supervised) 
         answer = terminal.run(f"{mocker_sh('test -t 1 || echo none')} | cat")
 
     assert answer.text == "none\r\n"
+
+
+# Says which of its descriptors are terminals.
+LOOK = "for n in 0 1 2; do test -t $n && echo terminal $n; done >&2; echo looked >&2"
+
+
+@pytest.mark.parametrize(
+    "redirection",
+    ["| cat", "</dev/null", ">/dev/null", "</dev/null >/dev/null", "</dev/null | cat"],
+)
+def test_callers_terminal_is_never_the_commands(jobs: Supervised, redirection: str) -> None:
+    with terminal_beside(jobs) as terminal:
+        answer = terminal.run(f"{mocker_sh(LOOK)} {redirection}")
+
+    assert answer.text == "looked\r\n"
+
+
+def test_what_is_left_of_it_does_not_hold_up_the_end(jobs: Supervised) -> None:
+    script = "sleep 7 & echo last words >&2; exit 3"
+    with terminal_beside(jobs) as terminal:
+        answer = terminal.run(f"{mocker_sh(script)} </dev/null")
+        execute(jobs, "web", "pkill", "-f", "sleep 7")
+
+    assert answer == ("last words\r\n", 3)
+
+
+def test_what_is_typed_arrives_without_a_terminal(jobs: Supervised) -> None:
+    with terminal_beside(jobs) as terminal:
+        terminal.type(f"{mocker_sh('echo ready; exec tee')} | cat\n")
+        terminal.wait_for("ready\r\n")
+        terminal.type("hello\n")
+        terminal.wait_for("hello\r\nhello\r\n")
+        terminal.type(CTRL_D)
+
+        assert terminal.wait_for_prompt() == ("", 0)
 
 
 def test_terminal_can_be_asked_for(jobs: Supervised) -> None:

@@ -724,10 +724,48 @@ VIEWER = " | (trap '' INT; cat)"
 
 def test_command_whose_output_is_piped_has_no_terminal_of_its_own() -> None:
     with open_terminal() as terminal:
-        answer = terminal.run(mocker_sh("test -t 0 && test ! -t 1 && ls /dev/pts") + VIEWER)
+        answer = terminal.run(mocker_sh("test ! -t 1 && ls /dev/pts") + VIEWER)
 
         assert terminal.is_as_found
     assert answer.text == "ptmx\r\n"
+
+
+@pytest.mark.parametrize(
+    "redirection",
+    [VIEWER, "</dev/null", ">/dev/null", "</dev/null >/dev/null", f"</dev/null{VIEWER}"],
+)
+@pytest.mark.parametrize("options", [[], ["--log", "null"], ["--log", "console"]])
+def test_callers_terminal_is_never_the_commands(redirection: str, options: list[str]) -> None:
+    look = "for n in 0 1 2; do test -t $n && echo terminal $n; done >/dev/shm/found; "
+    with open_terminal() as terminal:
+        answer = terminal.run(
+            mocker_sh(f"{look} exec test ! -s /dev/shm/found", *options)
+            + redirection
+            + "; echo ${PIPESTATUS[0]}"
+        )
+
+    assert answer == ("0\r\n", 0)
+
+
+def test_other_terminal_is_not_the_commands_either() -> None:
+    with open_second_terminal() as (_, path), open_terminal() as terminal:
+        answer = terminal.run(mocker_sh("test -t 0 && test -t 1 && test ! -t 2") + f" 2>{path}")
+
+    assert answer.status == 0
+
+
+def test_who_reads_keys_behind_a_pipe_has_them() -> None:
+    pager = "(stty -icanon -echo </dev/tty; echo ready; head -c 3 </dev/tty; stty sane </dev/tty)"
+    with open_terminal() as terminal:
+        terminal.type(f"mocker run tee | {pager}\n")
+        terminal.wait_for("ready\r\n")
+        wait_running(terminal, "tee")
+
+        terminal.type("abc")
+        terminal.wait_for("abc")
+        terminal.type(CTRL_D)
+
+        assert terminal.wait_for_prompt().status == 0
 
 
 def test_ctrl_c_reaches_all_processes_of_a_piped_command_once() -> None:

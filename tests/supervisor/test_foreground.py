@@ -16,6 +16,7 @@ from mocker.supervisor.foreground import (
     are_one_terminal,
     fill_standard_descriptors,
     forwarded_signals,
+    replace_terminals,
     run_foreground,
     suspend,
 )
@@ -382,6 +383,23 @@ def test_two_terminals_are_two() -> None:
         return are_one_terminal(0, os.openpty()[1])
 
     assert not run_in_child(ask)
+
+
+def test_terminals_are_replaced_but_for_that_which_the_command_has_itself() -> None:
+    def run() -> list[object]:
+        lead_new_terminal()
+        os.dup2(1, 2)
+        _, other = os.openpty()
+        null = os.open(os.devnull, os.O_RDWR)
+        kept = replace_terminals((0, 1, 2), terminal=True)
+        others = replace_terminals((0, 1, other), terminal=True)
+        one = replace_terminals((null, null, 2))
+        none = replace_terminals((null, null, null))
+        assert others is not None
+        assert one is not None
+        return [kept, none, others.stdio[:2] == [0, 1], one.stdio[:2] == [null, null]]
+
+    assert run_in_child(run) == [None, None, True, True]
 
 
 def test_what_is_no_terminal_is_not_the_same_terminal() -> None:
