@@ -378,13 +378,6 @@ def reserve_memory(size: int) -> tuple[memoryview, int]:
     return memoryview(memory).cast("B").cast("l"), address
 
 
-def getsockopt(fd: int, level: int, option: int, most: int) -> bytes:
-    """Return an option of a socket; Python's own takes no more than 1,024 bytes of one."""
-    buffer, size = ctypes.create_string_buffer(most), ctypes.c_uint32(most)
-    _check(libc.getsockopt(fd, level, option, buffer, ctypes.byref(size)))
-    return buffer.raw[: size.value]
-
-
 def trim_heap() -> None:
     """Give memory that was freed back to the kernel, also what is between things that are used.
 

@@ -1,7 +1,7 @@
 """Who is at the other end of a connection.
 
-Source: unix(7) SO_PEERCRED; socket(7) and the kernel's include/uapi/asm-generic/socket.h on
-SO_PEERGROUPS.
+Source: unix(7) SO_PEERCRED; getsockopt(2); socket(7) and the kernel's
+include/uapi/asm-generic/socket.h on SO_PEERGROUPS.
 """
 
 import os
@@ -11,12 +11,16 @@ from struct import Struct
 import attrs
 import trio
 
-from mocker.isolation.syscalls import getsockopt
+from mocker.isolation.syscalls import get_function, reserve_memory
 
 _UCRED = Struct("3i")  # struct ucred: pid, uid, gid
-_GID = Struct("I")
+_GID = 4  # bytes
 _SO_PEERGROUPS = 59  # since Linux 4.13; Python has no name for it
-_MOST_GROUPS = 65536 * _GID.size  # bytes; the kernel lets nobody be in more of them
+_MOST_GROUPS = 65536 * _GID  # bytes; the kernel lets nobody be in more of them
+# Python's own takes 1,024 bytes of an option. Memory is taken of what is written to alone.
+_getsockopt = get_function("getsockopt", 5)
+_HEAD = 8  # bytes, for how many follow
+_memory, _address = reserve_memory(_HEAD + _MOST_GROUPS)
 
 
 @attrs.frozen
@@ -66,8 +70,10 @@ def find_remote(connected: trio.socket.SocketType) -> Remote:
 
 
 def _find_groups(connected: trio.socket.SocketType) -> frozenset[int]:
-    try:
-        option = getsockopt(connected.fileno(), socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS)
-    except OSError:  # a kernel that does not tell: then it is in none of them
-        return frozenset()
-    return frozenset(gid for (gid,) in _GID.iter_unpack(option))
+    cells = _memory.cast("B").cast("I")
+    cells[0] = _MOST_GROUPS
+    if _getsockopt(
+        connected.fileno(), socket.SOL_SOCKET, _SO_PEERGROUPS, _address + _HEAD, _address
+    ):
+        return frozenset()  # a kernel that does not tell: then it is in none of them
+    return frozenset(cells[_HEAD // _GID : (_HEAD + cells[0]) // _GID])
