@@ -12,6 +12,8 @@ from mocker.isolation import ContainerSpec, IsolationError
 from mocker.isolation.devices import NODES
 from mocker.isolation.host_walls import find_controllers
 from mocker.isolation.landlock import find_landlock
+from mocker.isolation.layers import TMPFS_BOUNDS
+from mocker.isolation.masks import HIDDEN_FILES, READ_ONLY, list_hidden_directories
 from mocker.isolation.namespaces import namespace_flags
 from mocker.isolation.plan import Plan, make_plan
 from mocker.isolation.process_calls import join_session_keyring
@@ -60,6 +62,8 @@ def _list_rows(plan: Plan) -> Iterator[Row]:
     yield _explain_host_files(spec)
     yield _explain_writing(spec)
     yield _explain_devices()
+    yield from _explain_kernel_files(spec)
+    yield _explain_memory(spec)
     yield _explain_limits(spec)
     yield from _explain_rlimits(plan)
     yield _explain_session(spec)
@@ -115,6 +119,23 @@ def _explain_writing(spec: ContainerSpec) -> Row:
 
 def _explain_devices() -> Row:
     return Row(ON, "devices", f"{', '.join(NODES)}; of the host's no other")
+
+
+def _explain_kernel_files(spec: ContainerSpec) -> Iterator[Row]:
+    hidden = list_hidden_directories(own_network=spec.network != "host")
+    paths = sorted(filter(os.path.exists, (*HIDDEN_FILES, *hidden)))
+    yield Row(ON, "masked paths", ", ".join(paths))
+    yield Row(ON, "read-only paths", ", ".join(("/sys", *filter(os.path.exists, READ_ONLY))))
+    text = "nosuid on every mount but those of the root, nodev on all but devices and terminals"
+    yield Row(ON, "mount flags", text)
+
+
+def _explain_memory(spec: ContainerSpec) -> Row:
+    size, files = (bound for _, bound in TMPFS_BOUNDS)
+    text = f"what is written takes {size} of the memory and {files} files at most"
+    if spec.rootfs_mode == "rw":
+        return Row(OFF, "bounded writing", f"what is written goes to {spec.rootfs}")
+    return Row(ON, "bounded writing", text, "--tmpfs DST:size=…")
 
 
 def _explain_limits(spec: ContainerSpec) -> Row:

@@ -1,3 +1,4 @@
+import os
 from errno import ENOSYS
 from pathlib import Path
 
@@ -169,6 +170,64 @@ def test_devices_are_those_of_the_table() -> None:
 
     assert sorted(seen) == sorted(f"/dev/{name}" for name in NODES)
     assert find(make_spec(), "devices")[1].startswith(", ".join(NODES))
+
+
+def list_paths(name: str) -> list[str]:
+    return find(make_spec(), name)[1].split(", ")
+
+
+def test_masked_paths_have_nothing_to_read() -> None:
+    paths = list_paths("masked paths")
+
+    seen = run_captured(script("for path; do cat $path $path/* 2>/dev/null; done", *paths)).stdout
+
+    assert "/proc/interrupts" in paths
+    assert seen == ""
+    assert Path("/proc/interrupts").read_text()  # where there is no mask
+
+
+def read_mounts(**fields: object) -> dict[str, tuple[set[str], str]]:
+    """Return the mounts of a container, as itself sees them: path to flags and file system."""
+    text = run_captured(script("cat /proc/self/mountinfo", **fields)).stdout
+    lines = [line.split() for line in text.splitlines()]
+    return {line[4]: (set(line[5].split(",")), line[line.index("-") + 1]) for line in lines}
+
+
+def test_read_only_paths_are_so() -> None:
+    paths, mounts = list_paths("read-only paths"), read_mounts()
+
+    assert {"/sys", "/proc/sys"} < set(paths)
+    assert [path for path in paths if "ro" not in mounts[path][0]] == []
+    assert "ro" not in mounts["/proc"][0]
+
+
+@pytest.mark.parametrize("rootfs", ["busybox", "host"])
+def test_mount_flags_are_those_of_the_table(rootfs: str) -> None:
+    mounts = read_mounts(rootfs=rootfs, volumes=[Volume("/usr", "/media")])
+
+    may_set_ids = [path for path, (flags, _) in mounts.items() if "nosuid" not in flags]
+    has_devices = {path for path, (flags, _) in mounts.items() if "nodev" not in flags}
+    assert [path for path in may_set_ids if path != "/" and mounts[path][1] != "overlay"] == []
+    terminals = {f"/dev/{name}" for name in (*NODES, "pts")}
+    assert (
+        terminals <= has_devices <= terminals | set(list_paths("masked paths"))
+    )  # by the null device
+    assert find(make_spec(), "mount flags")[0] == ON
+
+
+@pytest.mark.parametrize("rootfs", ["busybox", "host"])
+def test_what_is_written_takes_no_more_than_the_table_says(rootfs: str) -> None:
+    word, text = find(make_spec(rootfs=rootfs), "bounded writing")
+    shown = run_captured(script("stat -f -c '%b %S %c' /tmp", rootfs=rootfs)).stdout
+
+    blocks, size, files = map(int, shown.split())
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert (word, text.split(" (")[0]) == (
+        ON,
+        "what is written takes 20% of the memory and 800k files at most",
+    )
+    assert blocks * size == pytest.approx(memory / 5, rel=0.01)
+    assert files == 800 * 1024
 
 
 def test_ulimits_are_those_of_the_table() -> None:
