@@ -70,7 +70,7 @@ def _list_rows(plan: Plan) -> Iterator[Row]:
     yield _explain_keyring()
     yield Row(ON, "init", "not to be traced or read from inside; ends what the command leaves")
     yield _explain_environment(spec)
-    yield Row(ON, "descriptors", "0, 1 and 2 are the caller's; no other reaches the command")
+    yield Row(ON, "descriptors", "0, 1 and 2; no other reaches the command")
     yield _explain_landlock()
 
 
