@@ -26,7 +26,6 @@ _MSG_NOSIGNAL = 0x4000
 _SOCK_CLOEXEC = os.O_CLOEXEC
 _TREE_FLAGS = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC
 _MOVE_FLAGS = syscalls.MOVE_MOUNT_F_EMPTY_PATH | syscalls.MOVE_MOUNT_T_EMPTY_PATH
-_RESOLVE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 
 _NAMES = (
     "chdir",
@@ -90,20 +89,6 @@ def open_file(path: str, flags: int, mode: int = 0, *, to: Cell) -> Call:
     """Open a path, close-on-exec."""
     flags |= os.O_CLOEXEC
     return prepare("openat", syscalls.AT_FDCWD, os.fsencode(path), flags, mode, to=to)
-
-
-def open_in_root(root: Cell, path: str, flags: int, *, to: Cell) -> Call:
-    """Open a path with openat2(2), as a process would whose root is `root`; close-on-exec."""
-    how = syscalls.OpenHow(flags=flags | os.O_CLOEXEC, resolve=_RESOLVE)
-    return prepare(
-        "syscall",
-        syscalls.OPENAT2,
-        root,
-        os.fsencode(path),
-        bytes(how),
-        syscalls.sizeof(how),
-        to=to,
-    )
 
 
 def close(fd: Cell | int) -> Call:
@@ -201,12 +186,6 @@ def mount_setattr(mount: Cell | str, attributes: int, *, recursive: bool = False
 def move_mount(tree: Cell, target: Cell) -> Call:
     """Attach a tree to what a descriptor refers to."""
     return prepare("syscall", syscalls.MOVE_MOUNT, tree, b"", target, b"", _MOVE_FLAGS)
-
-
-def move_path(path: str, target: Cell) -> Call:
-    """Move the mount at a path, with all below it, to what a descriptor refers to."""
-    arguments = syscalls.AT_FDCWD, os.fsencode(path), target, b""
-    return prepare("syscall", syscalls.MOVE_MOUNT, *arguments, syscalls.MOVE_MOUNT_T_EMPTY_PATH)
 
 
 def new_mount(

@@ -14,6 +14,7 @@ import os
 from _collections_abc import Sequence
 
 from . import calls
+from .errors import SetupError
 from .layers import BASE
 from .masks import (
     HIDDEN_FILES,
@@ -24,7 +25,7 @@ from .masks import (
     list_hidden_directories,
 )
 from .memory import Cell
-from .mounts import check_attached, source_attributes
+from .mounts import check_attached, check_not_root, open_in_root, source_attributes
 from .spec import ContainerSpec
 from .steps import ROOT, Setup, Step
 from .syscalls import (
@@ -35,6 +36,7 @@ from .syscalls import (
     MS_NOEXEC,
     MS_NOSUID,
     MS_RDONLY,
+    move_mount,
 )
 from .tape import Call
 from .user_mapping import UserMapping
@@ -56,7 +58,6 @@ _DEV_BOUNDS = "size=64k,nr_inodes=1k"
 _SHM_BOUNDS = "size=64m,nr_inodes=64k"
 _CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
 _PLACE = "kernel"  # in the file system for layers
-_MOVED = tuple(Cell(shared=True) for _ in KERNEL_PATHS)  # what is mounted there, by descriptor
 
 # The same for container after container: up to what needs to write to /proc, and after it.
 _prepared: dict[tuple[bool, bool, bool], tuple[list[Step], list[Step]]] = {}
@@ -108,7 +109,7 @@ def _plan(own_network: bool, has_tty_group: bool, apart: bool) -> tuple[list[Ste
         Step(f"hide {', '.join((*HIDDEN_FILES, *hidden))}", "", calls=tuple(hide(hidden))),
     ]
     if apart:
-        closing.append(_move())
+        closing.append(Step(f"move {', '.join(KERNEL_PATHS)} below ", "/", _move))
     return opening, closing
 
 
@@ -152,25 +153,24 @@ def _make_place() -> list[Call]:
     ]
 
 
-def _move() -> Step:
-    """Return the step that moves what is mounted there below the root."""
-    made, target = list[Call](), Cell(-1)
-    for path, moved in zip(KERNEL_PATHS, _MOVED, strict=True):
-        made += [
-            calls.open_file(path[1:], os.O_PATH, to=moved),
-            calls.open_in_root(ROOT, path, os.O_PATH | os.O_DIRECTORY, to=target),
-            calls.move_path(path[1:], target),
-            calls.close(target),
-        ]
-    made.append(calls.then(_check_moved, ...))
-    return Step(f"move {', '.join(KERNEL_PATHS)} below ", "/", calls=tuple(made))
+def _move(setup: Setup) -> None:
+    """Move what is mounted in the place below the root, and find it there.
 
-
-def _check_moved(setup: Setup) -> None:
-    """Find all three where they belong: one may have come to lie over another, or elsewhere."""
-    for path, moved in zip(KERNEL_PATHS, _MOVED, strict=True):
-        check_attached(moved.value, setup.root_fd, path)
-        os.close(moved.value)
+    Raises:
+        SetupError: What is there instead leads elsewhere, or somebody changes it meanwhile.
+    """
+    moved = [os.open(path[1:], os.O_PATH | os.O_CLOEXEC) for path in KERNEL_PATHS]
+    for path, tree in zip(KERNEL_PATHS, moved, strict=True):
+        try:
+            target = open_in_root(setup.root_fd, path, os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            raise SetupError("mount on ", error.errno or 0, path) from error
+        check_not_root(target, setup.root_fd, path)
+        move_mount(tree, target)
+        os.close(target)
+    for path, tree in zip(KERNEL_PATHS, moved, strict=True):
+        check_attached(tree, setup.root_fd, path)
+        os.close(tree)
 
 
 def _bind_nodes() -> list[Call]:

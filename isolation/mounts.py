@@ -35,6 +35,8 @@ from .syscalls import (
 )
 
 _MAX_LINKS = 40  # MAXSYMLINKS of the kernel
+_TRIES = 128  # while others rename what they have
+_CHANGED = "what is there leads elsewhere, or somebody changes the rootfs at the same time"
 _RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 
 
@@ -119,8 +121,8 @@ def attach_in_view(tree_fd: int, root_fd: int, path: str) -> None:
     """Attach a tree as `attach` does, below a root that has /proc and that others may change.
 
     Raises:
-        SetupError: What is at the path leads into /proc: a file system there could make the init
-            believe anything. Or somebody moved it meanwhile, so that the tree is elsewhere.
+        SetupError: What is at the path leads to the root, or into /proc: a file system there could
+            make the init believe anything. Or somebody moved it meanwhile, and the tree with it.
         OSError: As `attach`.
     """
     directory = S_ISDIR(os.stat(tree_fd).st_mode)
@@ -128,18 +130,28 @@ def attach_in_view(tree_fd: int, root_fd: int, path: str) -> None:
     try:
         if os.stat(target).st_dev == _stat_in_root(root_fd, "/proc").st_dev:
             raise SetupError("mount on ", 0, path, "what is there leads into /proc")
+        check_not_root(target, root_fd, path)
         move_mount(tree_fd, target)
     finally:
         os.close(target)
     check_attached(tree_fd, root_fd, path)
 
 
+def check_not_root(target: int, root_fd: int, path: str) -> None:
+    """Raise SetupError if a path below the root has led to the root itself."""
+    if os.path.samestat(os.stat(target), os.stat(root_fd)):
+        raise SetupError("mount on ", 0, path, "what is there leads to the root")
+
+
 def check_attached(tree_fd: int, root_fd: int, path: str) -> None:
     """Raise SetupError if a path below the root does not lead to the root of a tree."""
-    found = open_in_root(root_fd, path, os.O_PATH)
+    try:
+        found = open_in_root(root_fd, path, os.O_PATH)
+    except OSError:
+        raise SetupError("mount on ", 0, path, _CHANGED) from None
     try:
         if _read_mount_id(found) != _read_mount_id(tree_fd):
-            raise SetupError("mount on ", 0, path, "somebody changes the rootfs at the same time")
+            raise SetupError("mount on ", 0, path, _CHANGED)
     finally:
         os.close(found)
 
@@ -159,8 +171,17 @@ def _read_mount_id(fd: int) -> bytes:
 
 
 def open_in_root(root_fd: int, path: str, flags: int) -> int:
-    """Open a path as a process would whose root is `root_fd`."""
-    return openat2(root_fd, path, flags, _RESOLVE)
+    """Open a path as a process would whose root is `root_fd`.
+
+    The kernel gives up on ".." when anybody on the machine renames or mounts something at that
+    moment (EAGAIN), so it is asked again.
+    """
+    for _ in range(_TRIES):
+        try:
+            return openat2(root_fd, path, flags, _RESOLVE)
+        except BlockingIOError:
+            continue
+    raise SetupError("look up ", 0, path, "it goes on being renamed at the same time")
 
 
 def make_directory(root_fd: int, path: str) -> int:

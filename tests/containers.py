@@ -51,7 +51,10 @@ def run_captured(spec: ContainerSpec, stdin: str = "", spawn: Spawn = spawn) -> 
         os.pwrite(files[0], stdin.encode(), 0)
         with spawn(spec, stdin=files[0], stdout=files[1], stderr=files[2]) as container:
             status = container.wait()
-        texts = [os.pread(fd, os.fstat(fd).st_size, 0).decode() for fd in files[1:]]
+        texts = [
+            os.pread(fd, os.fstat(fd).st_size, 0).decode("utf-8", "surrogateescape")
+            for fd in files[1:]
+        ]
     finally:
         for fd in files:
             os.close(fd)
