@@ -14,18 +14,19 @@ import _socket as socket
 import os
 from _collections_abc import Sequence
 
-from .command import change_directory, execute, make_env, place_stdio
+from .calls import then
+from .command import execute, make_env, place_stdio
+from .confinement import confine
 from .errors import IsolationError, SetupError
 from .exit_status import read_status
 from .forwarding import forward
 from .handshake import render_failure, render_status, render_stopped
 from .plan import Plan
-from .privileges import drop_capabilities, own_pipes, reset_signals, set_rlimits
-from .process_calls import join_session_keyring
+from .privileges import own_pipes
 from .syscalls import PR_SET_PDEATHSIG, clone3, close_all_but, prctl, setns
 from .tape import perform
 from .terminal import copy_size, find_terminal, make_controlling_terminal
-from .users import User, become, look_up_user
+from .users import User, look_up_user
 
 _FAILED = 125
 _SIGNALS = tuple(map(int, signal.valid_signals()))
@@ -63,18 +64,16 @@ def become_process(
         for fd in namespaces:
             setns(fd)
         perform(place_stdio(stdio))
-        if user.uid:
+        if user.uid or (plan.mapping is None and plan.spec.isolate):
             own_pipes((0, 1, 2), user.uid, user.gid)
-        if plan.mapping is None and plan.spec.isolate:
-            drop_capabilities()
-        if changes_user:
-            perform(become(user, plan.mapping))
-        if leader:
-            _die_with(leader)
-        perform(join_session_keyring())
-        change_directory(workdir or plan.workdir, needed=bool(workdir))
-        set_rlimits(plan.rlimits)
-        perform(reset_signals(plan.changed_signals))
+        for segment in confine(
+            plan,
+            user if changes_user else None,
+            workdir or plan.workdir,
+            needed=bool(workdir),
+            after_user=[then(_die_with, leader)] if leader else (),
+        ):
+            perform(segment)
         execute(tuple(argv), env)
     except IsolationError as error:
         answer(reply, render_failure(error))

@@ -28,6 +28,7 @@ _TREE_FLAGS = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC
 _MOVE_FLAGS = syscalls.MOVE_MOUNT_F_EMPTY_PATH | syscalls.MOVE_MOUNT_T_EMPTY_PATH
 
 _NAMES = (
+    "capset",
     "chdir",
     "close",
     "dup2",
@@ -53,6 +54,7 @@ _NAMES = (
     "setpgid",
     "setresgid",
     "setresuid",
+    "setrlimit",
     "setsid",
     "sigaction",
     "sigprocmask",

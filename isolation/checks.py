@@ -9,6 +9,10 @@ from _collections_abc import Iterable
 from .errors import SpecError
 
 MAX_READY_FD = 255  # any process may have that many descriptors
+MAX_CPU = 8191  # CONFIG_NR_CPUS of the kernel is 8192 at most
+MAX_UMASK = 0o777
+NICE_VALUES = (-20, 19)  # getpriority(2)
+OOM_SCORES = (-1000, 1000)  # OOM_SCORE_ADJ_MIN and _MAX of the kernel
 _MAX_HOSTNAME = 64  # __NEW_UTS_LEN of the kernel
 _MAX_NOTIFY = 107  # unix(7): sun_path, less the NUL of an abstract name
 _RESERVED = ("/proc",)  # a volume there could fake what init and libraries believe of themselves
@@ -126,3 +130,20 @@ def check_user(user: str) -> str:
         if not part or part.startswith("-") or not part.isprintable() or ":" in part:
             raise SpecError(f"user must be USER[:GROUP], names or numbers, not {user!r}")
     return user
+
+
+def check_range(number: int, least: int, most: int, what: str, form: str = "d") -> int:
+    """Return a number, or raise SpecError if it is not in a range; `form` is how it is shown."""
+    if not least <= number <= most:
+        raise SpecError(f"{what} must be {least:{form}} to {most:{form}}, not {number:{form}}")
+    return number
+
+
+def check_cpus(numbers: Iterable[int]) -> tuple[int, ...]:
+    """Return the numbers of CPUs in order, or raise SpecError if one is none, or there is none."""
+    cpus = tuple(sorted(set(numbers)))
+    if not cpus:
+        raise SpecError("cpu_affinity must have at least one CPU")
+    for cpu in (cpus[0], cpus[-1]):
+        check_range(cpu, 0, MAX_CPU, "cpu_affinity")
+    return cpus

@@ -113,7 +113,7 @@ def _look_inside(program: Program) -> None:
     plan, setup, stdio = program.plan, program.setup, program.prepared.stdio
     control = program.control.fileno()
     user = plan.user = plan.user or look_up_user(plan.spec.user, plan.home_uid)
-    *calls, clone = settle(plan.strings, inner_namespace_flags(plan.mapping))
+    *calls, clone = settle(plan.strings, inner_namespace_flags(plan.mapping), plan.spec.umask)
     perform(calls)
     if setup.slave_fd >= 0:
         stdio = _hand_out_terminal(setup, program.control, stdio, user)

@@ -248,6 +248,10 @@ def hand_over(launched: Launch, plan: Plan, stdio: Sequence[int]) -> None:
     """Do what the init can't, and tell it to go on, or why it can't."""
     mapping, trees = plan.mapping, list[int]()
     try:
+        if plan.spec.is_scheduled:
+            from .scheduling import schedule
+
+            schedule(launched.pid, plan.spec)
         if mapping is not None:
             if plan.spec.network != "shared":
                 write_user_mapping(launched.pid, mapping)

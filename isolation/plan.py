@@ -16,6 +16,7 @@ from stat import S_ISBLK, S_ISCHR, S_ISDIR
 
 from .busybox import find_busybox
 from .calls import sethostname
+from .capabilities import names_of
 from .devices import KERNEL_PATHS, mount_cgroups, plan_kernel_filesystems
 from .errors import SetupError
 from .etc_files import ROOT_HOME
@@ -29,7 +30,7 @@ from .namespaces import (
     set_mounts_slave,
     set_up_network,
 )
-from .privileges import clamp_rlimits, find_changed_signals
+from .privileges import find_changed_signals, plan_capabilities, plan_rlimits
 from .process_title import find_strings
 from .rootfs import plan_rootfs, write_network_files
 from .spec import ContainerSpec, Tmpfs, Volume
@@ -50,6 +51,7 @@ class Plan:
         mapping: The IDs of its user namespace; None if it shares the caller's.
         sources: What of the host appears in it; `Setup.open_tree` counts by this order.
         steps: What the init does, in order.
+        capabilities: What root has inside, as a bit mask; None where there is no container.
         rlimits: Limits for the command, those that the caller can give.
         notes: A sentence for each thing that is not quite as asked for.
         workdir: Where the command starts, if that is there: see `ContainerSpec.workdir`.
@@ -60,6 +62,7 @@ class Plan:
     """
 
     __slots__ = (
+        "capabilities",
         "changed_signals",
         "home_uid",
         "mapping",
@@ -82,13 +85,19 @@ class Plan:
     ) -> None:
         self.spec, self.mapping = spec, mapping
         self.sources, self.steps = tuple(sources), tuple(steps)
-        self.rlimits, self.notes = clamp_rlimits(spec.rlimits)
+        self.rlimits, self.notes = plan_rlimits(spec)
+        self.capabilities = plan_capabilities(spec)
         self.workdir = choose_workdir(spec.rootfs, spec.workdir)
         # With the host's files in view, the container's root is at home where the caller is.
         self.user = _foresee_user(spec)
         self.home_uid = os.geteuid() if spec.rootfs == "host" else 0
         self.strings = find_strings()
         self.changed_signals = find_changed_signals()
+
+    @property
+    def forbids_new_privileges(self) -> bool:
+        """Whether execve(2) is to grant nothing."""
+        return self.spec.isolate and not self.spec.allow_new_privs
 
 
 class _Mount:
@@ -196,11 +205,20 @@ def describe(spec: ContainerSpec) -> tuple[str, ...]:
             text = ", ".join(_render_range(r) for r in ranges)
             lines.append(f"map {what}: {text} outside")
     lines += map(str, plan.steps)
+    if spec.is_scheduled:
+        from .scheduling import describe_schedule
+
+        lines += describe_schedule(spec)
     lines.append("start the init as PID 1: it forwards signals and reaps")
     if plan.mapping is not None:
         lines.append("give the command a user, mount and host name namespace, all mounts locked")
+    if plan.capabilities is not None:
+        names = ", ".join(names_of(plan.capabilities)) or "none"
+        lines.append(f"bound capabilities: {names}")
     lines += (f"set the limit {r.name} to {r.soft}:{r.hard}" for r in plan.rlimits)
     lines.append(f"become user {spec.user or 'root'} in {plan.workdir}")
+    if plan.forbids_new_privileges:
+        lines.append("let programs grant no privileges: no_new_privs")
     lines.append(f"execute {' '.join(map(repr, spec.argv))}")
     return tuple(lines)
 

@@ -1,13 +1,13 @@
 """What the command may do, set between fork and exec: limits, capabilities, signals, descriptors.
 
-In a user namespace of its own the command may be all-powerful, because nothing there is worth
-having. It gets a second one, below the container's: its mount namespace is then a copy made for a
-less privileged owner, in which the kernel locks every mount, so that root inside can neither
-remount a read-only volume for writing nor take a mount off that hides something; and the init, in
-the namespace above, can't be traced by anybody in there.
+In a user namespace of its own, root inside has docker's default capabilities, and what they are
+good for ends at that namespace. The command gets a second one, below the container's: its mount
+namespace is then a copy made for a less privileged owner, in which the kernel locks every mount, so
+that root inside can neither remount a read-only volume for writing nor take a mount off that hides
+something, whatever it is given; and the init, in the namespace above, can't be traced by anybody.
 
-Without a user namespace root inside is root. Then it keeps what docker run(1) leaves to it, less
-the right to make device nodes.
+Without a user namespace root inside is the host's, and has no capability that it was not given by
+name.
 
 Source: user_namespaces(7), mount_namespaces(7) "Restrictions", capabilities(7).
 """
@@ -18,42 +18,25 @@ import resource
 from _collections_abc import Iterable
 
 from .calls import close, open_file, write
+from .capabilities import ALL, NUMBERS, find_last_capability, mask_of, names_of
 from .errors import SetupError
 from .memory import Cell
-from .process_calls import default_action, unblock_signals
-from .spec import Rlimit
+from .process_calls import capset, default_action, prctl, setrlimit, unblock_signals
+from .spec import ContainerSpec, Rlimit
 from .syscalls import (
     CLONE_NEWNS,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
-    PR_CAP_AMBIENT,
-    PR_CAP_AMBIENT_CLEAR_ALL,
     PR_CAPBSET_DROP,
-    capset,
-    prctl,
+    PR_SET_NO_NEW_PRIVS,
 )
 from .tape import Call
 from .user_mapping import IdRange, UserMapping, render_id_map
 
-_KEPT_CAPABILITIES = {
-    "CHOWN": 0,
-    "DAC_OVERRIDE": 1,
-    "FOWNER": 3,
-    "FSETID": 4,
-    "KILL": 5,
-    "SETGID": 6,
-    "SETUID": 7,
-    "SETPCAP": 8,
-    "NET_BIND_SERVICE": 10,
-    "NET_RAW": 13,
-    "SYS_CHROOT": 18,
-    "AUDIT_WRITE": 29,
-    "SETFCAP": 31,
-}
 COMMAND_PID = 2  # in the container: the first process that its init forks
 _MAX_STATUS = 2**14  # bytes of /proc/self/status, which has some 1,500
 _signals: dict[int, tuple[int, ...]] = {}  # by the bit mask of them
-_MAX_CAPABILITY = 63  # the width of the kernel's bit mask
+_NO_CORE = Rlimit("core", 0)
 
 
 def inner_namespace_flags(mapping: UserMapping | None) -> int:
@@ -80,33 +63,70 @@ def map_inner_namespace(mapping: UserMapping) -> list[Call]:
     return made
 
 
-def drop_capabilities() -> None:
-    """Keep the capabilities that are harmless without a user namespace, in all five sets."""
-    kept = set(_KEPT_CAPABILITIES.values())
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    for capability in range(_MAX_CAPABILITY + 1):
-        if capability in kept:
-            continue
-        try:
-            prctl(PR_CAPBSET_DROP, capability)
-        except OSError:
-            break  # EINVAL: the kernel knows no more
-    capset(sum(1 << capability for capability in kept))
-
-
-def set_rlimits(rlimits: Iterable[Rlimit]) -> None:
-    """Set limits on the calling process.
+def plan_capabilities(spec: ContainerSpec) -> int | None:
+    """Return what root inside is to have, as a bit mask; None where there is no container.
 
     Raises:
-        SetupError: The kernel refused one.
+        SetupError: The kernel does not know one that was asked for by name, or it is not the
+            caller's to give; or the caller can't take the others away.
     """
-    for limit in rlimits:
-        number = getattr(resource, f"RLIMIT_{limit.name.upper()}")
-        try:
-            resource.setrlimit(number, (limit.soft, limit.hard))
-        except (OSError, ValueError) as error:
-            step = f"set ulimit {limit.name} to {limit.soft}:{limit.hard}"
-            raise SetupError(step, hint=str(error)) from error
+    if not spec.isolate:
+        return None
+    wanted = mask_of(spec.capabilities)
+    if spec.userns == "private" and not spec.cap_add:
+        return wanted  # which are older than any kernel that is promised
+    known = (2 << find_last_capability()) - 1
+    had = known if spec.userns == "private" else _read_capabilities() & known
+    if not had >> NUMBERS["SETPCAP"] & 1:
+        hint = "the caller lacks CAP_SETPCAP"
+        raise SetupError("take capabilities from the container", hint=hint)
+    missing = wanted & ~had
+    if missing and ALL not in spec.cap_add:
+        unknown = names_of(missing & ~known)
+        hint = "the kernel does not know it" if unknown else "the caller itself does not have it"
+        name = (unknown or names_of(missing))[0]
+        raise SetupError(f"give the container the capability {name}", hint=hint)
+    return wanted & had
+
+
+def bound_capabilities(mask: int) -> list[Call]:
+    """Return the calls after which no capability but these can be had by execve(2)."""
+    numbers = range(find_last_capability() + 1)
+    return [prctl(PR_CAPBSET_DROP, number) for number in numbers if not mask >> number & 1]
+
+
+def keep_capabilities(mask: int) -> list[Call]:
+    """Return the calls after which a process has no capability but these."""
+    return [capset(mask)]
+
+
+def forbid_new_privileges() -> list[Call]:
+    """Return the calls after which execve(2) grants nothing: no setuid, no file capabilities."""
+    return [prctl(PR_SET_NO_NEW_PRIVS, 1)]
+
+
+def _read_capabilities() -> int:
+    """Return which capabilities the calling process can hand on, as a bit mask."""
+    status = _read_own_status()
+    permitted, bounding = (_find_mask(status, name) for name in (b"CapPrm", b"CapBnd"))
+    return permitted & bounding
+
+
+def set_rlimits(limits: Iterable[tuple[str, int, int]]) -> list[Call]:
+    """Return the calls that set limits, which are (name, soft, hard), -1 for unlimited."""
+    return [setrlimit(_number_of(name), soft, hard) for name, soft, hard in limits]
+
+
+def plan_rlimits(spec: ContainerSpec) -> tuple[tuple[Rlimit, ...], tuple[str, ...]]:
+    """Return the limits of the command, as `clamp_rlimits` does.
+
+    In a container that is not asked for core files there are none: one would have the name, and
+    lie in the place, that the host says for all processes.
+    """
+    asked = spec.rlimits
+    if spec.isolate and not any(limit.name == "core" for limit in asked):
+        asked = (*asked, _NO_CORE)
+    return clamp_rlimits(asked)
 
 
 def clamp_rlimits(rlimits: Iterable[Rlimit]) -> tuple[tuple[Rlimit, ...], tuple[str, ...]]:
@@ -116,8 +136,7 @@ def clamp_rlimits(rlimits: Iterable[Rlimit]) -> tuple[tuple[Rlimit, ...], tuple[
     """
     clamped, notes = [], []
     for limit in rlimits:
-        number = getattr(resource, f"RLIMIT_{limit.name.upper()}")
-        most = resource.getrlimit(number)[1]
+        most = resource.getrlimit(_number_of(limit.name))[1]
         if most == -1 or 0 <= limit.hard <= most:
             clamped.append(limit)
             continue
@@ -132,13 +151,8 @@ def clamp_rlimits(rlimits: Iterable[Rlimit]) -> tuple[tuple[Rlimit, ...], tuple[
 
 def find_changed_signals() -> tuple[int, ...]:
     """Return the signals that the calling process ignores or handles, and its forks with it."""
-    # Read at once, and not by lines: this is looked at for each container.
-    fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
-    status = os.read(fd, _MAX_STATUS)
-    os.close(fd)
-    changed = 0
-    for name in (b"\nSigIgn:\t", b"\nSigCgt:\t"):
-        changed |= int(status.partition(name)[2][:16], 16)
+    status = _read_own_status()
+    changed = _find_mask(status, b"SigIgn") | _find_mask(status, b"SigCgt")
     if changed not in _signals:
         # glibc keeps two real-time signals for itself, and lets nobody set them.
         numbers = (n for n in range(1, signal.NSIG) if n not in {32, 33})
@@ -167,3 +181,20 @@ def own_pipes(fds: Iterable[int], uid: int, gid: int) -> None:
                 os.fchown(fd, uid, gid)
             except OSError:
                 continue  # the pipe of someone else, who may reopen it where we may not; or no ID
+
+
+def _number_of(rlimit: str) -> int:
+    number: int = getattr(resource, f"RLIMIT_{rlimit.upper()}")
+    return number
+
+
+def _read_own_status() -> bytes:
+    # Read at once, and not by lines: this is looked at for each container.
+    fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+    status = os.read(fd, _MAX_STATUS)
+    os.close(fd)
+    return status
+
+
+def _find_mask(status: bytes, name: bytes) -> int:
+    return int(status.partition(b"\n%s:\t" % name)[2][:16], 16)

@@ -16,7 +16,9 @@ from .tape import Call
 _ANY_RESULT = -(2**31)
 _SIGSET_SIZE = 128  # bytes of the C library's sigset_t
 _SIGACTION_SIZE = 256  # bytes, and more than its struct sigaction has anywhere
-_IDS = Struct("I")
+_IDS, _LIMITS = Struct("I"), Struct("2l")
+_CAP_HEADER, _CAP_DATA = Struct("Ii"), Struct("6I")
+_CAPABILITY_VERSION_3 = 0x2008_0522
 
 
 def umask(mask: int) -> Call:
@@ -80,6 +82,21 @@ def setresgid(gid: int) -> Call:
 def setresuid(uid: int) -> Call:
     """Become a user for good."""
     return prepare("setresuid", uid, uid, uid)
+
+
+def capset(capabilities: int) -> Call:
+    """Have these capabilities permitted and effective, as a bit mask; none inheritable or ambient.
+
+    The kernel takes from the ambient ones what is not inheritable.
+    """
+    low, high = capabilities & 0xFFFF_FFFF, capabilities >> 32
+    data = _CAP_DATA.pack(low, low, 0, high, high, 0)
+    return prepare("capset", _CAP_HEADER.pack(_CAPABILITY_VERSION_3, 0), data)
+
+
+def setrlimit(number: int, soft: int, hard: int) -> Call:
+    """Limit a resource; -1 is unlimited, as the kernel has it with all bits set."""
+    return prepare("setrlimit", number, _LIMITS.pack(soft, hard))
 
 
 def join_session_keyring() -> list[Call]:

@@ -8,12 +8,11 @@ Source: prctl(2) PR_SET_PDEATHSIG and PR_SET_DUMPABLE, credentials(7).
 """
 
 import _socket as socket
-from _collections_abc import Callable, Hashable, Sequence
+from _collections_abc import Callable, Sequence
 from _signal import SIGCHLD, SIGKILL
 from errno import EAGAIN, EMFILE, ENFILE, ENOMEM
 
 from .calls import (
-    chdir,
     check_message,
     close,
     close_range,
@@ -26,25 +25,18 @@ from .calls import (
     then,
     write,
 )
-from .command import change_directory, make_env, place_stdio, try_execute
+from .command import make_env, place_stdio, try_execute
+from .confinement import confine
 from .desk import Desk
 from .errors import SetupError
 from .exit_status import ExitStatus
 from .handshake import GO, MAX_FAILURE, READY, check_go, receive_go
 from .memory import FAILED, Buffer, Cell
 from .plan import Plan
-from .privileges import (
-    drop_capabilities,
-    inner_namespace_flags,
-    map_inner_namespace,
-    own_pipes,
-    reset_signals,
-    set_rlimits,
-)
+from .privileges import inner_namespace_flags, map_inner_namespace, own_pipes
 from .process_calls import (
     clone3,
     default_action,
-    join_session_keyring,
     prctl,
     set_process_name,
     setpgid,
@@ -52,10 +44,9 @@ from .process_calls import (
     umask,
 )
 from .process_title import overwrite_strings
-from .spec import Rlimit
 from .steps import Setup
 from .syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, PR_SET_PDEATHSIG
-from .tape import Call, Segment, Tape, make_tape
+from .tape import Call, Segment, Tape, keep, make_tape
 from .terminal import take_foreground
 from .user_mapping import UserMapping
 from .users import User, become
@@ -65,7 +56,6 @@ BUILD, BECOME, EXECUTE, RELEASE = range(4)
 # What else its head has: whether there is a container at all.
 ISOLATED = 4
 
-_UMASK = 0o022
 ROOT = User(0, 0, (), "/")
 _TITLE = "mocker-init"
 COMMAND = Cell(shared=True)  # the pid of the command's process in the init, 0 in that itself
@@ -75,8 +65,6 @@ ASKED = Cell(shared=True)  # whether the parent has asked for something before i
 _GATE = Cell(shared=True)  # what the command waits at until the init has given it its IDs
 _BEGUN, _STEPS_FROM = 1, 2  # which segments of BUILD
 _SHORTAGES = {EAGAIN, EMFILE, ENFILE, ENOMEM}
-_MOST_KEPT = 100  # segments of some ten calls each
-_kept: dict[tuple[object, ...], tuple[Call, ...]] = {}
 _ONE = (1).to_bytes(8, "little")  # as eventfd(2) counts; never zero in either byte order
 
 
@@ -197,11 +185,13 @@ def make_program(
         wait: Segment = [*map(close, not_its), then(_receive_trees, ...)]
     else:
         wait = _wait_for_go(control, not_its)
-    build = [wait, _keep(_begin, plan.mapping, plan.spec.isolate)]
+    build = [wait, keep(_begin, plan.mapping, plan.spec.isolate)]
     build += [step.calls for step in plan.steps]
     groups: list[list[Segment]] = [build, [], [], []]
     if plan.user is not None and not plan.spec.terminal:
-        build.append(_keep(settle, plan.strings, inner_namespace_flags(plan.mapping)))
+        build.append(
+            keep(settle, plan.strings, inner_namespace_flags(plan.mapping), plan.spec.umask)
+        )
         groups[BECOME] = become_command(plan, plan.user, tuple(stdio))
         groups[EXECUTE] = [execute_command(plan, plan.user)]
         groups[RELEASE] = [release(plan.mapping, control)]
@@ -246,10 +236,16 @@ def _receive_trees(setup: Setup) -> None:
     setup.trees = receive_go(setup.control)
 
 
-def settle(strings: tuple[int, int, int], inner_flags: int) -> list[Call]:
-    """Return the init's calls between the last step and the clone of the command, and that."""
+def settle(strings: tuple[int, int, int], inner_flags: int, mask: int) -> list[Call]:
+    """Return the init's calls between the last step and the clone of the command, and that.
+
+    Args:
+        strings: Where its command line is in memory.
+        inner_flags: The namespaces of the command's own.
+        mask: The permissions that new files do not get.
+    """
     return [
-        umask(_UMASK),
+        umask(mask),
         # So that nothing can be typed into the caller's terminal from here.
         setsid(),
         set_process_name(_TITLE),
@@ -289,27 +285,24 @@ def release(mapping: UserMapping | None, control: int, kept: int = -1) -> list[C
 
 def become_command(plan: Plan, user: User, stdio: tuple[int, ...]) -> list[Segment]:
     """Return the command's calls, from its clone up to its execution."""
-    spec, mapping = plan.spec, plan.mapping
+    spec = plan.spec
+    # Where root lacks CAP_DAC_OVERRIDE over a pipe, it is as any other user.
+    owns_pipes = user.uid or (plan.mapping is None and spec.isolate)
     own = [
-        *([then(own_pipes, (0, 1, 2), user.uid, user.gid)] if user.uid else []),
-        *([then(drop_capabilities)] if mapping is None and spec.isolate else []),
+        *([then(own_pipes, (0, 1, 2), user.uid, user.gid)] if owns_pipes else []),
         *([then(take_foreground)] if spec.terminal else []),
     ]
-    go = [chdir("/")]
-    if plan.workdir != "/":
-        go = [then(_change_directory, plan.workdir, spec.workdir is not None)]
-    limits = tuple((r.name, r.soft, r.hard) for r in plan.rlimits)
     segments: list[Segment] = [
-        _keep(_die_with_parent) if not spec.isolate else (),
+        keep(_die_with_parent) if not spec.isolate else (),
         _place_command(stdio, spec.ready_fd),
         own,
-        _keep(become, user, mapping) if spec.isolate or spec.user is not None else (),
-        # Again, as the change of user has cleared it.
-        [*_die_with_parent()] if not spec.isolate else (),
-        _keep(join_session_keyring),
-        go,
-        [then(_set_rlimits, limits)] if limits else (),
-        _keep(reset_signals, plan.changed_signals),
+        *confine(
+            plan,
+            user if spec.isolate or spec.user is not None else None,
+            plan.workdir,
+            needed=spec.workdir is not None,
+            after_user=_die_with_parent() if not spec.isolate else (),
+        ),
     ]
     return [calls for calls in segments if calls]
 
@@ -325,21 +318,3 @@ def _die_with_parent() -> list[Call]:
 
 def _place_command(stdio: tuple[int, ...], ready_fd: int | None) -> list[Call]:
     return [read(_GATE, Buffer(len(_ONE))), setpgid(), *place_stdio(stdio, ready_fd)]
-
-
-def _set_rlimits(limits: Sequence[tuple[str, int, int]]) -> None:
-    set_rlimits(Rlimit(*limit) for limit in limits)
-
-
-def _change_directory(path: str, needed: bool) -> None:
-    change_directory(path, needed=needed)
-
-
-def _keep(prepare: Callable[..., list[Call]], *arguments: Hashable) -> tuple[Call, ...]:
-    """Return what a function prepares from these arguments, now or before."""
-    key = prepare, *arguments
-    if key not in _kept:
-        if len(_kept) == _MOST_KEPT:
-            _kept.clear()
-        _kept[key] = tuple(prepare(*arguments))
-    return _kept[key]

@@ -9,13 +9,19 @@ import resource
 from _collections_abc import Iterable, Mapping
 from _signal import SIGCHLD, SIGKILL, SIGSTOP, SIGTERM, valid_signals
 
+from .capabilities import DEFAULT_SET, check_capabilities, effective_set
 from .checks import (
+    MAX_UMASK,
+    NICE_VALUES,
+    OOM_SCORES,
     check_argv,
+    check_cpus,
     check_destination,
     check_distinct,
     check_env_name,
     check_hostname,
     check_notify,
+    check_range,
     check_ready_fd,
     check_text,
     check_user,
@@ -127,6 +133,18 @@ class ContainerSpec:
         network: "none" (a loopback device alone), "host", or "shared" (that of another container,
             which is named when this one is made; it shares its user namespace as well).
         userns: "private" (root inside is an unprivileged user outside) or "host" (needs root).
+        cap_add: Capabilities of root on top of docker's default set, of which there is none in the
+            host's user namespace; with or without "CAP_", or "ALL". A user other than root has
+            none at all.
+        cap_drop: Those of the default set that root is not to have.
+        allow_new_privs: Whether executing a program may grant rights: by setuid, or by its file's
+            capabilities.
+        umask: The permissions that new files do not get, as bits.
+        nice: From -20, the first to run, to 19; None for the caller's.
+        oom_score_adj: From -1000, the last to be killed when memory runs out, to 1000; None for the
+            caller's.
+        cpu_affinity: The numbers of the CPUs to run on, which the command may change; None for the
+            caller's.
         rlimits: Limits for each process of the command's.
         limits: What all processes together may take, by a cgroup that the container is born in;
             None for no such cgroup. What can't be limited on this host does not start.
@@ -152,7 +170,11 @@ class ContainerSpec:
     """
 
     __slots__ = (
+        "allow_new_privs",
         "argv",
+        "cap_add",
+        "cap_drop",
+        "cpu_affinity",
         "env",
         "grace",
         "hostname",
@@ -160,7 +182,9 @@ class ContainerSpec:
         "landlock",
         "limits",
         "network",
+        "nice",
         "notify",
+        "oom_score_adj",
         "read_only",
         "ready_fd",
         "rlimits",
@@ -169,6 +193,7 @@ class ContainerSpec:
         "stop_signal",
         "terminal",
         "tmpfs",
+        "umask",
         "user",
         "userns",
         "volumes",
@@ -191,6 +216,13 @@ class ContainerSpec:
         hostname: str = DEFAULT_HOSTNAME,
         network: str = "none",
         userns: str = "private",
+        cap_add: Iterable[str] = (),
+        cap_drop: Iterable[str] = (),
+        allow_new_privs: bool = False,
+        umask: int = 0o022,
+        nice: int | None = None,
+        oom_score_adj: int | None = None,
+        cpu_affinity: Iterable[int] | None = None,
         rlimits: Iterable[Rlimit] = (),
         limits: Limits | None = None,
         grace: float = 10.0,
@@ -223,6 +255,8 @@ class ContainerSpec:
         self.hostname = check_hostname(hostname)
         self.network = check_word(network, _NETWORKS, "network")
         self.userns = check_word(userns, USER_NAMESPACES, "userns")
+        self._set_rights(cap_add, cap_drop, allow_new_privs, umask)
+        self._set_schedule(nice, oom_score_adj, cpu_affinity)
         self.rlimits, self.limits = tuple(rlimits), limits
         if not 0 <= grace <= _MAX_GRACE:
             raise SpecError(f"grace period must be 0 to {_MAX_GRACE} seconds, not {grace}")
@@ -235,16 +269,48 @@ class ContainerSpec:
         self.isolate = isolate
         self.notify = None if notify is None else check_notify(notify)
         self.ready_fd = None if ready_fd is None else check_ready_fd(ready_fd)
-        self.landlock = landlock
-        self.writable = None if writable is None else tuple(map(check_writable, writable))
+        self._set_landlock(landlock, writable)
         if not isolate:
             self._check_unisolated()
-        elif landlock:
+
+    def _set_rights(
+        self, cap_add: Iterable[str], cap_drop: Iterable[str], allow_new_privs: bool, umask: int
+    ) -> None:
+        self.cap_add = check_capabilities(cap_add, "cap_add")
+        self.cap_drop = check_capabilities(cap_drop, "cap_drop")
+        self.allow_new_privs = allow_new_privs
+        self.umask = check_range(umask, 0, MAX_UMASK, "umask", "03o")
+
+    def _set_landlock(self, landlock: bool, writable: Iterable[str] | None) -> None:
+        self.landlock = landlock
+        self.writable = None if writable is None else tuple(map(check_writable, writable))
+        if self.isolate and landlock:
             raise SpecError("landlock is for a process without isolation; a container has a root")
         if self.writable is not None and not landlock:
             raise SpecError("what is writable can be said with landlock alone")
-        if landlock and writable is None and workdir is not None:
-            check_writable(workdir)  # as it is, then
+        if landlock and writable is None and self.workdir is not None:
+            check_writable(self.workdir)  # as it is, then
+
+    def _set_schedule(
+        self, nice: int | None, oom_score_adj: int | None, cpu_affinity: Iterable[int] | None
+    ) -> None:
+        self.nice, self.oom_score_adj = nice, oom_score_adj
+        if nice is not None:
+            check_range(nice, *NICE_VALUES, "nice value")
+        if oom_score_adj is not None:
+            check_range(oom_score_adj, *OOM_SCORES, "oom_score_adj")
+        self.cpu_affinity = None if cpu_affinity is None else check_cpus(cpu_affinity)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it says anything about `nice`, `oom_score_adj` or `cpu_affinity`."""
+        return any(v is not None for v in (self.nice, self.oom_score_adj, self.cpu_affinity))
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What root is to have, as far as the kernel knows it and the caller can give it."""
+        default = DEFAULT_SET if self.userns == "private" else frozenset[str]()
+        return effective_set(self.cap_add, self.cap_drop, default)
 
     def _check_unisolated(self) -> None:
         """Refuse what only a container can have."""
@@ -255,6 +321,7 @@ class ContainerSpec:
             "tmpfs": bool(self.tmpfs),
             "a read-only root": self.read_only,
             "a terminal": self.terminal,
+            "capabilities": bool(self.cap_add or self.cap_drop),
         }
         for what, is_asked in asked.items():
             if is_asked:

@@ -78,12 +78,11 @@ SIG_SETMASK = 2
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
+PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_NO_NEW_PRIVS = 39
-PR_CAP_AMBIENT = 47
-PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 OPEN_TREE = 428
 MOVE_MOUNT = 429
@@ -105,8 +104,6 @@ CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
 KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "s390x": 280, "ppc64le": 271}
 KEYCTL_JOIN_SESSION_KEYRING = 1
 
-_CAPABILITY_VERSION_3 = 0x2008_0522
-
 libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = libc.syscall
 _syscall.restype = ctypes.c_long
@@ -125,8 +122,6 @@ _prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 _sigprocmask = libc.sigprocmask
 _sigprocmask.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 _Sigset = ctypes.c_uint64 * 16  # sigset_t; the kernel uses the first 64 bits
-_capset = libc.capset
-_capset.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
 
 
 sizeof, get_errno = ctypes.sizeof, ctypes.get_errno
@@ -172,10 +167,6 @@ class MountAttr(ctypes.Structure):
         ("propagation", ctypes.c_uint64),
         ("userns_fd", ctypes.c_uint64),
     )
-
-
-class _CapHeader(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
 
 def clone3(flags: int, exit_signal: int, cgroup: int = -1) -> tuple[int, int]:
@@ -333,14 +324,6 @@ def sigprocmask(how: int, mask: int) -> int:
     new, old = _Sigset(mask), _Sigset()
     _check(_sigprocmask(how, ctypes.byref(new), ctypes.byref(old)))
     return int(old[0])
-
-
-def capset(capabilities: int) -> None:
-    """Set the permitted and effective capabilities to a bit mask, the inheritable ones to none."""
-    header = _CapHeader(version=_CAPABILITY_VERSION_3, pid=0)
-    low, high = capabilities & 0xFFFF_FFFF, capabilities >> 32
-    data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
-    _check(_capset(ctypes.byref(header), ctypes.byref(data)))
 
 
 def _close_range(first: int, last: int, flags: int) -> None:

@@ -4,7 +4,7 @@ A tape has groups of calls, each walked by itself, and a group has segments. Tho
 the same for one container after the other are laid out once.
 """
 
-from _collections_abc import Iterable, Sequence
+from _collections_abc import Callable, Hashable, Iterable, Sequence
 from struct import pack
 
 from .memory import (
@@ -28,7 +28,7 @@ from .memory import (
 )
 
 _RECORD, _NEXT = RECORD.size // WORD, 11  # words, and which of them is the record after it
-_MOST_KEPT = 100  # kinds of containers
+_MOST_KEPT = 100  # kinds of containers, and segments of some ten calls each
 
 # A tuple of texts is what execve(2) takes: their addresses, and then zero.
 Argument = int | bytes | tuple[bytes, ...] | Cell | Buffer | Action
@@ -37,6 +37,19 @@ Argument = int | bytes | tuple[bytes, ...] | Cell | Buffer | Action
 Call = tuple[int, tuple[Argument, ...], int, int, Cell | None]
 # A list is for one container; a tuple serves one after the other, and is laid out once.
 Segment = tuple[Call, ...] | list[Call]
+
+
+_prepared: dict[tuple[object, ...], tuple[Call, ...]] = {}
+
+
+def keep(prepare: Callable[..., Iterable[Call]], *arguments: Hashable) -> tuple[Call, ...]:
+    """Return the segment that a function prepares from these arguments, now or before."""
+    key = prepare, *arguments
+    if key not in _prepared:
+        if len(_prepared) == _MOST_KEPT:
+            _prepared.clear()
+        _prepared[key] = tuple(prepare(*arguments))
+    return _prepared[key]
 
 
 def perform(calls: Iterable[Call]) -> None:

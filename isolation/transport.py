@@ -70,6 +70,7 @@ def render_prepared(plan: Plan, spec: bytes, stdio: Sequence[int], tape: Tape) -
         [(step.action, step.path) for step in plan.steps],
         [(r.name, r.soft, r.hard) for r in plan.rlimits],
         plan.workdir,
+        plan.capabilities,
         None if user is None else (user.uid, user.gid, user.groups, user.home),
         (plan.home_uid, plan.strings, plan.changed_signals),
         tuple(stdio),
@@ -89,6 +90,7 @@ def parse_prepared(text: bytes) -> tuple[Prepared, list[Action]]:
         steps,
         rlimits,
         workdir,
+        capabilities,
         user,
         (home_uid, strings, changed_signals),
         stdio,
@@ -104,7 +106,7 @@ def parse_prepared(text: bytes) -> tuple[Prepared, list[Action]]:
     )
     plan.steps = tuple(Step(*names) for names in steps)
     plan.rlimits = tuple(Rlimit(*limit) for limit in rlimits)
-    plan.workdir, plan.notes = workdir, ()
+    plan.workdir, plan.capabilities, plan.notes = workdir, capabilities, ()
     plan.user = None if user is None else User(*user)
     plan.home_uid, plan.strings, plan.changed_signals = home_uid, strings, changed_signals
     return Prepared(plan, stdio, parts), list(map(_parse_action, actions))

@@ -102,6 +102,9 @@ class ContainerConfig:
     Attributes:
         volumes: (source, destination, read_only), the source absolute.
         tmpfs: (destination, bytes or None, mode).
+        cap_add: As `isolation.capabilities` has them, as is cap_drop.
+        umask: As bits.
+        cpu_affinity: The numbers of CPUs; None for those of the supervisor.
         rlimits: (name, soft, hard), -1 for unlimited.
         env: Everything that the command gets on top of PATH, HOME, TERM and HOSTNAME.
         network: "none", "host" or "job:NAME", NAME that of one replica.
@@ -122,6 +125,13 @@ class ContainerConfig:
     hostname: str
     network: str = "none"
     userns: str = "private"
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    allow_new_privs: bool = False
+    umask: int = 0o022
+    nice: int | None = None
+    oom_score_adj: int | None = None
+    cpu_affinity: tuple[int, ...] | None = None
     rlimits: tuple[tuple[str, int, int], ...] = ()
     isolate: bool = True
     landlock: bool = False
@@ -154,6 +164,13 @@ class ContainerConfig:
             hostname=self.hostname,
             network="shared" if self.network.startswith("job:") else self.network,
             userns=self.userns,
+            cap_add=self.cap_add,
+            cap_drop=self.cap_drop,
+            allow_new_privs=self.allow_new_privs,
+            umask=self.umask,
+            nice=self.nice,
+            oom_score_adj=self.oom_score_adj,
+            cpu_affinity=self.cpu_affinity,
             rlimits=[Rlimit(*values) for values in self.rlimits],
             grace=grace,
             stop_signal=stop_signal,

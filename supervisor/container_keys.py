@@ -4,11 +4,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mocker.isolation import Rlimit, SpecError, Tmpfs, Volume
-from mocker.isolation.checks import check_writable
+from mocker.isolation.checks import MAX_CPU, NICE_VALUES, OOM_SCORES, check_writable
 from mocker.isolation.spec import ROOTFS_MODES, USER_NAMESPACES
 
 from .config import ContainerConfig
-from .container_words import parse_limits, parse_tmpfs, parse_volume
+from .container_words import (
+    parse_affinity,
+    parse_capability,
+    parse_limits,
+    parse_tmpfs,
+    parse_umask,
+    parse_volume,
+)
 from .mistakes import MistakeError, Place, render_value
 from .values import (
     Parse,
@@ -23,6 +30,7 @@ from .values import (
     parse_path,
     parse_text,
     spec_field,
+    whole,
 )
 
 # What an ordinary process does not have. Of the rest it has the host's: files, network, host name.
@@ -35,6 +43,9 @@ NEED_ISOLATION = (
     "hostname",
     "network",
     "userns",
+    "cap_add",
+    "cap_drop",
+    "allow_new_privs",
 )
 # What only such a process has use for: a container has a root of its own.
 ARE_FOR_THE_HOST = ("landlock", "writable")
@@ -94,6 +105,28 @@ def _parse_writable(value: object, place: Place) -> str:
     return path
 
 
+def _parse_capability(value: object, place: Place) -> str:
+    return parse_capability(parse_text(value, place))
+
+
+def _parse_umask(value: object, place: Place) -> int:
+    if not isinstance(value, str):  # 022 is no TOML, and 22 would be another mask
+        raise MistakeError(f"must be text such as '022', not {render_value(value)}")
+    return parse_umask(parse_text(value, place))
+
+
+def _parse_affinity(value: object, place: Place) -> tuple[int, ...]:
+    if isinstance(value, str):
+        return parse_affinity(parse_text(value, place))
+    if not isinstance(value, list):
+        raise MistakeError(
+            f"must be an array of CPUs, or text such as '0-1,3', not {render_value(value)}"
+        )
+    if not value:
+        raise MistakeError("must have at least one CPU")
+    return tuple(sorted(set(each_of(whole(0, MAX_CPU))(value, place))))
+
+
 def _parse_variable(value: object, place: Place) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = render_value(value)
@@ -129,6 +162,13 @@ CONTAINER_KEYS: dict[str, Parse] = {
     "hostname": spec_field("hostname", parse_text),
     "network": _parse_network,
     "userns": one_of(*USER_NAMESPACES),
+    "cap_add": each_of(_parse_capability),
+    "cap_drop": each_of(_parse_capability),
+    "allow_new_privs": parse_boolean,
+    "umask": _parse_umask,
+    "nice": whole(*NICE_VALUES),
+    "oom_score_adj": whole(*OOM_SCORES),
+    "cpu_affinity": _parse_affinity,
     "ulimits": map_of(_parse_limit),
     "isolate": parse_boolean,
     "landlock": parse_boolean,

@@ -6,6 +6,9 @@ name of the option or the key: "must be SRC:DST or SRC:DST:ro, not …".
 
 import _signal as signal  # whose numbers cost no import of enumerations
 
+from mocker.isolation.capabilities import find_capability
+from mocker.isolation.checks import MAX_CPU, MAX_UMASK
+
 from .quantities import parse_size
 
 _ANYBODY = 0o1777  # mode of a tmpfs, as /tmp has it
@@ -73,6 +76,63 @@ def parse_count(text: str) -> int:
     """
     if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
         raise ValueError(f"must be a whole number, not {text!r}")
+    return int(text)
+
+
+def parse_capability(word: str) -> str:
+    """Return a capability, in capitals and without "CAP_", or "ALL".
+
+    Raises:
+        ValueError: It is neither.
+    """
+    name = find_capability(word)
+    if not name:
+        raise ValueError(f"must be a capability such as NET_RAW, or ALL, not {word!r}")
+    return name
+
+
+def parse_umask(text: str) -> int:
+    """Return the bits of an octal number.
+
+    Raises:
+        ValueError: It is none, or has more than those of permissions.
+    """
+    octal = 0 < len(text) < _MAX_DIGITS and not set(text) - set("01234567")
+    if not octal or int(text, 8) > MAX_UMASK:
+        raise ValueError(f"must be an octal number up to 777, such as 022, not {text!r}")
+    return int(text, 8)
+
+
+def parse_affinity(text: str) -> tuple[int, ...]:
+    """Return the numbers of CPUs, as the kernel lists them: "0-1,3".
+
+    Raises:
+        ValueError: It is written in another way, or no machine has so many.
+    """
+    cpus = set[int]()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        for end in (first, last) if dash else (first,):
+            whole = end.isascii() and end.isdecimal() and len(end) < _MAX_DIGITS
+            if not whole or int(end) > MAX_CPU:
+                raise ValueError(f"must be CPUs such as 0-1,3, up to {MAX_CPU}, not {text!r}")
+        numbers = range(int(first), int(last or first) + 1)
+        if not numbers:
+            raise ValueError(f"must be CPUs such as 0-1,3, in rising order, not {text!r}")
+        cpus.update(numbers)
+    return tuple(sorted(cpus))
+
+
+def parse_whole(text: str, least: int, most: int) -> int:
+    """Return a whole number.
+
+    Raises:
+        ValueError: It is none, or not in the range.
+    """
+    digits = text.removeprefix("-")
+    whole = digits.isascii() and digits.isdecimal() and len(digits) < _MAX_DIGITS
+    if not whole or not least <= int(text) <= most:
+        raise ValueError(f"must be a whole number from {least} to {most}, not {text!r}")
     return int(text)
 
 

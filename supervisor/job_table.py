@@ -61,6 +61,13 @@ def _list_container_keys(container: ContainerConfig) -> Iterator[tuple[str, obje
     yield "hostname", container.hostname
     yield "network", container.network
     yield "userns", container.userns
+    yield "cap_add", list(container.cap_add)
+    yield "cap_drop", list(container.cap_drop)
+    yield "allow_new_privs", container.allow_new_privs
+    yield "umask", f"{container.umask:03o}"
+    yield "nice", container.nice
+    yield "oom_score_adj", container.oom_score_adj
+    yield "cpu_affinity", None if container.cpu_affinity is None else list(container.cpu_affinity)
     limits = {name: ":".join(map(_render_limit, both)) for name, *both in container.rlimits}
     yield "ulimits", limits
     yield "landlock", container.landlock

@@ -15,16 +15,20 @@ from mocker.isolation import (
     Tmpfs,
     Volume,
 )
-from mocker.isolation.checks import check_word
+from mocker.isolation.checks import NICE_VALUES, OOM_SCORES, check_word
 from mocker.isolation.errors import render_reason
 
 from .container_words import (
+    parse_affinity,
+    parse_capability,
     parse_count,
     parse_cpus,
     parse_limits,
     parse_signal,
     parse_tmpfs,
+    parse_umask,
     parse_volume,
+    parse_whole,
 )
 from .options import Option, Parsed, parse_options, render_options
 from .quantities import parse_duration, parse_size
@@ -58,6 +62,17 @@ _OPTIONS = (
         "MODE",
         "private (root inside is nobody outside) or host, for root only (default: private)",
     ),
+    Option("--cap-add", "NAME", "give root a capability that it does not have by default, or all"),
+    Option("--cap-drop", "NAME", "take a capability from root, or all"),
+    Option("--allow-new-privs", "", "let setuid programs and file capabilities grant rights"),
+    Option("--umask", "MODE", "set the permissions that new files do not get (default: 022)"),
+    Option("--nice", "N", "set the nice value, -20 to 19 (default: the caller's)"),
+    Option(
+        "--oom-score-adj",
+        "N",
+        "how soon it is killed when memory runs out, -1000 to 1000 (default: the caller's)",
+    ),
+    Option("--cpu-affinity", "CPUS", "start on these CPUs, such as 0-1,3 (default: the caller's)"),
     Option("--ulimit", "NAME=SOFT[:HARD]", "limit a resource, such as nofile=1024:4096"),
     Option("-m --memory", "SIZE", "let it have so much memory at most, such as 256m, and no swap"),
     Option("--cpus", "NUMBER", "let it use so many CPUs at most, such as 1.5"),
@@ -188,6 +203,13 @@ def parse_run_arguments(
         hostname=given.last("--hostname", given.last("--name", DEFAULT_HOSTNAME)),
         network=check_word(given.last("--network", "none"), _NETWORKS, "network"),
         userns=given.last("--userns", "private"),
+        cap_add=_parse_capabilities(given.all("--cap-add"), "--cap-add"),
+        cap_drop=_parse_capabilities(given.all("--cap-drop"), "--cap-drop"),
+        allow_new_privs=given.has("--allow-new-privs"),
+        umask=_parse_umask(given.last("--umask", "022")),
+        nice=_parse_number(given.maybe("--nice"), "--nice", NICE_VALUES),
+        oom_score_adj=_parse_number(given.maybe("--oom-score-adj"), "--oom-score-adj", OOM_SCORES),
+        cpu_affinity=_parse_affinity(given.maybe("--cpu-affinity")),
         rlimits=[_parse_ulimit(word) for word in given.all("--ulimit")],
         limits=_parse_cgroup_limits(given),
         grace=_parse_time(given.last("--grace", "10s"), "--grace"),
@@ -267,6 +289,34 @@ def _parse_cgroup_limits(given: Parsed) -> Limits | None:
     except ValueError as error:
         raise SpecError(f"{option} {error}") from None
     return Limits(memory=size, cpus=share, pids=count)
+
+
+def _parse_capabilities(words: Sequence[str], option: str) -> list[str]:
+    try:
+        return list(map(parse_capability, words))
+    except ValueError as error:
+        raise SpecError(f"{option} {error}") from None
+
+
+def _parse_umask(word: str) -> int:
+    try:
+        return parse_umask(word)
+    except ValueError as error:
+        raise SpecError(f"--umask {error}") from None
+
+
+def _parse_number(word: str | None, option: str, bounds: tuple[int, int]) -> int | None:
+    try:
+        return None if word is None else parse_whole(word, *bounds)
+    except ValueError as error:
+        raise SpecError(f"{option} {error}") from None
+
+
+def _parse_affinity(word: str | None) -> tuple[int, ...] | None:
+    try:
+        return None if word is None else parse_affinity(word)
+    except ValueError as error:
+        raise SpecError(f"--cpu-affinity {error}") from None
 
 
 def _parse_signal(word: str) -> int:

@@ -3,6 +3,8 @@
 from hypothesis import strategies as st
 
 from mocker.isolation import ContainerSpec, Limits, Rlimit, SpecError, Tmpfs, Volume
+from mocker.isolation.capabilities import ALL, NUMBERS
+from mocker.isolation.checks import MAX_CPU, MAX_UMASK, NICE_VALUES, OOM_SCORES
 from mocker.isolation.limits import (
     LEAST_CPUS,
     LEAST_MEMORY,
@@ -34,6 +36,7 @@ limits = st.builds(
     pids=st.none() | st.integers(LEAST_PIDS, MOST_PIDS),
     io_weight=st.none() | st.integers(LEAST_WEIGHT, MOST_WEIGHT),
 )
+capabilities = st.sampled_from([ALL, *NUMBERS])
 fields = st.fixed_dictionaries(
     {"argv": st.lists(words, min_size=1, max_size=4).filter(lambda argv: argv[0] != "")},
     optional={
@@ -52,6 +55,13 @@ fields = st.fixed_dictionaries(
         "writable": st.none() | st.lists(destinations, max_size=2),
         "notify": st.none() | names,
         "ready_fd": st.none() | st.integers(3, 255),
+        "cap_add": st.lists(capabilities, max_size=3),
+        "cap_drop": st.lists(capabilities, max_size=3),
+        "allow_new_privs": st.booleans(),
+        "umask": st.integers(0, MAX_UMASK),
+        "nice": st.none() | st.integers(*NICE_VALUES),
+        "oom_score_adj": st.none() | st.integers(*OOM_SCORES),
+        "cpu_affinity": st.none() | st.sets(st.integers(0, MAX_CPU), min_size=1, max_size=3),
         "rlimits": st.lists(rlimits, max_size=3),
         "limits": st.none() | limits,
         "grace": st.floats(0, 100),

@@ -527,6 +527,8 @@ def test_container_is_made_in_a_container(rootfs: str) -> None:
         "run",
         "--rootfs",
         rootfs,
+        "--cap-add",
+        "sys_admin",
         "sh",
         "-c",
         "id -u; hostname inner; hostname",

@@ -325,7 +325,9 @@ def test_mount_inside_stays_inside(rootfs: str) -> None:
     mounts = Path("/proc/self/mountinfo").read_text()
     script = "mkdir /tmp/new && mount -t tmpfs none /tmp/new && touch /tmp/new/x && echo ready; cat"
 
-    with open_run("--rootfs", rootfs, "sh", "-c", script) as process:
+    options = ["--rootfs", rootfs, "--cap-add", "sys_admin"]
+
+    with open_run(*options, "sh", "-c", script) as process:
         started = read_line(process)
         mounts_meanwhile = Path("/proc/self/mountinfo").read_text()
 
@@ -411,7 +413,8 @@ def test_host_name_is(mocker: Mocker, rootfs: str, options: tuple[str, ...], nam
 def test_host_name_that_is_set_inside_changes_inside_only(rootfs: str) -> None:
     name = socket.gethostname()
 
-    with open_run("--rootfs", rootfs, "sh", "-c", "hostname josh; hostname; cat") as process:
+    options = ["--rootfs", rootfs, "--cap-add", "sys_admin"]
+    with open_run(*options, "sh", "-c", "hostname josh; hostname; cat") as process:
         inside = read_line(process)
         outside = socket.gethostname()
 

@@ -6,11 +6,13 @@ from mocker.isolation import SpecError
 from mocker.isolation.checks import (
     MAX_READY_FD,
     check_argv,
+    check_cpus,
     check_destination,
     check_distinct,
     check_env_name,
     check_hostname,
     check_notify,
+    check_range,
     check_ready_fd,
     check_text,
     check_user,
@@ -46,6 +48,18 @@ def test_value_is_returned_or_refused_with_its_reason(
     assert check(good) == good
     with pytest.raises(SpecError, match=message):
         check(bad)
+
+
+def test_number_is_in_its_range() -> None:
+    assert [check_range(number, -1, 1, "number") for number in (-1, 1)] == [-1, 1]
+    with pytest.raises(SpecError, match="mask must be 000 to 777, not 1000"):
+        check_range(0o1000, 0, 0o777, "mask", "03o")
+
+
+def test_cpus_are_there_once_and_in_order() -> None:
+    assert check_cpus([3, 0, 3]) == (0, 3)
+    with pytest.raises(SpecError, match="cpu_affinity must have at least one CPU"):
+        check_cpus([])
 
 
 def test_words_are_those_of_a_command() -> None:

@@ -66,7 +66,8 @@ def test_users_of_the_host_are_shared_if_asked_for() -> None:
 def test_container_has_its_own_host_name(hostname: str) -> None:
     before = socket.gethostname()
 
-    outcome = run_captured(script("hostname; hostname josh; hostname", hostname=hostname))
+    text = "hostname; hostname josh; hostname"
+    outcome = run_captured(script(text, hostname=hostname, cap_add=["sys_admin"]))
 
     assert outcome.stdout == f"{hostname}\njosh\n"
     assert socket.gethostname() == before

@@ -7,18 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocker.isolation import Rlimit, SetupError, Tmpfs, Volume
+from mocker.isolation import Rlimit, SetupError, Tmpfs, Volume, spawn
+from mocker.isolation.capabilities import DEFAULT_SET, NUMBERS, find_last_capability, mask_of
 from mocker.isolation.command import execute
 from mocker.isolation.privileges import (
+    bound_capabilities,
     clamp_rlimits,
-    drop_capabilities,
     find_changed_signals,
+    keep_capabilities,
     own_pipes,
+    plan_capabilities,
     reset_signals,
     set_rlimits,
 )
+from mocker.isolation.spec import RLIMIT_NAMES
+from mocker.isolation.syscalls import PR_CAPBSET_DROP, libc, prctl
 from mocker.isolation.tape import perform
-from tests.containers import in_container, run_captured, script
+from tests.beside import run_script, running
+from tests.containers import in_container, make_spec, run_captured, script
 from tests.in_namespaces import InNewNamespaces, capture_child, run_in_child
 from tests.performed import read_status
 from tests.requirements import (
@@ -28,8 +34,10 @@ from tests.requirements import (
     requires_user_namespaces,
 )
 
-# What docker run(1) leaves to root, by number in capabilities(7), less MKNOD (27).
-KEPT = sum(1 << number for number in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 29, 31))
+KEPT = mask_of(DEFAULT_SET)
+ALL_KNOWN = (2 << find_last_capability()) - 1
+SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
 UNLIMITED = resource.RLIM_INFINITY
 
 limits = st.one_of(st.just(UNLIMITED), st.integers(0, 40), st.integers(0, 2**63 - 1))
@@ -41,52 +49,198 @@ def become_ordinary() -> None:
         os.setresuid(7777, 7777, 7777)
 
 
+def sets(mask: int, bounding: int | None = None) -> list[str]:
+    """Return the five sets as /proc shows them: none inheritable, none ambient."""
+    bounding = mask if bounding is None else bounding
+    return [f"{value:016x}" for value in (0, mask, mask, bounding, 0)]
+
+
 @requires_user_namespaces
 def test_capabilities_that_are_left_are_in_force_and_no_other_can_be_had(
     in_new_namespaces: InNewNamespaces,
 ) -> None:
     def act() -> list[str]:
-        drop_capabilities()
-        return read_status("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+        perform([*bound_capabilities(KEPT), *keep_capabilities(KEPT)])
+        return read_status(*SETS)
 
-    kept, none = f"{KEPT:016x}", f"{0:016x}"
-    assert in_new_namespaces(act) == [none, kept, kept, kept, none]
+    assert in_new_namespaces(act) == sets(KEPT)
+
+
+@requires_root
+def test_what_the_caller_hands_on_is_taken_as_well() -> None:
+    def act() -> list[str]:
+        libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 0, 0, 0)
+        perform([*bound_capabilities(KEPT), *keep_capabilities(KEPT)])
+        return read_status(*SETS)
+
+    assert run_in_child(act) == sets(KEPT)
+
+
+@in_container
+@pytest.mark.parametrize(
+    ("fields", "mask"),
+    [
+        ({}, KEPT),
+        ({"cap_drop": ["all"]}, 0),
+        ({"cap_drop": ["all"], "cap_add": ["net_raw"]}, 1 << 13),
+        ({"cap_drop": ["CAP_MKNOD", "kill"]}, KEPT & ~(1 << 27 | 1 << 5)),
+        ({"cap_add": ["SYS_ADMIN"]}, KEPT | 1 << 21),
+        ({"cap_add": ["all"]}, ALL_KNOWN),
+        ({"cap_add": ["all"], "cap_drop": ["sys_admin"]}, ALL_KNOWN & ~(1 << 21)),
+    ],
+)
+def test_root_has_the_capabilities_that_it_is_given(fields: dict[str, object], mask: int) -> None:
+    with running(make_spec(argv=["sleep", "1000"], **fields)) as container:
+        beside = run_script(container, "grep ^Cap /proc/self/status").text
+    command = run_captured(script("grep ^Cap /proc/self/status", **fields)).stdout
+
+    assert command.split()[1::2] == sets(mask)
+    assert beside.split()[1::2] == sets(mask)
 
 
 @requires_root
 @in_container
-def test_root_that_is_root_on_the_host_keeps_what_docker_leaves_to_it() -> None:
-    outcome = run_captured(script("grep Cap /proc/self/status; mknod /x c 1 3", userns="host"))
+@pytest.mark.parametrize(("added", "mask"), [([], 0), (["chown", "KILL"], 1 << 0 | 1 << 5)])
+def test_root_that_is_root_on_the_host_has_what_it_is_given_by_name(
+    added: list[str], mask: int
+) -> None:
+    spec = make_spec(argv=["sleep", "1000"], userns="host", cap_add=added)
+    with running(spec) as container:
+        beside = run_script(container, "grep ^Cap /proc/self/status").text
+    text = "grep ^Cap /proc/self/status"
+    command = run_captured(script(text, userns="host", cap_add=added)).stdout
 
-    assert set(outcome.stdout.split()[1::2]) == {f"{KEPT:016x}", f"{0:016x}"}
-    assert "Operation not permitted" in outcome.stderr
+    assert command.split()[1::2] == sets(mask)
+    assert beside.split()[1::2] == sets(mask)
+
+
+@requires_root
+@in_container
+def test_root_that_is_root_on_the_host_may_be_given_all_that_the_caller_has() -> None:
+    (had,) = read_status("CapBnd")
+
+    outcome = run_captured(script("grep ^CapEff /proc/self/status", userns="host", cap_add=["all"]))
+
+    assert outcome.stdout.split() == ["CapEff:", had]
+
+
+@requires_root
+@in_container
+def test_capability_that_the_caller_does_not_have_cannot_be_given() -> None:
+    def act() -> None:
+        prctl(PR_CAPBSET_DROP, NUMBERS["NET_RAW"])
+        spawn(make_spec(userns="host", cap_add=["NET_RAW"]))
+
+    with pytest.raises(SetupError) as info:
+        run_in_child(act)
+
+    assert str(info.value) == (
+        "cannot give the container the capability NET_RAW; the caller itself does not have it"
+    )
+
+
+@requires_root
+@in_container
+def test_capability_that_the_caller_does_not_have_is_none_of_all() -> None:
+    def act() -> int:
+        prctl(PR_CAPBSET_DROP, NUMBERS["NET_RAW"])
+        return plan_capabilities(make_spec(userns="host", cap_add=["all"])) or 0
+
+    assert run_in_child(act) == int(read_status("CapBnd")[0], 16) & ~(1 << NUMBERS["NET_RAW"])
+
+
+@requires_root
+@in_container
+def test_caller_that_can_take_nothing_away_makes_no_container_in_its_own_user_namespace() -> None:
+    def act() -> None:
+        mask = int(read_status("CapPrm")[0], 16) & ~(1 << NUMBERS["SETPCAP"])
+        perform(keep_capabilities(mask))
+        spawn(make_spec(userns="host"))
+
+    with pytest.raises(SetupError) as info:
+        run_in_child(act)
+
+    assert str(info.value) == (
+        "cannot take capabilities from the container; the caller lacks CAP_SETPCAP"
+    )
+
+
+def test_command_without_a_container_keeps_what_it_has() -> None:
+    fields = {"isolate": False, "rootfs": "host", "network": "host"}
+    text = "grep -E '^(Cap|NoNewPrivs)' /proc/self/status; ulimit -c"
+
+    outside = capture_child(lambda: execute(("sh", "-c", text), dict(os.environ)))
+    outcome = run_captured(script(text, **fields))
+
+    assert outcome.stdout == outside.text
 
 
 @in_container
 @pytest.mark.parametrize("user", ["1:1", "nobody"])
 @requires_subordinate_ids
 def test_user_who_is_not_root_has_no_capability(user: str) -> None:
-    outcome = run_captured(script("grep -E 'Cap(Prm|Eff|Amb)' /proc/self/status", user=user))
+    text = "grep ^Cap /proc/self/status"
+    with running(make_spec(argv=["sleep", "1000"], user=user, cap_add=["sys_time"])) as container:
+        beside = run_script(container, text).text
+        beside_root = run_script(container, text, user="root").text
+    command = run_captured(script(text, user=user)).stdout
 
-    assert set(outcome.stdout.split()[1::2]) == {f"{0:016x}"}
+    assert command.split()[1::2] == sets(0, KEPT)
+    assert beside.split()[1::2] == sets(0, KEPT | 1 << NUMBERS["SYS_TIME"])
+    assert beside_root.split()[1::2] == sets(KEPT | 1 << NUMBERS["SYS_TIME"])
+
+
+@in_container
+@pytest.mark.parametrize(("allowed", "shown"), [(False, "1"), (True, "0")])
+def test_programs_grant_privileges_only_where_that_is_allowed(allowed: bool, shown: str) -> None:
+    text = "grep ^NoNewPrivs /proc/self/status"
+
+    with running(make_spec(argv=["sleep", "1000"], allow_new_privs=allowed)) as container:
+        beside = run_script(container, text).text
+    command = run_captured(script(text, allow_new_privs=allowed)).stdout
+
+    assert (command.split()[1], beside.split()[1]) == (shown, shown)
 
 
 def test_limits_are_set() -> None:
     def act() -> tuple[object, ...]:
-        set_rlimits([Rlimit("nofile", 20, 40), Rlimit("core", 0)])
+        perform(set_rlimits([("nofile", 20, 40), ("core", 0, 0)]))
         return resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.RLIMIT_CORE)
 
     assert run_in_child(act) == ((20, 40), (0, 0))
 
 
-def test_limit_that_may_not_be_raised_is_refused_with_its_name() -> None:
-    def act() -> None:
-        become_ordinary()
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 10))
-        set_rlimits([Rlimit("core", 11)])
+@pytest.mark.parametrize("name", sorted(set(RLIMIT_NAMES) - {"nice", "rtprio"}))
+def test_limit_of_any_name_is_set(name: str) -> None:
+    number = getattr(resource, f"RLIMIT_{name.upper()}")
+    _, hard = resource.getrlimit(number)
+    wanted = 7 if hard == UNLIMITED else max(0, hard - 1)
 
-    with pytest.raises(SetupError, match="cannot set ulimit core to 11:11; not allowed"):
-        run_in_child(act)
+    def act() -> tuple[int, int]:
+        perform(set_rlimits([(name, 0, wanted)]))
+        return resource.getrlimit(number)
+
+    assert run_in_child(act) == (0, wanted)
+
+
+@in_container
+@pytest.mark.parametrize(
+    ("rlimits", "shown"), [([], "0"), ([Rlimit("core", 5)], "5"), ([Rlimit("nofile", 99)], "0")]
+)
+def test_container_leaves_no_core_file_unless_it_is_asked_for(
+    rlimits: list[Rlimit], shown: str
+) -> None:
+    def act() -> tuple[str, str]:
+        resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
+        # In blocks of 512 bytes, as POSIX has them.
+        text = "grep 'core file' /proc/self/limits"
+        with running(make_spec(argv=["sleep", "1000"], rlimits=rlimits)) as container:
+            beside = run_script(container, text).text
+        return run_captured(script(text, rlimits=rlimits)).stdout, beside
+
+    command, beside = run_in_child(act)
+
+    assert command.split()[4:6] == beside.split()[4:6] == [shown, shown]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +291,7 @@ def test_clamped_limits_can_be_set() -> None:
             resource.setrlimit(resource.RLIMIT_CORE, (0, most))
             become_ordinary()
             clamped, _ = clamp_rlimits([Rlimit("core", soft, hard)])
-            set_rlimits(clamped)
+            perform(set_rlimits((r.name, r.soft, r.hard) for r in clamped))
 
         run_in_child(act)
 
@@ -217,17 +371,18 @@ def test_mount_that_protects_something_cannot_be_undone(tmp_path: Path, attempt:
     tmp_path.chmod(0o777)
     volume = Volume(str(tmp_path), "/data", read_only=True)
 
-    outcome = run_captured(script(f"({attempt}) && touch /data/x /tmp/again/x", volumes=[volume]))
+    text = f"({attempt}) && touch /data/x /tmp/again/x"
+    outcome = run_captured(script(text, volumes=[volume], cap_add=["all"]))
 
     assert not outcome.status.success
     assert list(tmp_path.iterdir()) == []
 
 
 @in_container
-def test_root_may_mount_what_concerns_nobody_else() -> None:
+def test_root_with_the_capability_may_mount_what_concerns_nobody_else() -> None:
     text = "mkdir /tmp/new && mount -t tmpfs none /tmp/new && touch /tmp/new/x && umount /tmp/new"
 
-    outcome = run_captured(script(text, tmpfs=[Tmpfs("/tmp/other")]))
+    outcome = run_captured(script(text, cap_add=["sys_admin"], tmpfs=[Tmpfs("/tmp/other")]))
 
     assert outcome.status.success, outcome.stderr
 
@@ -246,7 +401,7 @@ def test_root_may_mount_what_concerns_nobody_else() -> None:
     ],
 )
 def test_init_cannot_be_looked_into(attempt: str) -> None:
-    outcome = run_captured(script(attempt))
+    outcome = run_captured(script(attempt, cap_add=["all"]))
 
     assert not outcome.status.success
     assert outcome.stdout == ""

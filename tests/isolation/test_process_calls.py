@@ -1,5 +1,6 @@
 import ctypes
 import os
+import resource
 import signal
 from collections.abc import Callable
 from errno import EINVAL, EPERM
@@ -20,7 +21,11 @@ from mocker.isolation.syscalls import (
 from mocker.isolation.tape import Call, perform
 from tests.in_namespaces import InNewNamespaces, capture_child, run_in_child
 from tests.performed import errno_of, read_status
-from tests.requirements import requires_subordinate_ids, requires_user_namespaces
+from tests.requirements import (
+    requires_root,
+    requires_subordinate_ids,
+    requires_user_namespaces,
+)
 
 
 def test_process_leads_a_session_or_a_group() -> None:
@@ -114,6 +119,54 @@ def test_groups_that_may_not_be_set_are_an_error_if_not_tolerated() -> None:
         )
 
     assert run_in_child(act) == (EPERM, 0)
+
+
+@requires_user_namespaces
+def test_capabilities_are_those_of_the_mask(in_new_namespaces: InNewNamespaces) -> None:
+    mask = 1 << 0 | 1 << 33
+
+    def act() -> list[str]:
+        perform([process_calls.capset(mask)])
+        return read_status("CapPrm", "CapEff", "CapInh", "CapAmb")
+
+    assert in_new_namespaces(act) == [f"{0:016x}", f"{mask:016x}", f"{mask:016x}", f"{0:016x}"]
+
+
+@requires_user_namespaces
+def test_capability_that_was_given_up_does_not_come_back(
+    in_new_namespaces: InNewNamespaces,
+) -> None:
+    prepared = process_calls.capset(0), process_calls.capset(1)
+
+    assert in_new_namespaces(lambda: errno_of(*prepared)) == EPERM
+
+
+def test_limit_is_a_soft_and_a_hard_one() -> None:
+    def act() -> tuple[int, int]:
+        perform([process_calls.setrlimit(resource.RLIMIT_NOFILE, 20, 40)])
+        return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    assert run_in_child(act) == (20, 40)
+
+
+@requires_root
+def test_limit_that_is_none_is_set() -> None:
+    def act() -> tuple[int, int]:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.RLIM_INFINITY))
+        perform([process_calls.setrlimit(resource.RLIMIT_CORE, -1, -1)])
+        return resource.getrlimit(resource.RLIMIT_CORE)
+
+    assert run_in_child(act) == (resource.RLIM_INFINITY,) * 2
+
+
+def test_limit_that_may_not_be_raised_is_an_error() -> None:
+    def act() -> int:
+        if os.geteuid() == 0:
+            os.setresuid(7777, 7777, 7777)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 10))
+        return errno_of(process_calls.setrlimit(resource.RLIMIT_CORE, 0, 11))
+
+    assert run_in_child(act) == EPERM
 
 
 def test_session_keyring_is_not_the_callers() -> None:

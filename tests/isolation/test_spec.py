@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.isolation import Rlimit, SpecError, Tmpfs, Volume
+from mocker.isolation.capabilities import DEFAULT_SET
 from tests.containers import make_spec
 
 
@@ -61,6 +62,17 @@ from tests.containers import make_spec
         ({"stop_signal": signal.SIGCHLD}, "stop signal"),
         ({"stop_signal": 0}, "stop signal"),
         ({"stop_signal": 65}, "stop signal"),
+        ({"cap_add": ["NET"]}, "cap_add must be a capability such as NET_RAW, or ALL, not 'NET'"),
+        ({"cap_drop": "all"}, "cap_drop must be a sequence of names, not the text 'all'"),
+        ({"umask": 0o1000}, "umask must be 000 to 777, not 1000"),
+        ({"umask": -1}, "umask must be 000 to 777, not -01"),
+        ({"nice": -21}, "nice value must be -20 to 19, not -21"),
+        ({"nice": 20}, "nice value must be -20 to 19, not 20"),
+        ({"oom_score_adj": -1001}, "oom_score_adj must be -1000 to 1000, not -1001"),
+        ({"oom_score_adj": 1001}, "oom_score_adj must be -1000 to 1000, not 1001"),
+        ({"cpu_affinity": []}, "cpu_affinity must have at least one CPU"),
+        ({"cpu_affinity": [0, -1]}, "cpu_affinity must be 0 to 8191, not -1"),
+        ({"cpu_affinity": [0, 8192]}, "cpu_affinity must be 0 to 8191, not 8192"),
         ({"notify": ""}, "notify name must have 1 to 107 bytes, '' has 0"),
         ({"notify": "a" * 108}, "notify name must have 1 to 107 bytes, .* has 108"),
         ({"notify": "a\0"}, "notify name must not contain a NUL byte"),
@@ -155,6 +167,8 @@ def test_destination_is_kept_in_its_simplest_form(destination: str, clean: str) 
         ({"tmpfs": [Tmpfs("/b")]}, "tmpfs"),
         ({"read_only": True}, "a read-only root"),
         ({"terminal": True}, "a terminal"),
+        ({"cap_add": ["NET_RAW"]}, "capabilities"),
+        ({"cap_drop": ["all"]}, "capabilities"),
     ],
 )
 def test_without_isolation_there_is_nothing_of_its_own(
@@ -194,6 +208,9 @@ def test_destination_stays_what_it_is_or_is_refused(text: str) -> None:
         {"rootfs": "/srv", "read_only": True},
         {"workdir": "/a/../b"},
         {"network": "shared"},
+        {"cap_add": ("ALL", "NET_RAW"), "cap_drop": ("KILL",), "allow_new_privs": True},
+        {"umask": 0, "nice": -20, "oom_score_adj": -1000, "cpu_affinity": (0, 8191)},
+        {"umask": 0o777, "nice": 19, "oom_score_adj": 1000},
         {"notify": "a" * 107},
         {"ready_fd": 3},
         {"ready_fd": 255},
@@ -213,7 +230,18 @@ def test_defaults_are_those_of_the_issue() -> None:
 
     assert (made.rootfs, made.rootfs_mode, made.read_only) == ("busybox", "overlay", False)
     assert (made.hostname, made.network, made.userns) == ("containerhostname", "none", "private")
+    assert (made.cap_add, made.cap_drop, made.allow_new_privs, made.umask) == ((), (), False, 0o022)
+    assert (made.nice, made.oom_score_adj, made.cpu_affinity) == (None, None, None)
     assert (made.grace, made.stop_signal, made.terminal) == (10.0, signal.SIGTERM, False)
+
+
+def test_root_of_the_host_is_given_what_is_named_and_any_other_dockers_set() -> None:
+    fields = {"cap_add": ["sys_time", "kill"], "cap_drop": ["chown"]}
+
+    private, host = (make_spec(userns=userns, **fields) for userns in ("private", "host"))
+
+    assert private.capabilities == DEFAULT_SET - {"CHOWN"} | {"SYS_TIME"}
+    assert host.capabilities == {"SYS_TIME", "KILL"}
 
 
 def test_hard_limit_is_the_soft_one_unless_given() -> None:

@@ -15,7 +15,6 @@ from mocker.isolation.syscalls import (
     PR_GET_NO_NEW_PRIVS,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
-    capset,
     clone3,
     close_all_but,
     mount,
@@ -281,29 +280,6 @@ def test_process_has_the_first_fifteen_bytes_of_its_name() -> None:
         return read_status("Name")
 
     assert run_in_child(act) == "a-name-that-is-"
-
-
-@requires_user_namespaces
-def test_capabilities_are_those_of_the_mask(in_new_namespaces: InNewNamespaces) -> None:
-    mask = 1 << 0 | 1 << 33
-
-    def act() -> tuple[str, ...]:
-        capset(mask)
-        return tuple(read_status(key) for key in ("CapPrm", "CapEff", "CapInh"))
-
-    assert in_new_namespaces(act) == (f"{mask:016x}", f"{mask:016x}", f"{0:016x}")
-
-
-@requires_user_namespaces
-def test_capability_that_was_given_up_does_not_come_back(
-    in_new_namespaces: InNewNamespaces,
-) -> None:
-    def act() -> None:
-        capset(0)
-        capset(1)
-
-    with pytest.raises(PermissionError):
-        in_new_namespaces(act)
 
 
 def test_memory_between_things_that_are_used_can_be_given_back() -> None:

@@ -31,6 +31,14 @@ def test_container_of_a_job_is_isolated_at_first(tmp_path: Path) -> None:
         ('hostname = "h"', "hostname", "h"),
         ('network = "host"', "network", "host"),
         ('userns = "host"', "userns", "host"),
+        ('cap_add = ["cap_net_admin", "all"]', "cap_add", ("NET_ADMIN", "ALL")),
+        ('cap_drop = ["KILL"]', "cap_drop", ("KILL",)),
+        ("allow_new_privs = true", "allow_new_privs", True),
+        ('umask = "077"', "umask", 0o77),
+        ("nice = -5", "nice", -5),
+        ("oom_score_adj = 500", "oom_score_adj", 500),
+        ("cpu_affinity = [3, 0, 3]", "cpu_affinity", (0, 3)),
+        ('cpu_affinity = "0-1,3"', "cpu_affinity", (0, 1, 3)),
         (
             'ulimits = { nofile = "1:2", core = 0, nproc = "unlimited" }',
             "rlimits",
@@ -110,6 +118,32 @@ def test_process_that_is_not_isolated_has_what_the_host_has(tmp_path: Path) -> N
             'ulimits = { core = "2:1" }',
             "ulimits.core: ulimit core: soft limit 2 is above the hard limit 1",
         ),
+        ('cap_add = "all"', "cap_add: must be an array, not 'all'"),
+        (
+            'cap_drop = ["x"]',
+            "cap_drop[0]: must be a capability such as NET_RAW, or ALL, not 'x'",
+        ),
+        ("allow_new_privs = 1", "allow_new_privs: must be true or false, not 1"),
+        ("umask = 22", "umask: must be text such as '022', not 22"),
+        ('umask = "8"', "umask: must be an octal number up to 777, such as 022, not '8'"),
+        ("nice = 20", "nice: must be a whole number from -20 to 19, not 20"),
+        (
+            "oom_score_adj = -1001",
+            "oom_score_adj: must be a whole number from -1000 to 1000, not -1001",
+        ),
+        (
+            "cpu_affinity = []",
+            "cpu_affinity: must have at least one CPU",
+        ),
+        (
+            "cpu_affinity = 1",
+            "cpu_affinity: must be an array of CPUs, or text such as '0-1,3', not 1",
+        ),
+        (
+            "cpu_affinity = [0, -1]",
+            "cpu_affinity[1]: must be a whole number from 0 to 8191, not -1",
+        ),
+        ('cpu_affinity = "x"', "cpu_affinity: must be CPUs such as 0-1,3, up to 8191, not 'x'"),
         ("isolate = 0", "isolate: must be true or false, not 0"),
     ],
 )
@@ -133,6 +167,9 @@ def test_unknown_limit_is_told_with_those_that_there_are(tmp_path: Path) -> None
         'hostname = "h"',
         'network = "none"',
         'userns = "private"',
+        "cap_add = []",
+        'cap_drop = ["all"]',
+        "allow_new_privs = false",
     ],
 )
 def test_what_needs_isolation_is_not_had_without(tmp_path: Path, key: str) -> None:

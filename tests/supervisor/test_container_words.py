@@ -3,10 +3,14 @@ import signal
 import pytest
 
 from mocker.supervisor.container_words import (
+    parse_affinity,
+    parse_capability,
     parse_limits,
     parse_signal,
     parse_tmpfs,
+    parse_umask,
     parse_volume,
+    parse_whole,
 )
 
 
@@ -76,6 +80,54 @@ def test_limit_is_soft_and_hard(text: str, limits: tuple[int, int]) -> None:
 def test_what_is_no_limit_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be SOFT or SOFT:HARD"):
         parse_limits(text)
+
+
+def test_capability_is_a_name_in_any_letters() -> None:
+    assert list(map(parse_capability, ["cap_net_raw", "Kill", "all"])) == ["NET_RAW", "KILL", "ALL"]
+
+
+def test_what_is_no_capability_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^must be a capability such as NET_RAW, or ALL, not 'x'"):
+        parse_capability("x")
+
+
+@pytest.mark.parametrize(("text", "bits"), [("022", 0o22), ("22", 0o22), ("0", 0), ("0777", 0o777)])
+def test_umask_is_octal(text: str, bits: int) -> None:
+    assert parse_umask(text) == bits
+
+
+@pytest.mark.parametrize("text", ["", "8", "1000", "-1", "0o22", " 22", "0" * 5000, "٣"])
+def test_what_is_no_umask_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be an octal number up to 777, such as 022, not "):
+        parse_umask(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"),
+    [("0", (0,)), ("0-2,5", (0, 1, 2, 5)), ("7,3-3,3", (3, 7)), ("8191", (8191,))],
+)
+def test_cpus_are_numbers_and_ranges(text: str, cpus: tuple[int, ...]) -> None:
+    assert parse_affinity(text) == cpus
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ",", "0,", "-1", "0-", "1-2-3", "x", "8192", "0-8192", "2-1", " 0", "9" * 5000, "²"],
+)
+def test_what_is_no_cpu_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be CPUs such as 0-1,3, "):
+        parse_affinity(text)
+
+
+@pytest.mark.parametrize("text", ["-20", "0", "-0", "19", "007"])
+def test_number_in_the_range_is_whole(text: str) -> None:
+    assert parse_whole(text, -20, 19) == int(text)
+
+
+@pytest.mark.parametrize("text", ["", "-", "20", "-21", "1.0", "--1", "+1", "1_0", "9" * 5000, "²"])
+def test_what_is_no_number_in_the_range_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a whole number from -20 to 19, not "):
+        parse_whole(text, -20, 19)
 
 
 @pytest.mark.parametrize("word", ["TERM", "SIGTERM", "term", "sigterm", "15"])

@@ -23,6 +23,13 @@ EVERYTHING = r"""
     hostname = "www"
     network = "host"
     userns = "private"
+    cap_add = ["net_admin"]
+    cap_drop = ["mknod", "kill"]
+    allow_new_privs = true
+    umask = "007"
+    nice = 3
+    oom_score_adj = -7
+    cpu_affinity = "0-2,5"
     ulimits = { nofile = "10:20", core = "unlimited" }
     restart = "on-failure"
     backoff = { initial = "10ms", factor = 1.5, max = "1m", jitter = 0, reset_after = 2 }

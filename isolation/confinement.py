@@ -1,0 +1,58 @@
+"""What is taken from a process before it executes anything, for the command and beside it alike.
+
+It is one list for both, so that nobody gets in beside the command with more rights than that has.
+
+The order is the kernel's. The bounding set shrinks while there is CAP_SETPCAP; groups come before
+the user, and what root may not do after that; the working directory is looked for as the user;
+signals last, so that none arrives before its default action is in place.
+
+Source: credentials(7), capabilities(7) "Transformation of capabilities during execve()".
+"""
+
+from .calls import chdir, then
+from .command import change_directory
+from .plan import Plan
+from .privileges import (
+    bound_capabilities,
+    forbid_new_privileges,
+    keep_capabilities,
+    reset_signals,
+    set_rlimits,
+)
+from .process_calls import join_session_keyring
+from .tape import Segment, keep
+from .users import User, become
+
+
+def confine(
+    plan: Plan, user: User | None, workdir: str, *, needed: bool, after_user: Segment = ()
+) -> list[Segment]:
+    """Return the calls that leave a process no more than its container's command has.
+
+    Args:
+        plan: Of the container.
+        user: Whom to become; None to stay who it is.
+        workdir: Where to go.
+        needed: Whether that has to be there; else "/" does as well.
+        after_user: What a change of user would undo.
+    """
+    mask = plan.capabilities
+    go = [chdir("/")]
+    if workdir != "/":
+        go = [then(_change_directory, workdir, needed)]
+    segments: list[Segment] = [
+        () if mask is None else keep(bound_capabilities, mask),
+        () if user is None else keep(become, user, plan.mapping),
+        after_user,
+        () if mask is None else keep(keep_capabilities, 0 if user and user.uid else mask),
+        keep(set_rlimits, tuple((r.name, r.soft, r.hard) for r in plan.rlimits)),
+        go,
+        keep(join_session_keyring),
+        keep(forbid_new_privileges) if plan.forbids_new_privileges else (),
+        keep(reset_signals, plan.changed_signals),
+    ]
+    return [calls for calls in segments if calls]
+
+
+def _change_directory(path: str, needed: bool) -> None:
+    change_directory(path, needed=needed)
