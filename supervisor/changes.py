@@ -77,7 +77,11 @@ class Watcher:
 
 
 class Changes:
-    """The changes of all jobs."""
+    """The changes of all jobs.
+
+    Attributes:
+        news: Set when something becomes of some job; then there is a new one.
+    """
 
     def __init__(self, jobs: Mapping[str, Job]) -> None:
         """Make what nobody follows yet.
@@ -85,6 +89,7 @@ class Changes:
         Args:
             jobs: Those that there are, by name.
         """
+        self.news = trio.Event()
         self._jobs = jobs
         self._watchers: set[Watcher] = set()
         self._at_end = False
@@ -109,6 +114,7 @@ class Changes:
 
     def tell(self, job: Job) -> None:
         """Tell how a job is, if that is new."""
+        self._spread()
         if not self._watchers:
             return
         name, view = job.config.name, _view(job)
@@ -118,6 +124,7 @@ class Changes:
 
     def tell_removed(self, name: str) -> None:
         """Tell that there is no job of this name any more."""
+        self._spread()
         if self._told.pop(name, None) is not None:
             self._put(_render("removal", time.time_ns(), name, {}))
 
@@ -132,6 +139,10 @@ class Changes:
         while self._watchers:
             self._parted = trio.Event()
             await self._parted.wait()
+
+    def _spread(self) -> None:
+        self.news.set()
+        self.news = trio.Event()
 
     def _put(self, text: bytes) -> None:
         for watcher in self._watchers:

@@ -20,11 +20,13 @@ from .config import JobConfig, SupervisorConfig
 from .dependencies import find_affected, find_parts
 from .errors import ConfigError
 from .feeds import Feeds
+from .job_states import tell_states
 from .jobs import Job
 from .lifecycle import State
 from .reload import Difference, compare, render_difference
 from .runs import Means
 from .scaling import Scaled, ScaleError, follow_file, scale_jobs
+from .service_manager import ServiceManager
 from .start_counts import StartCounts
 from .stop_orders import StopOrders
 from .stopping import stop_in_order, tell_who_holds
@@ -67,6 +69,7 @@ class Supervisor:
         means: Means,
         load: Callable[[], SupervisorConfig],
         abandon: Callable[[int], Awaitable[None]],
+        manager: ServiceManager | None = None,
     ) -> None:
         """Make a supervisor of jobs that nobody has asked for yet.
 
@@ -75,6 +78,7 @@ class Supervisor:
             means: What all jobs share.
             load: Reads the file again; raises ConfigError.
             abandon: Ends the process with this exit status, whatever still goes on in it.
+            manager: Of the service that this process is; None if it is none.
         """
         self.config = config
         self.jobs: dict[str, Job] = {}
@@ -85,6 +89,7 @@ class Supervisor:
         self.changes = Changes(self.jobs)
         self._load = load
         self._abandon = abandon
+        self._manager = manager or ServiceManager({})
         self._scopes: dict[str, trio.CancelScope] = {}
         self._ending: _Ending | None = None
         self._end_asked = trio.Event()
@@ -109,6 +114,7 @@ class Supervisor:
             async with trio.open_nursery() as reloads:
                 reloads.start_soon(self._follow_turns, nursery)
                 self._ask(self.jobs)
+                nursery.start_soon(self._manager.run, self.jobs, self.changes)
                 self._end_if_idle()
                 await self._end_asked.wait()
                 reloads.cancel_scope.cancel()
@@ -246,7 +252,7 @@ class Supervisor:
                 case signal.SIGUSR1 | signal.SIGUSR2:
                     log.info("logs.reopened", count=self._means.sinks.reopen())
                 case _:
-                    self._tell_states()
+                    tell_states(self.jobs)
 
     def _follow_ending_signal(self, number: int) -> None:
         """Stop in order at the first of them, and kill everything at the second."""
@@ -260,31 +266,14 @@ class Supervisor:
                 job.kill()
         self.end(f"{signal.Signals(number).name} was received", 0)
 
-    def _tell_states(self) -> None:
-        for name, job in self.jobs.items():
-            life = job.life
-            facts: dict[str, object] = {"state": life.state.value}
-            if job.pid is not None:
-                facts |= {"pid": job.pid, "attempt": life.attempt}
-                if life.began is not None:
-                    facts["uptime_s"] = round(trio.current_time() - life.began, 3)
-            if life.state is State.BACKOFF:
-                facts["delay_s"] = round(life.retry_at - trio.current_time(), 3)
-            if life.at_rest and job.status is not None:
-                facts["last"] = str(job.status)
-            if life.reason:
-                facts["reason"] = life.reason
-            if job.notice.status:
-                facts["status"] = job.notice.status
-            log.info("job.state", job=name, **facts)
-
     async def _follow_turns(self, nursery: trio.Nursery) -> None:
         """Do one thing after the other that is asked for all jobs."""
         while True:
             turn = await self._turns.begin()
             self._reloading = True
             try:
-                turn.end(await self._take(turn, nursery))
+                with self._manager.reloading():
+                    turn.end(await self._take(turn, nursery))
             except (ConfigError, OSError, ScaleError) as error:
                 turn.end(error)
             self._reloading = False
@@ -368,6 +357,7 @@ class Supervisor:
         if self._ending is None:
             raise AssertionError("nobody has asked to end")
         log.info("supervisor.stopping", reason=self._ending.reason)
+        self._manager.stop(self._ending.reason, self.jobs)
         jobs = list(self.jobs.values())
         for job in jobs:
             job.retire()

@@ -3,7 +3,8 @@
 import gc
 import os
 import resource
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
@@ -18,11 +19,13 @@ from .control.guard import Guard
 from .control.server import ControlServer
 from .errors import ConfigError
 from .event_journal import EventJournal
+from .inherited_sockets import InheritedSocketError, take_sockets
 from .log import choose_line_format, configure_logging
 from .name_lock import NameNotHeldError, find_runtime_directory, hold_name
 from .output import Output
 from .reaper import Reaper, become_subreaper
 from .runs import Means
+from .service_manager import ServiceManager
 from .signals import open_signals
 from .sink_journald import Journal
 from .sink_table import SinkTable
@@ -49,6 +52,7 @@ def supervise_file(path: str, server: ForkServer, tell: Callable[[str], None]) -
     env = dict(os.environ)
     _allow_many_descriptors()
     try:
+        sockets = take_sockets(env)
         config = load_config(path, env)
         gc.freeze()  # what is there by now stays, and need not be looked at ever again
         gc.enable()
@@ -56,12 +60,12 @@ def supervise_file(path: str, server: ForkServer, tell: Callable[[str], None]) -
         with hold_name(config.name, directory):
             # By its absolute path, so that it is found again.
             load = partial(load_config, config.path, env)
-            return trio.run(_supervise, config, server, load, directory)
+            return trio.run(_supervise, config, server, load, directory, sockets)
     except ConfigError as error:
         for mistake in error.mistakes:
             tell(mistake)
         return error.exit_code
-    except NameNotHeldError as error:
+    except (InheritedSocketError, NameNotHeldError) as error:
         tell(str(error))
         return error.exit_code
 
@@ -71,6 +75,7 @@ async def _supervise(
     server: ForkServer,
     load: Callable[[], SupervisorConfig],
     directory: str,
+    sockets: Mapping[int, socket.socket],
 ) -> int:
     become_subreaper()
     reaper = Reaper()
@@ -83,8 +88,8 @@ async def _supervise(
         supervisor=config.name,
         journald_socket=config.journald_socket,
     )
-    socket = Journal(config.journald_socket)
-    journal = EventJournal(config.name, socket, stderr, sinks.journald_outage)
+    entries = Journal(config.journald_socket)
+    journal = EventJournal(config.name, entries, stderr, sinks.journald_outage)
     configure_logging(config.log_format, config.log_level, stderr, journal)
     async with open_signals() as signals, trio.open_nursery() as nursery:
         nursery.start_soon(stderr.run)
@@ -98,12 +103,16 @@ async def _supervise(
             nursery.start_soon(_watch_server, pid, means, supervisor)
 
         means = Means(Starter(server, watch), reaper, sinks)
-        supervisor = Supervisor(config, means, load, partial(_abandon, sinks, stderr, journal))
+        abandon = partial(_abandon, sinks, stderr, journal)
+        manager = ServiceManager(os.environ)
+        supervisor = Supervisor(config, means, load, abandon, manager)
         for pid in server.pids:
             nursery.start_soon(_watch_server, pid, means, supervisor)
         guard = Guard(config.control)
-        nursery.start_soon(ControlServer(directory, config.name, supervisor, guard).run)
-        nursery.start_soon(ExecServer(directory, config.name, supervisor, guard).run)
+        stream, packets = sockets.get(socket.SOCK_STREAM), sockets.get(socket.SOCK_SEQPACKET)
+        control = ControlServer(directory, config.name, supervisor, guard, stream)
+        nursery.start_soon(control.run)
+        nursery.start_soon(ExecServer(directory, config.name, supervisor, guard, packets).run)
         status = await supervisor.run(signals)
         with trio.move_on_after(_LAST_WORD_S):
             await supervisor.wait_unfollowed()

@@ -36,6 +36,8 @@ def shutdown(words: Sequence[str]) -> int:
 
 
 def _shut_down(parsed: Parsed, ask: Ask) -> int:
+    # Who connects before it runs to a socket of systemd's has that as its peer.
+    ask().ask("GET", "/v1/supervisor")
     asker = ask()
     # Before it is asked, as the number might be another process's afterwards.
     with _open_process(asker.find_pid()) as pidfd:

@@ -59,7 +59,14 @@ _FD = Struct("i")
 class ExecServer:
     """What listens for those who execute something."""
 
-    def __init__(self, directory: str, name: str, supervisor: Supervisor, guard: Guard) -> None:
+    def __init__(
+        self,
+        directory: str,
+        name: str,
+        supervisor: Supervisor,
+        guard: Guard,
+        inherited: socket.socket | None = None,
+    ) -> None:
         """Make it; nobody can connect yet.
 
         Args:
@@ -67,9 +74,11 @@ class ExecServer:
             name: Of the supervisor, who holds it.
             supervisor: Whose jobs are meant.
             guard: Who decides about those who ask.
+            inherited: A Unix socket that listens already, in place of its own.
         """
         self._path = os.path.join(directory, name_exec_socket(name))
         self._supervisor, self._guard = supervisor, guard
+        self._inherited = inherited
         self._places = dict[trio.socket.SocketType, bool]()  # whether it has asked; oldest first
 
     async def run(self) -> None:
@@ -82,10 +91,13 @@ class ExecServer:
                 async with trio.open_nursery() as nursery:
                     await self._accept(listener, nursery)
             finally:
-                with suppress(OSError):
-                    os.unlink(self._path)
+                if self._inherited is None:
+                    with suppress(OSError):
+                        os.unlink(self._path)
 
     def _try_to_listen(self) -> trio.socket.SocketType | None:
+        if self._inherited is not None:
+            return trio.socket.from_stdlib_socket(self._inherited)
         try:
             return open_listener(self._path, socket.SOCK_SEQPACKET)
         except OSError as error:

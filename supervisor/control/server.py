@@ -8,6 +8,7 @@ have those who come by TCP.
 
 import json
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 
@@ -45,7 +46,14 @@ Find = Callable[[trio.socket.SocketType], Peer | Remote]
 class ControlServer:
     """What listens for those who ask about a supervisor."""
 
-    def __init__(self, directory: str, name: str, supervisor: Supervisor, guard: Guard) -> None:
+    def __init__(
+        self,
+        directory: str,
+        name: str,
+        supervisor: Supervisor,
+        guard: Guard,
+        inherited: socket.socket | None = None,
+    ) -> None:
         """Make it; nobody can connect yet.
 
         Args:
@@ -53,9 +61,12 @@ class ControlServer:
             name: Of the supervisor, who holds it: so whatever socket is there is nobody's.
             supervisor: Who is asked about.
             guard: Who decides about those who ask.
+            inherited: A Unix socket that listens already, in place of its own; who gets to that is
+                a matter of whoever made it.
         """
         self._path = os.path.join(directory, name_socket(name))
         self._supervisor = supervisor
+        self._inherited = inherited
         self._control = supervisor.config.control  # whatever a reload finds in the file
         self._guard = guard
         self._owners, self._guests = Connections(_MOST), Connections(_MOST)
@@ -71,6 +82,10 @@ class ControlServer:
                 nursery.start_soon(self._listen_at_port, *self._control.listen)
 
     async def _listen_at_socket(self) -> None:
+        if self._inherited is not None:
+            with trio.socket.from_stdlib_socket(self._inherited) as listener:
+                await self._accept(listener, find_peer)
+            return
         try:
             listener = open_listener(self._path)
         except OSError as error:

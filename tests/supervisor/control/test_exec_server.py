@@ -172,3 +172,27 @@ async def test_that_there_is_no_socket_is_said(means: Means, tmp_path: Path) -> 
 
     assert [event["event"] for event in events] == ["control.unavailable"]
     assert "(ENOENT)" in events[0]["reason"]
+
+
+async def test_socket_that_listens_already_is_taken_and_left_where_it_is(
+    means: Means, tmp_path: Path
+) -> None:
+    path = tmp_path / "other"
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(str(path))
+    listening.listen()
+    config = SupervisorConfig(path="/jobs.toml", name="demo", jobs={})
+
+    async def abandon(_: int) -> None:
+        raise AssertionError
+
+    supervisor = Supervisor(config, means, lambda: config, abandon)
+    async with trio.open_nursery() as nursery:
+        guard = Guard(config.control)
+        server = ExecServer(str(tmp_path), "demo", supervisor, guard, listening)
+        nursery.start_soon(server.run)
+        answer = await ask(path, {"job": "web", "argv": ["true"]})
+        nursery.cancel_scope.cancel()
+
+    assert "there is no job 'web'" in str(answer)
+    assert (path.exists(), (tmp_path / "demo.exec").exists()) == (True, False)

@@ -65,6 +65,25 @@ async def test_socket_is_there_as_long_as_somebody_listens(
     assert os.listdir(tmp_path) == []  # noqa: PTH208
 
 
+async def test_socket_that_listens_already_is_taken_and_left_where_it_is(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    path = tmp_path / "other"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen()
+
+    async with trio.open_nursery() as nursery:
+        guard = Guard(ControlConfig())
+        control = ControlServer(str(tmp_path), "jobs", supervisor, guard, listener)
+        nursery.start_soon(control.run)
+        answer = await ask(str(path))
+        nursery.cancel_scope.cancel()
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert (path.exists(), (tmp_path / "jobs.sock").exists()) == (True, False)
+
+
 async def test_whatever_lies_in_its_place_is_replaced(
     tmp_path: Path, supervisor: Supervisor
 ) -> None:
