@@ -54,7 +54,7 @@ def open_hidden_file(facts: Facts) -> None:
     Path(facts["hidden"], "canary").read_bytes()
 
 
-@probe("B-tiocsti", _FROM_SESSION, "EPERM")
+@probe("B-tiocsti", _FROM_SESSION, "EPERM|ENOTTY")
 def type_into_terminal(facts: Facts) -> None:
     """Type into the caller's terminal with TIOCSTI."""
     fcntl.ioctl(0, TIOCSTI, b"\n")
