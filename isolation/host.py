@@ -10,7 +10,7 @@ from _collections_abc import Callable
 
 from .busybox import default_rootfs, find_busybox
 from .errors import IsolationError, SetupError
-from .hints import explain, filters_system_calls, read_switch
+from .hints import explain
 from .launch import check_one_thread
 from .layers import try_overlay
 from .namespaces import namespace_flags
@@ -58,11 +58,13 @@ def check_host() -> tuple[HostCheck, ...]:
     if os.geteuid() == 0:
         lost = "volumes and directories as roots take --userns host"
         checks.append(_check("ID-mapped mounts", _check_mapped_mounts, lost=lost))
+        lost = "what takes them is refused"
+        checks.append(_check("capabilities", host_walls.check_capabilities, lost=lost))
     checks += [
         _check("overlay in a user namespace", _check_overlay, lost="nothing is copied on write"),
         _check("cgroup v2 delegation", host_walls.check_limits, lost="no limits but --ulimit"),
         _check("no_new_privs", host_walls.check_no_new_privs),
-        _check("seccomp", _check_seccomp, lost="commands take --seccomp unconfined"),
+        _check("seccomp", host_walls.check_seccomp, lost="commands take --seccomp unconfined"),
         _check("landlock", host_walls.check_landlock, lost="no job with landlock = true"),
         _check("keyrings", host_walls.check_keyring, lost="no keys inside"),
         _check("core dumps", host_walls.check_core_dumps),
@@ -183,12 +185,6 @@ def _check_mapped_mounts() -> str:
 
     _in_namespaces(CLONE_NEWUSER, lambda: None, "create namespaces", map_mount)
     return found[0]
-
-
-def _check_seccomp() -> str:
-    if not read_switch("/proc/sys/kernel/seccomp/actions_avail"):
-        raise SetupError("filter system calls", hint="the kernel is built without seccomp")
-    return "a filter is in force already" if filters_system_calls() else "available"
 
 
 def _try_container() -> str:

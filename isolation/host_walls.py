@@ -8,11 +8,13 @@ Source: cgroups(7), landlock(7), prctl(2) PR_SET_NO_NEW_PRIVS, keyctl(2), core(5
 import os
 from errno import EINVAL
 
+from .capabilities import find_last_capability, names_of
 from .delegation import find_place
 from .errors import SetupError
 from .hints import filters_system_calls, read_switch
 from .landlock import find_landlock
 from .mounts import TreeSource, open_source
+from .privileges import read_capabilities
 from .syscalls import KEYCTL, PR_GET_NO_NEW_PRIVS, get_errno, get_function, prctl
 
 _CGROUPS = "/sys/fs/cgroup"
@@ -32,6 +34,23 @@ def check_no_new_privs() -> str:
     if prctl(PR_GET_NO_NEW_PRIVS):
         return "in force already; newuidmap gains nothing then"
     return "available"
+
+
+def check_capabilities() -> str:
+    """Tell of the capabilities that the caller, who is root, can hand on or use itself."""
+    known = (2 << find_last_capability()) - 1
+    missing = names_of(known & ~read_capabilities())
+    if missing:
+        hint = "the caller does not have them; where that is a container, start it privileged"
+        raise SetupError(f"use {', '.join(missing)}", hint=hint)
+    return "all are the caller's"
+
+
+def check_seccomp() -> str:
+    """Tell whether there are filters of system calls."""
+    if not read_switch("/proc/sys/kernel/seccomp/actions_avail"):
+        raise SetupError("filter system calls", hint="the kernel is built without seccomp")
+    return "a filter is in force already" if filters_system_calls() else "available"
 
 
 def check_keyring() -> str:

@@ -76,7 +76,7 @@ def plan_capabilities(spec: ContainerSpec) -> int | None:
     if spec.userns == "private" and not spec.cap_add:
         return wanted  # which are older than any kernel that is promised
     known = (2 << find_last_capability()) - 1
-    had = known if spec.userns == "private" else _read_capabilities() & known
+    had = known if spec.userns == "private" else read_capabilities() & known
     if not had >> NUMBERS["SETPCAP"] & 1:
         hint = "the caller lacks CAP_SETPCAP"
         raise SetupError("take capabilities from the container", hint=hint)
@@ -105,7 +105,7 @@ def forbid_new_privileges() -> list[Call]:
     return [prctl(PR_SET_NO_NEW_PRIVS, 1)]
 
 
-def _read_capabilities() -> int:
+def read_capabilities() -> int:
     """Return which capabilities the calling process can hand on, as a bit mask."""
     status = _read_own_status()
     permitted, bounding = (_find_mask(status, name) for name in (b"CapPrm", b"CapBnd"))

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 
 from mocker.isolation import ContainerSpec, IsolationError
+from mocker.isolation.capabilities import NUMBERS, mask_of, names_of
 from mocker.isolation.devices import NODES
 from mocker.isolation.host_walls import find_controllers
 from mocker.isolation.landlock import find_landlock
@@ -58,6 +59,8 @@ def _list_rows(plan: Plan) -> Iterator[Row]:
     spec = plan.spec
     yield _explain_namespaces(spec)
     yield _explain_users(plan)
+    yield _explain_capabilities(plan)
+    yield _explain_new_privileges(plan)
     yield _explain_network(spec)
     yield _explain_host_files(spec)
     yield _explain_writing(spec)
@@ -66,6 +69,7 @@ def _list_rows(plan: Plan) -> Iterator[Row]:
     yield _explain_memory(spec)
     yield _explain_limits(spec)
     yield from _explain_rlimits(plan)
+    yield _explain_schedule(spec)
     yield _explain_session(spec)
     yield _explain_keyring()
     yield Row(ON, "init", "not to be traced or read from inside; ends what the command leaves")
@@ -86,6 +90,22 @@ def _explain_users(plan: Plan) -> Row:
     users = "root is the only user inside" if count == 1 else f"{count} users inside"
     text = f"{users}; root is {plan.mapping.root_uid} outside"
     return Row(ON, "user mapping", text, "off with --userns host, for root")
+
+
+def _explain_capabilities(plan: Plan) -> Row:
+    mask = plan.capabilities or 0
+    are_all = mask == mask_of(NUMBERS)
+    names = "all" if are_all else ", ".join(names_of(mask)) or "none"
+    text = f"root has {names}; other users have none"
+    return Row(OFF if are_all else ON, "capabilities", text, "--cap-add, --cap-drop")
+
+
+def _explain_new_privileges(plan: Plan) -> Row:
+    if plan.forbids_new_privileges:
+        text = "no setuid program and no file capability grants anything"
+        return Row(ON, "no_new_privs", text, "off with --allow-new-privs")
+    text = "setuid programs and file capabilities grant rights inside"
+    return Row(OFF, "no_new_privs", text, "on without --allow-new-privs")
 
 
 def _explain_network(spec: ContainerSpec) -> Row:
@@ -155,12 +175,32 @@ def _explain_limits(spec: ContainerSpec) -> Row:
 
 
 def _explain_rlimits(plan: Plan) -> Iterator[Row]:
-    limits = [f"{r.name} {_render_limit(r.soft)}:{_render_limit(r.hard)}" for r in plan.rlimits]
+    rendered = {r.name: f"{_render_limit(r.soft)}:{_render_limit(r.hard)}" for r in plan.rlimits}
+    if rendered.get("core") == "0:0":
+        del rendered["core"]
+        yield Row(ON, "no core dumps", "none is made of what crashes", "off with --ulimit core=…")
+    else:
+        text = "what crashes leaves one as the host's core_pattern says"
+        yield Row(OFF, "no core dumps", text, "on without --ulimit core")
+    limits = [f"{name} {limit}" for name, limit in rendered.items()]
     change = "with --ulimit NAME=SOFT[:HARD]"
     if limits:
         yield Row(ON, "ulimits", ", ".join(limits), change)
     else:
         yield Row(OFF, "ulimits", "as the caller has them", f"on {change}")
+
+
+def _explain_schedule(spec: ContainerSpec) -> Row:
+    asked = {
+        "--nice": spec.nice,
+        "--oom-score-adj": spec.oom_score_adj,
+        "--cpu-affinity": spec.cpu_affinity and ",".join(map(str, spec.cpu_affinity)),
+    }
+    given = [f"{option} {value}" for option, value in asked.items() if value is not None]
+    if not given:
+        text = "runs as the caller does"
+        return Row(OFF, "scheduling", text, f"on with {', '.join(asked)}")
+    return Row(ON, "scheduling", ", ".join(given))
 
 
 def _render_limit(limit: int) -> str:

@@ -41,6 +41,7 @@ BPF_RET_K = 0x06
 NUMBERS = {
     "x86_64": {
         "clone": 56,
+        "prctl": 157,
         "keyctl": 250,
         "mount": 165,
         "pivot_root": 155,
@@ -53,6 +54,7 @@ NUMBERS = {
     },
     "aarch64": {
         "clone": 220,
+        "prctl": 167,
         "keyctl": 219,
         "mount": 40,
         "pivot_root": 41,

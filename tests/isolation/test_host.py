@@ -34,7 +34,7 @@ NAMES = [
     "kernel",
     *NAMESPACES,
     "subordinate IDs",
-    *(["ID-mapped mounts"] if os.geteuid() == 0 else []),
+    *(["ID-mapped mounts", "capabilities"] if os.geteuid() == 0 else []),
     "overlay in a user namespace",
     "cgroup v2 delegation",
     "no_new_privs",

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation import SetupError
+from mocker.isolation.capabilities import NUMBERS
 from mocker.isolation.host_walls import (
+    check_capabilities,
     check_core_dumps,
     check_keyring,
     check_landlock,
@@ -14,7 +16,7 @@ from mocker.isolation.host_walls import (
     check_no_new_privs,
 )
 from mocker.isolation.landlock import find_landlock
-from mocker.isolation.syscalls import PR_SET_NO_NEW_PRIVS, prctl
+from mocker.isolation.syscalls import PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, prctl
 from tests.in_namespaces import run_in_child
 from tests.refusals import Refusal, bind, enter_private_mounts, refuse_system_calls
 from tests.requirements import requires_root, requires_user_namespaces
@@ -53,6 +55,14 @@ def test_new_privileges_that_are_forbidden_already_are_told() -> None:
 
     assert check_no_new_privs() == "available"
     assert run_in_child(act).startswith("in force already; ")
+
+
+@requires_root
+def test_capabilities_that_the_caller_lacks_are_told() -> None:
+    text = find_refusal(check_capabilities, lambda: prctl(PR_CAPBSET_DROP, NUMBERS["SYS_CHROOT"]))
+
+    assert "SYS_CHROOT" in text.partition(";")[0].removeprefix("cannot use ").split(", ")
+    assert "; the caller does not have them; " in text
 
 
 def test_keyring_is_asked_for() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation import ContainerSpec, Limits, Rlimit, SetupError, Volume
+from mocker.isolation.capabilities import mask_of
 from mocker.isolation.devices import NODES
 from mocker.supervisor.explanation import NOT_AVAILABLE, OFF, ON, Row, explain, render
 from tests.cgroups import show_controllers
@@ -12,7 +13,12 @@ from tests.conftest import Mocker
 from tests.containers import make_spec, open_container, run_captured, script
 from tests.in_namespaces import run_in_child
 from tests.refusals import Refusal, refuse_system_calls
-from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
+from tests.requirements import (
+    requires_busybox,
+    requires_root,
+    requires_subordinate_ids,
+    requires_user_namespaces,
+)
 
 pytestmark = [requires_busybox, requires_user_namespaces]
 
@@ -47,6 +53,12 @@ def find(spec: ContainerSpec, name: str) -> tuple[str, str]:
         ),
         ({}, "ulimits", OFF, "as the caller has them (on with --ulimit "),
         ({"terminal": True}, "session", ON, "of its own, with a terminal of its own: "),
+        ({"cap_add": ["ALL"]}, "capabilities", OFF, "root has all; "),
+        ({"cap_drop": ["ALL"]}, "capabilities", ON, "root has none; "),
+        ({}, "scheduling", OFF, "runs as the caller does ("),
+        ({"nice": 5, "cpu_affinity": [0]}, "scheduling", ON, "--nice 5, --cpu-affinity 0"),
+        ({}, "no core dumps", ON, "none is made of what crashes ("),
+        ({"rlimits": [Rlimit("core", 0, 1)]}, "no core dumps", OFF, "what crashes leaves one "),
         ({}, "landlock", OFF, "version "),
         ({}, "keyring", ON, "a session keyring of its own"),
     ],
@@ -147,6 +159,43 @@ def test_root_may_be_the_hosts() -> None:
     assert find(spec, "user mapping")[0] == OFF
 
 
+def read_status(**fields: object) -> dict[str, str]:
+    """Return what the kernel says of a command."""
+    text = run_captured(script("cat /proc/self/status", **fields)).stdout
+    lines = (line.partition(":") for line in text.splitlines())
+    return {name: value.strip() for name, _, value in lines}
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"cap_drop": ["ALL"]}, {"cap_add": ["NET_ADMIN"], "cap_drop": ["CHOWN"]}]
+)
+def test_capabilities_are_those_of_the_table(fields: dict[str, object]) -> None:
+    _, text = find(make_spec(**fields), "capabilities")
+    names = text.removeprefix("root has ").partition("; ")[0]
+    mask = mask_of(name for name in names.split(", ") if name != "none")
+
+    status = read_status(**fields)
+
+    found = {name: int(status[f"Cap{name}"], 16) for name in ("Bnd", "Prm", "Eff", "Inh", "Amb")}
+    assert found == {"Bnd": mask, "Prm": mask, "Eff": mask, "Inh": 0, "Amb": 0}
+
+
+@requires_subordinate_ids
+def test_other_users_have_no_capabilities_as_the_table_says() -> None:
+    status = read_status(user="nobody")
+
+    assert find(make_spec(user="nobody"), "capabilities")[1].count("other users have none") == 1
+    assert {status[f"Cap{name}"] for name in ("Prm", "Eff", "Inh", "Amb")} == {"0" * 16}
+
+
+@pytest.mark.parametrize(("allow", "word"), [(False, ON), (True, OFF)])
+def test_new_privileges_are_granted_as_the_table_says(allow: bool, word: str) -> None:
+    fields = {"allow_new_privs": allow}
+
+    assert (read_status(**fields)["NoNewPrivs"] == "1") == (word == ON)
+    assert find(make_spec(**fields), "no_new_privs")[0] == word
+
+
 @pytest.mark.parametrize(("network", "word"), [("none", ON), ("host", OFF)])
 def test_network_is_what_the_table_says(network: str, word: str) -> None:
     spec = script("readlink /proc/self/ns/net", network=network)
@@ -231,9 +280,10 @@ def test_what_is_written_takes_no_more_than_the_table_says(rootfs: str) -> None:
 
 
 def test_ulimits_are_those_of_the_table() -> None:
-    spec = script("ulimit -n; ulimit -Hn", rlimits=[Rlimit("nofile", 70, 77)])
+    spec = script("ulimit -n; ulimit -Hn; ulimit -Hc", rlimits=[Rlimit("nofile", 70, 77)])
 
-    assert run_captured(spec).stdout.split() == ["70", "77"]
+    assert run_captured(spec).stdout.split() == ["70", "77", "0"]
+    assert find(spec, "no core dumps")[0] == ON
     assert find(spec, "ulimits") == (ON, "nofile 70:77 (with --ulimit NAME=SOFT[:HARD])")
 
 
