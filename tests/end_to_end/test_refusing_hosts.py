@@ -5,7 +5,7 @@ Each refusal is the kernel's own, in a namespace or under a filter that the test
 
 import os
 import shutil
-from errno import EACCES, ENOSYS, EPERM
+from errno import EACCES, ENOSYS, EOPNOTSUPP, EPERM
 from functools import partial
 from pathlib import Path
 
@@ -106,6 +106,23 @@ def test_check_of_a_host_under_a_seccomp_filter_says_so() -> None:
 
     check_refused(outcome, *EVERYTHING, hint=SECCOMP)
     assert read_checks(outcome)["seccomp"] == "ok a filter is in force already"
+
+
+@pytest.mark.parametrize(
+    ("errno", "reason"),
+    [
+        (ENOSYS, "Function not implemented (ENOSYS); a seccomp filter forbids it"),
+        (EOPNOTSUPP, "Operation not supported (ENOTSUP); it is switched off; name it in lsm= of "),
+    ],
+)
+def test_check_of_a_host_without_landlock_says_what_is_lost(errno: int, reason: str) -> None:
+    refuse = partial(refuse_system_calls, [Refusal("landlock_create_ruleset", errno)])
+
+    outcome = run_prepared(refuse, "check-host")
+
+    sentence = "absent no job with landlock = true: cannot put up a wall by landlock: "
+    assert outcome.code == 0
+    assert read_checks(outcome)["landlock"].startswith(f"{sentence}{reason}")
 
 
 def allow_user_namespaces(number: int, *, as_root: bool) -> None:
