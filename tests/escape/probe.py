@@ -84,9 +84,9 @@ _FREE = ("--cap-add", "all", "--seccomp", "unconfined", "--allow-new-privs")
 BARE = Wall("the init", "namespaces alone", place=NAMESPACES)
 OWN_PROCESSES = Wall("PID namespace", "no container", place=HOST)
 DESCRIPTORS = Wall("descriptors are closed", "no container", place=HOST)
+CAPABILITIES = Wall("capabilities", "--cap-add all", ("--cap-add", "all"))
 OTHER_NAMESPACE = Wall("a user namespace below", "namespaces alone", place=NAMESPACES)
 NOT_ROOT = Wall("user namespace", "no container", place=HOST, needs_root=True)
-LOCK_OPTIONS = _FREE
 NETWORK = Wall("network namespace", "--network host", ("--network", "host"), whom=(ROOT, USER))
 LIMIT = Wall("a limit", "without it", whom=(ROOT, USER))
 

@@ -4,15 +4,19 @@ import ctypes
 import fcntl
 import os
 import socket
+import subprocess
 import tempfile
 from pathlib import Path
 from stat import S_ISBLK, S_ISCHR
 
 from .kernel import call, read_status
 from .probe import (
+    CAPABILITIES,
     HOST,
     NOT_ROOT,
     OTHER_NAMESPACE,
+    ROOT,
+    USER,
     Facts,
     NothingError,
     Wall,
@@ -20,10 +24,12 @@ from .probe import (
 )
 
 # What docker run(1) leaves to root inside.
+_DOCKERS = sum(1 << number for number in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31))
 _SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 _SYS_ADMIN = 21
 _VERSION = 0x20080522  # of the header of capget(2)
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
+_PR_GET_NO_NEW_PRIVS = 39
 _RNDRESEEDCRNG = 0x5207
 _HARMLESS = {"full", "null", "ptmx", "random", "tty", "urandom", "zero"}
 _MAX_HANDLE = 128  # bytes
@@ -33,6 +39,14 @@ _CHROOT = Wall("pivot_root", "namespaces alone", place="namespaces")
 _NO_DEVICES = Wall("no device nodes", "no container", place=HOST)
 _NODEV = Wall("nodev", "no container", place=HOST)
 _GROUPS = Wall("groups are dropped", "no container", place=HOST, needs_root=True)
+_NO_NEW_PRIVS = Wall("no_new_privs", "--allow-new-privs", ("--allow-new-privs",), whom=(ROOT, USER))
+_NOSUID = Wall(
+    "no_new_privs, nosuid",
+    "--allow-new-privs, in the root",
+    ("--allow-new-privs", "--rootfs", "{skeleton}", "-v", "/usr:/usr:ro"),
+    facts={"setuid": "/setuid-id"},
+    whom=(USER,),
+)
 
 
 class _Header(ctypes.Structure):
@@ -64,11 +78,37 @@ def raise_capability(*names: str) -> None:
     call("capset", header, sets)
 
 
+@probe("C-sets", CAPABILITIES, "what docker leaves", user="what docker leaves")
+def look_at_capabilities(facts: Facts) -> None:
+    """Have a capability in any set that docker does not leave."""
+    if not any(read_status(name) & ~_DOCKERS for name in _SETS):
+        raise NothingError("what docker leaves")
+
+
 @probe("C-user", _AS_ROOT, "", user="none")
 def look_at_capabilities_of_user(facts: Facts) -> None:
     """Have any capability as a user."""
     if not any(read_status(name) for name in _SETS if name != "CapBnd"):
         raise NothingError("none")
+
+
+@probe("C-capset", CAPABILITIES, "EPERM")
+def take_capability(facts: Facts) -> None:
+    """Take a capability that was dropped."""
+    raise_capability("permitted", "effective")
+
+
+@probe("C-ambient", CAPABILITIES, "EPERM")
+def pass_capability_on(facts: Facts) -> None:
+    """Pass a capability on to programs that are executed."""
+    raise_capability("inheritable")
+    call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _SYS_ADMIN, 0, 0)
+
+
+@probe("C-hostname", CAPABILITIES, "EPERM")
+def set_host_name(facts: Facts) -> None:
+    """Set the host name."""
+    socket.sethostname("other")
 
 
 @probe("C-chroot", _CHROOT, "ENOENT", user="EPERM")
@@ -139,6 +179,21 @@ def look_at_groups(facts: Facts) -> None:
 def become_somebody_of_host(facts: Facts) -> None:
     """Become a user who is not the container's."""
     os.setuid(2**31)
+
+
+@probe("F-setuid", _NOSUID, "", user="1000")
+def execute_setuid_program(facts: Facts) -> None:
+    """Become root by a setuid program in a volume."""
+    told = subprocess.run([facts["setuid"], "-u"], capture_output=True, text=True, check=True)
+    if told.stdout != "0\n":
+        raise NothingError(told.stdout.strip())
+
+
+@probe("F-no-new-privs", _NO_NEW_PRIVS, "1")
+def look_at_no_new_privs(facts: Facts) -> None:
+    """Gain rights by executing a program."""
+    if kept := call("prctl", _PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0):
+        raise NothingError(str(kept))
 
 
 def _is_device(path: Path) -> bool:
