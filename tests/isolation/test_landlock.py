@@ -182,6 +182,18 @@ def test_nobody_outside_is_signalled() -> None:
     assert without.status.success
 
 
+def test_nobody_outside_is_looked_into() -> None:
+    text = ": </proc/$1/mem"  # which takes the rights of ptrace(2)
+
+    with_wall = run_captured(fenced(text, str(os.getpid())))
+    without = run_captured(script(text, str(os.getpid()), **HOST))
+    own = run_captured(fenced("sleep 1000 & : </proc/$!/mem && kill $!"))
+
+    assert is_refused(with_wall)
+    assert without.status.success
+    assert own.status.success
+
+
 def test_own_processes_are_signalled() -> None:
     assert run_captured(fenced("sleep 1000 & kill $! && wait $!")).status.code == 128 + 15
 
