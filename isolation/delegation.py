@@ -139,9 +139,8 @@ def find_place() -> tuple[str, str]:
         SetupError: There is neither.
     """
     own = _read_own()
-    for directory in _list_candidates(own):
-        if _is_delegated(directory) and _is_writable(directory):
-            return directory, ""
+    if delegated := _find_delegated(own):
+        return delegated, ""
     place = os.path.dirname(own) if os.path.basename(own) == _LEAF else own
     is_limited = os.path.basename(place).startswith(_PREFIX)  # then it stays below that
     if not is_limited and (manager := find_manager()):
@@ -153,6 +152,22 @@ def find_place() -> tuple[str, str]:
     else:
         hint = f"{place} is not delegated to user {os.geteuid()}; {_HOW}"
     raise SetupError(_STEP, hint=hint)
+
+
+def is_delegated() -> bool:
+    """Return whether systemd has delegated a cgroup to this process, so that it needs no other."""
+    try:
+        return bool(_find_delegated(_read_own()))
+    except SetupError:
+        return False
+
+
+def _find_delegated(own: str) -> str:
+    """Return what of the own cgroup and that above is delegated; nothing if neither is."""
+    for directory in _list_candidates(own):
+        if _is_delegated(directory) and _is_writable(directory):
+            return directory
+    return ""
 
 
 def _read_own() -> str:

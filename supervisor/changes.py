@@ -158,7 +158,9 @@ def _view(job: Job) -> _View:
         "reason": life.reason,
         "pid": job.pid,
         "attempt": life.attempt,
+        "paused": job.is_paused,
         "exit": str(job.status) if has_ended else None,
+        "oom_killed": has_ended and job.oom_killed,
     }
 
 

@@ -21,6 +21,7 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
        mocker stats [JOB...]                   show what jobs use and have printed
        mocker top [JOB...]                     show that on the whole screen, start and stop jobs
        mocker start|stop|restart|kill JOB...   do that with jobs, and tell what came of it
+       mocker pause|resume JOB...              freeze all processes of jobs, and let them go on
        mocker signal SIGNAL JOB...             send a signal to the commands of jobs
        mocker wait JOB...                      wait until jobs are ready, completed or stopped
        mocker logs [JOB...]                    show what jobs have printed, and go on with -f

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from mocker.isolation import ContainerSpec, Rlimit, Tmpfs, Volume
+from mocker.isolation import ContainerSpec, Limits, Rlimit, Tmpfs, Volume
 
 from .sink_words import BACKUPS, JOURNALD_SOCKET, MAX_SIZE
 
@@ -111,6 +111,10 @@ class ContainerConfig:
         isolate: False for an ordinary process; then root and network are "host".
         landlock: Whether such a process may write to a few places alone.
         writable: Absolute paths of those; None for the usual ones.
+        memory: Bytes that its processes may take together; None for any number, as of those below.
+        cpus: How many CPUs' worth of time.
+        pids: How many processes there may be at a time.
+        io_weight: Its share of the block devices, relative to others, who have 100.
     """
 
     argv: tuple[str, ...]
@@ -136,6 +140,18 @@ class ContainerConfig:
     isolate: bool = True
     landlock: bool = False
     writable: tuple[str, ...] | None = None
+    memory: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+    io_weight: int | None = None
+
+    @property
+    def limits(self) -> Limits | None:
+        """What all of its processes together may take; None if nothing is said about that."""
+        limits = Limits(
+            memory=self.memory, cpus=self.cpus, pids=self.pids, io_weight=self.io_weight
+        )
+        return limits if limits.controllers else None
 
     def make_spec(
         self,
@@ -145,8 +161,9 @@ class ContainerConfig:
         terminal: bool = False,
         notify: str | None = None,
         ready_fd: int | None = None,
+        limits: Limits | None = None,
     ) -> ContainerSpec:
-        """Return the spec of it.
+        """Return the spec of it, with its own limits if it is not said with which.
 
         Raises:
             SpecError: A value that no host could carry out.
@@ -172,6 +189,7 @@ class ContainerConfig:
             oom_score_adj=self.oom_score_adj,
             cpu_affinity=self.cpu_affinity,
             rlimits=[Rlimit(*values) for values in self.rlimits],
+            limits=limits or self.limits,
             grace=grace,
             stop_signal=stop_signal,
             terminal=terminal,
@@ -239,7 +257,7 @@ class JobConfig:
     on_full: str = "block"
     max_line: int = 2**14
 
-    def make_spec(self) -> ContainerSpec:
+    def make_spec(self, limits: Limits | None = None) -> ContainerSpec:
         """Return the spec of its container; see `ContainerConfig.make_spec`."""
         notify, ready_fd = None, None
         match self.ready:
@@ -255,6 +273,7 @@ class JobConfig:
             terminal=self.tty,
             notify=notify,
             ready_fd=ready_fd,
+            limits=limits,
         )
 
 

@@ -5,6 +5,16 @@ from typing import Any
 
 from mocker.isolation import Rlimit, SpecError, Tmpfs, Volume
 from mocker.isolation.checks import MAX_CPU, NICE_VALUES, OOM_SCORES, check_writable
+from mocker.isolation.limits import (
+    LEAST_CPUS,
+    LEAST_MEMORY,
+    LEAST_PIDS,
+    LEAST_WEIGHT,
+    MOST_CPUS,
+    MOST_MEMORY,
+    MOST_PIDS,
+    MOST_WEIGHT,
+)
 from mocker.isolation.spec import ROOTFS_MODES, USER_NAMESPACES
 
 from .config import ContainerConfig
@@ -22,6 +32,7 @@ from .values import (
     check_spec,
     each_of,
     map_of,
+    number,
     one_of,
     one_or_each_of,
     parse_boolean,
@@ -29,6 +40,7 @@ from .values import (
     parse_name,
     parse_path,
     parse_text,
+    size,
     spec_field,
     whole,
 )
@@ -170,6 +182,10 @@ CONTAINER_KEYS: dict[str, Parse] = {
     "oom_score_adj": whole(*OOM_SCORES),
     "cpu_affinity": _parse_affinity,
     "ulimits": map_of(_parse_limit),
+    "memory": size(LEAST_MEMORY, MOST_MEMORY),
+    "cpus": number(LEAST_CPUS, MOST_CPUS),
+    "pids": whole(LEAST_PIDS, MOST_PIDS),
+    "io_weight": whole(LEAST_WEIGHT, MOST_WEIGHT),
     "isolate": parse_boolean,
     "landlock": parse_boolean,
     "writable": each_of(_parse_writable),

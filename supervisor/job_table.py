@@ -72,6 +72,10 @@ def _list_container_keys(container: ContainerConfig) -> Iterator[tuple[str, obje
     yield "ulimits", limits
     yield "landlock", container.landlock
     yield "writable", None if container.writable is None else list(container.writable)
+    yield "memory", container.memory
+    yield "cpus", None if container.cpus is None else _render_number(container.cpus)
+    yield "pids", container.pids
+    yield "io_weight", container.io_weight
 
 
 def _render_fields(values: attrs.AttrsInstance) -> dict[str, object]:

@@ -6,22 +6,27 @@ it. So no request waits for another one, and none can be lost.
 """
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing
+from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
+from functools import partial
 
 import structlog
 import trio
 
 from mocker.isolation import Container, ExitStatus, IsolationError, SetupError
+from mocker.isolation.cgroups import Usage
 
 from . import lifecycle
 from .config import JobConfig
-from .lifecycle import After, Life, State
+from .delegated_cgroups import NoLimitsError
+from .lifecycle import Life, State
 from .lines import Source
 from .notices import Notice, make_notice
+from .pauses import Pause
 from .probes import wait_dead, wait_ready
 from .pseudoterminal import Pseudoterminal
 from .relay import Relay, Ways
+from .reports import RunReports
 from .runs import Means, Pipes, kill, resume, start, wait_executed
 from .tally import Tally
 
@@ -29,8 +34,6 @@ from .tally import Tally
 # supervisor from ending.
 _DRAIN_S = 1.0
 
-_TAIL_LINES = 20  # that are shown of a run that failed
-_NOT_ISOLATED = "it is a process of the host like any other: isolate = false"
 _NO_RUN = ExitStatus(code=0)
 
 _CHANCE = random.Random()  # noqa: S311 - it spreads waits, and guards nothing
@@ -47,8 +50,11 @@ class Job:
         notice: What its present run, or the last one, says of itself.
         ring: The last lines of all its runs.
         tally: How much they have printed.
+        oom_kills: How many processes of all its runs the kernel has killed for want of memory.
+        oom_killed: Whether any of its last run.
         terminal: Of the present run; None without one.
         kill_at: When it will be killed, in trio's time; None unless it is stopping.
+        pause: Of its present run, or the last one.
     """
 
     def __init__(
@@ -74,12 +80,14 @@ class Job:
         self.terminal: Pseudoterminal | None = None
         self.ring = means.rings.make_ring()
         self.tally = Tally()
+        self.oom_kills, self.oom_killed = 0, False
         self.notice = Notice()
+        self.pause = Pause()
         self._means = means
         self._gate = gate
         self._follow = follow
         self._changed = trio.Event()
-        self._last_pid: int | None = None  # of its last run
+        self._reports = RunReports(config.name, self.ring)
         self._relays: list[Relay] = []
         self._kill_asked = False
         self._patience = trio.CancelScope()
@@ -109,8 +117,31 @@ class Job:
         self._patience.cancel()
         self.stop()
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether it runs, and is frozen."""
+        return self.life.state is State.RUNNING and self.pause.is_on
+
+    def freeze(self) -> None:
+        """Pause what runs; nothing happens if it is paused.
+
+        Raises:
+            SetupError: It cannot be.
+        """
+        self.pause.begin(self._means.running[self.config.name])
+        self._tell_changed()
+
+    def thaw(self) -> None:
+        """Let what is paused go on; nothing happens if it does.
+
+        Raises:
+            SetupError: It cannot be.
+        """
+        self.pause.end(self._means.running[self.config.name])
+        self._tell_changed()
+
     async def wait_changed(self) -> None:
-        """Wait until its state is another one."""
+        """Wait until its state is another one, or it is paused, or goes on."""
         await self._changed.wait()
 
     async def wait_at_rest(self) -> None:
@@ -142,6 +173,9 @@ class Job:
         if life == self.life:
             return
         self.life = life
+        self._tell_changed()
+
+    def _tell_changed(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
         self._follow(self)
@@ -167,7 +201,8 @@ class Job:
     async def _run_once(self) -> None:
         """Be one run, from its pipes to their end."""
         self._kill_asked = False
-        self._last_pid = None
+        self.pause = Pause()
+        self._reports.pid, self._reports.usage = None, Usage()
         try:
             with (
                 closing(make_notice(self.config)) as self.notice,
@@ -199,7 +234,7 @@ class Job:
         """Make a container and accompany it until it is gone; return why there was none."""
         try:
             with await self._start(pipes) as container:
-                self.pid = self._last_pid = container.pid
+                self.pid = self._reports.pid = container.pid
                 self._relay(pipes, container.pid, relays)
                 try:
                     return await self._attend(container, pipes, relays)
@@ -265,7 +300,7 @@ class Job:
                 executed.set()
                 self._means.running[self.config.name] = container
                 self.terminal = pipes.open_terminal(container, relays)
-                self._tell_what_is_missing(container)
+                self._reports.tell_shortcomings(self.config, self.life, container.notes)
                 nursery.start_soon(self.notice.follow, container)
                 nursery.start_soon(resume, container)
                 nursery.start_soon(self._probe, container)
@@ -274,6 +309,7 @@ class Job:
         if refusal is not None:
             raise refusal
         status = container.poll()
+        self._count_oom_kills(container)
         if container.survivors:
             left = [f"{pid} {title}" for pid, title in container.survivors]
             self._log.warning("job.killed", pid=container.pid, survivors=left)
@@ -281,14 +317,12 @@ class Job:
             raise AssertionError(f"container {container.pid} is gone and is still there")
         return status
 
-    def _tell_what_is_missing(self, container: Container) -> None:
-        """Say what is not as somebody might believe, once each time the job is asked for."""
-        if self.life.attempt > 1:
-            return
-        if not self.config.container.isolate:
-            self._log.warning("job.degraded", reason=_NOT_ISOLATED)
-        for note in container.notes:
-            self._log.warning("job.degraded", reason=note)
+    def _count_oom_kills(self, container: Container) -> None:
+        """Find out whether the memory of a container that is gone was not enough."""
+        usage = container.cgroup.read_usage() if container.cgroup is not None else Usage()
+        self._reports.usage = usage
+        self.oom_kills += usage.oom_kills
+        self.oom_killed = usage.oom_kills > 0
 
     async def _probe(self, container: Container) -> None:
         """Find out whether the run is ready, and then whether it is alive, until it is to stop."""
@@ -305,7 +339,8 @@ class Job:
                     return
             self._become_ready()
             if config.alive is not None:
-                reason = await wait_dead(config, config.alive, container)
+                ask = partial(wait_dead, config, config.alive, container)
+                reason = await self.pause.ask_meanwhile(ask)
                 if not container.has_ended():
                     self._become(lifecycle.find_dead(self.life, reason))
 
@@ -328,6 +363,8 @@ class Job:
             reason = {"reason": self.life.reason} if self.life.reason else {}
             self._log.info("job.stopping", pid=container.pid, **reason)
             container.send_signal(self.config.stop_signal)
+            with suppress(SetupError):  # what does not go on is killed after the grace period
+                self.pause.end(container)  # and not before: it would do more of what it did
             await trio.sleep_forever()
         await kill(self.config, container)
 
@@ -344,56 +381,17 @@ class Job:
         """Let the state follow a run that ended just now, and say so."""
         before, self.status, self.terminal = self.life, status, None
         self._become(lifecycle.end_run(before, self.config, status, now, _CHANCE.random()))
-        uptime = now - (now if before.began is None else before.began)
-        facts = {**_describe(status), "uptime_s": round(uptime, 3), **self._next(now)}
-        if before.state is State.STOPPING and before.after is not After.FAILURE:
-            self._log.info("job.stopped", **facts)
-            return
-        if before.reason:
-            facts["reason"] = before.reason
-        if before.ready_at is None:
-            facts |= self._list_last_lines()  # it failed to start
-        if status.code in self.config.success_codes and not before.reason:
-            self._log.info("job.exited", **facts)
-        else:
-            self._log.warning("job.exited", **facts)
-        self._tell_if_given_up()
+        self._reports.tell_end(self.config, before, self.life, status, now)
 
     def _fail(self, error: IsolationError) -> None:
         """Let the state follow a start that was refused, and say so."""
         before, now = self.life, trio.current_time()
         self.status = ExitStatus(code=error.exit_code)
-        self._become(lifecycle.end_run(before, self.config, self.status, now, _CHANCE.random()))
-        if before.state is State.STOPPING:
-            self._log.info("job.stopped", **self._next(now))
-            return
-        facts = {**self._next(now), **self._list_last_lines()}
-        self._log.warning("job.start_failed", reason=str(error), **facts)
-        self._tell_if_given_up()
-
-    def _tell_if_given_up(self) -> None:
-        if self.life.state is State.FATAL:
-            facts = {"reason": self.life.reason, "attempt": self.life.attempt}
-            self._log.error("job.given_up", **facts, **self._list_last_lines())
-
-    def _list_last_lines(self) -> dict[str, list[str]]:
-        """Return what the last run said at its end, as a fact of an event; none if nothing."""
-        lines = self.ring.list_last(_TAIL_LINES, self._last_pid) if self._last_pid else []
-        return {"last_lines": [line.decode(errors="replace") for line in lines]} if lines else {}
-
-    def _next(self, now: float) -> Mapping[str, object]:
-        """Return what follows on something that happened just now, as facts of an event."""
-        match self.life.state:
-            case State.STARTING:
-                return {"next": "restart"}
-            case State.BACKOFF:
-                return {"next": "restart", "delay_s": round(self.life.retry_at - now, 3)}
-            case _:
-                return {"next": "nothing"}
-
-
-def _describe(status: ExitStatus) -> dict[str, object]:
-    """Return how a command ended, as a fact of an event."""
-    if status.signal is None:
-        return {"exit_code": status.code}
-    return {"signal": str(status)}
+        self.oom_killed = False
+        life = before
+        if isinstance(error, NoLimitsError):
+            life = lifecycle.refuse(life, str(error))
+        if life == before:
+            life = lifecycle.end_run(life, self.config, self.status, now, _CHANCE.random())
+        self._become(life)
+        self._reports.tell_refusal(before, self.life, error, now)

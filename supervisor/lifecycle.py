@@ -197,6 +197,13 @@ def end_run(life: Life, job: JobConfig, status: ExitStatus, now: float, chance: 
     return attrs.evolve(life, state=State.EXITED, reason=reason, succeeded=not failed)
 
 
+def refuse(life: Life, reason: str) -> Life:
+    """What the run needs can't be had here, however often it is tried."""
+    if life.state is not State.STARTING:
+        return life
+    return _give_up(life, reason)
+
+
 def meets(life: Life, condition: str) -> bool | None:
     """Tell whether a job is what another one waits for it to be.
 

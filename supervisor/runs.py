@@ -17,6 +17,7 @@ from mocker.isolation import Container, SetupError, receive_descriptors
 from mocker.isolation.survivors import list_descendants, read_title
 
 from .config import INHERIT, JobConfig
+from .delegated_cgroups import JobCgroups
 from .feeds import Feeds
 from .line_ring import RingSpace
 from .pseudoterminal import Pseudoterminal
@@ -44,6 +45,7 @@ class Means:
         rings: Where the last of them are kept.
         feeds: Where they can be followed.
         running: The containers whose commands are executed, by job.
+        cgroups: Makes those that the containers are born in.
     """
 
     starter: Starter
@@ -52,6 +54,11 @@ class Means:
     rings: RingSpace = attrs.field(factory=RingSpace)
     feeds: Feeds = attrs.field(factory=Feeds)
     running: dict[str, Container] = attrs.field(factory=dict)
+    cgroups: JobCgroups = attrs.field()
+
+    @cgroups.default
+    def _make_cgroups(self) -> JobCgroups:
+        return JobCgroups(self.starter.server.list_pids)
 
 
 class Pipes:
@@ -143,10 +150,16 @@ async def start(job: JobConfig, means: Means, pipes: Pipes) -> Container:
     try:
         fds.append(await _open_stdin(job, pipes))
         fds += await _find_namespaces(job, means)
+        cgroup = await means.cgroups.make(job.container.limits)
+        spec = job.make_spec(cgroup.limits if cgroup is not None else None)
+        stdio = [fds[0], *pipes.write_ends]
         with means.reaper.starting():
-            container = await means.starter.start(
-                job.make_spec(), [fds[0], *pipes.write_ends], fds[1:]
-            )
+            try:
+                container = await means.starter.start(spec, stdio, fds[1:], cgroup)
+            except BaseException:
+                if cgroup is not None:
+                    cgroup.remove()
+                raise
             means.reaper.watch(container.pid)
             if container.helper:
                 means.reaper.watch(container.helper)

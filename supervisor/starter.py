@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from mocker.isolation import Container, ContainerSpec, ForkServer, ForkServerError, SetupError
+from mocker.isolation.cgroups import Cgroup
 from mocker.isolation.forkserver import Planner
 
 from .threads import run_in_thread
@@ -48,7 +49,11 @@ class Starter:
         self._waiting = trio.lowlevel.ParkingLot()  # first come, first served
 
     async def start(
-        self, spec: ContainerSpec, stdio: Sequence[int], namespaces: Sequence[int] = ()
+        self,
+        spec: ContainerSpec,
+        stdio: Sequence[int],
+        namespaces: Sequence[int] = (),
+        cgroup: Cgroup | None = None,
     ) -> Container:
         """Start to make a container, see `ForkServer.request`.
 
@@ -62,9 +67,9 @@ class Starter:
             self._silent_since = trio.current_time()  # nobody has asked for anything
         planner, is_lost = await self._take(), True
         try:
-            planner.request(spec, stdio, namespaces)
+            planner.request(spec, stdio, namespaces, cgroup)
             await self._wait_for_answer(planner)
-            container = planner.receive(spec)
+            container = planner.receive(spec, cgroup)
             is_lost = False
         except ForkServerError:
             raise

@@ -1,4 +1,4 @@
-"""`mocker start`, `stop`, `restart`, `kill` and `signal`: the outcome, job by job."""
+"""`mocker start`, `stop`, `restart`, `kill`, `pause`, `resume`, `signal`: the outcome by job."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from .run import FAILED, Ask, run
 
 _NO_WAIT = Option("--no-wait", "", "do not wait for the outcome")
 _SOME = range(1, 10**6)
+_PAUSED = "Nobody asks meanwhile whether they are alive. What stops them lets them go on."
 _EXIT = """\
 exit status:
   0  it is so for all of them
@@ -49,6 +50,21 @@ COMMANDS = {
         [_NO_WAIT],
         count=_SOME,
         more=f"Another signal than SIGKILL is sent by 'mocker signal'.\n\n{_EXIT}",
+    ),
+    "pause": Command(
+        "pause",
+        "JOB...",
+        "Freeze all processes of jobs, which have to have a cgroup, such as by a limit.",
+        [_NO_WAIT],
+        count=_SOME,
+        more=f"{_PAUSED}\n\n{_EXIT}",
+    ),
+    "resume": Command(
+        "resume",
+        "JOB...",
+        "Let jobs that are paused go on.",
+        count=_SOME,
+        more=_EXIT,
     ),
     "signal": Command(
         "signal",

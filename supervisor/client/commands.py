@@ -22,7 +22,7 @@ _ALONE = {
     "wait": ("wait_command", "wait"),
 }
 _TOGETHER = dict.fromkeys(
-    ("start", "stop", "restart", "kill", "signal"), ("action_commands", "act")
+    ("start", "stop", "restart", "kill", "pause", "resume", "signal"), ("action_commands", "act")
 )
 COMMANDS = (*_ALONE, *_TOGETHER)
 

@@ -44,12 +44,12 @@ def _render(told: Told) -> str:
         words = [told["time"], told["job"]]
         if told["event"] == "removal":
             return f"{_join(*words, 'removed')}\n"
-        words.append(told["state"])
+        words.append(f"{told['state']} (paused)" if told.get("paused") else told["state"])
         if told["pid"] is not None:
             words.append(f"pid {told['pid']}")
         if told["attempt"]:
             words.append(f"attempt {told['attempt']}")
-        reasons = [told["exit"], told["reason"]]
+        reasons = [told["exit"], "OOMKilled" if told.get("oom_killed") else "", told["reason"]]
     except KeyError as key:
         raise ProtocolError(f"a change has no {key}") from key
     why = "; ".join(str(each) for each in reasons if each)

@@ -12,7 +12,7 @@ from .amounts import render_percent, render_size
 from .arguments import Command
 from .exchange import get_value, list_objects
 from .run import Ask, run
-from .tables import render_duration, render_table
+from .tables import render_duration, render_last_exit, render_state, render_table
 
 NOT_ALL_WELL = 3
 COMMAND = Command(
@@ -95,7 +95,7 @@ def _make_row(job: Mapping[str, object], *, is_wide: bool) -> list[str]:
     uptime = job.get("uptime_s")
     row = [
         str(get_value(job, "name")),
-        _show_value(job.get("state")),
+        render_state(job),
         _show_value(job.get("pid")),
         render_duration(uptime if isinstance(uptime, int | float) else None),
         _show_value(job.get("restarts")),
@@ -106,7 +106,7 @@ def _make_row(job: Mapping[str, object], *, is_wide: bool) -> list[str]:
     if is_wide:
         command = job.get("command")
         words = " ".join(map(str, command)) if isinstance(command, list) else ""
-        row += [_show_value(job.get("last_exit")), _show_value(job.get("reason")), words]
+        row += [render_last_exit(job), _show_value(job.get("reason")), words]
     return row
 
 

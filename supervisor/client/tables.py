@@ -1,6 +1,6 @@
-"""Tables for people, and how times are written in them."""
+"""Tables for people, and how times and states are written in them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..stderr import make_printable
 
@@ -29,3 +29,15 @@ def render_duration(seconds: float | None) -> str:
             rest = whole % size // part
             return f"{whole // size}{unit}" + (f"{rest}{smaller}" if rest else "")
     return f"{whole}s"
+
+
+def render_state(job: Mapping[str, object]) -> str:
+    """Return the state of a job: "RUNNING", or "RUNNING (paused)"; "-" if nobody tells."""
+    state = str(job.get("state") or "-")
+    return f"{state} (paused)" if job.get("paused") else state
+
+
+def render_last_exit(job: Mapping[str, object]) -> str:
+    """Return how the last run of a job ended; "-" if none has."""
+    last = str(job.get("last_exit") or "-")
+    return f"{last} (OOMKilled)" if job.get("oom_killed") else last

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from ..stderr import make_printable
 from .amounts import render_percent, render_size
 from .screen import Row
-from .tables import render_duration, render_table
+from .tables import render_duration, render_state, render_table
 
 Job = Mapping[str, object]
 
@@ -191,7 +191,7 @@ def _make_cells(job: Job) -> list[str]:
     uptime = job.get("uptime_s")
     return [
         str(job["name"]),
-        _show(job.get("state")),
+        render_state(job),
         _show(job.get("pid")),
         render_duration(uptime if isinstance(uptime, int | float) else None),
         _show(job.get("restarts")),

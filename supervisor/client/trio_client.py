@@ -127,6 +127,14 @@ class Client:
         """Stop jobs without their grace, see `start`."""
         return await self._act("kill", names)
 
+    async def pause(self, *names: str, wait: bool = True) -> list[Object]:
+        """Freeze all processes of jobs, see `start`."""
+        return await self._act("pause", names, wait=wait)
+
+    async def resume(self, *names: str) -> list[Object]:
+        """Let jobs that are paused go on, see `start`."""
+        return await self._act("resume", names)
+
     async def signal(self, name: str, *names: str) -> list[Object]:
         """Send a signal to the commands of jobs, see `start`.
 

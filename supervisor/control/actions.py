@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 import attrs
 import trio
 
-from mocker.isolation import Container
+from mocker.isolation import Container, SetupError
 
 from ..dependencies import find_affected
 from ..jobs import Job
@@ -19,9 +19,10 @@ from ..lifecycle import AT_REST, After, State
 from ..stop_orders import StopOrder, StopOrders
 from .problems import RequestError
 
-ACTIONS = ("start", "stop", "restart", "kill", "signal")
+ACTIONS = ("start", "stop", "restart", "kill", "pause", "resume", "signal")
 IN_BETWEEN = frozenset({State.STARTING, State.STOPPING})
 OTHERS_WISH = "somebody else asked for that"
+STILL_FREEZING = "some of it waits in the kernel, and is frozen as soon as it does not"
 AT_THE_END = "the supervisor is stopping, or a reload replaces it"
 # What a container's init cannot hand on to the command.
 _NOT_SENT = {signal.SIGKILL: "kill", signal.SIGSTOP: "", signal.SIGCHLD: ""}
@@ -212,6 +213,8 @@ class _Follower:
         match self._action.name:
             case "signal":
                 return self._send_signal()
+            case "pause" | "resume":
+                return await self._follow_pause()
             case "stop" | "kill":
                 return await self._follow_stop()
             case _:
@@ -223,6 +226,25 @@ class _Follower:
             return Outcome(name, "not running", ok=False)
         self._container.send_signal(self._action.signal)
         return Outcome(name, f"{signal.Signals(self._action.signal).name} sent")
+
+    async def _follow_pause(self) -> Outcome:
+        job, name, container = self._job, self._job.config.name, self._container
+        wished = f"{self._action.name}d"
+        if container is None or job.life.state is not State.RUNNING:
+            return Outcome(name, "not running", ok=False)
+        if job.is_paused is (self._action.name == "pause"):
+            return Outcome(name, f"already {'paused' if job.is_paused else 'running'}")
+        try:
+            if self._action.name == "resume":
+                job.thaw()
+                return Outcome(name, wished)
+            job.freeze()
+        except SetupError as error:
+            return Outcome(name, f"not {wished}", ok=False, reason=str(error))
+        if self._action.wait and not await job.pause.wait_frozen(container):
+            reason = STILL_FREEZING if job.is_paused else OTHERS_WISH
+            return Outcome(name, f"not {wished}", ok=False, reason=reason)
+        return Outcome(name, wished)
 
     async def _follow_stop(self) -> Outcome:
         job, name = self._job, self._job.config.name

@@ -193,6 +193,11 @@ class ExecServer:
             state = job.life.state.value
             text = f"cannot execute anything in {name}: it does not run, it is {state}"
             raise RequestError("not-running", 409, text, [name])
+        if job.is_paused:
+            text = (
+                f"cannot execute anything in {name}: it is paused; 'mocker resume {name}' ends that"
+            )
+            raise RequestError("paused", 409, text, [name])
         return name, container
 
     def _find_job(self, name: str) -> Job:

@@ -26,7 +26,9 @@ def describe_job(job: Job, now: float) -> dict[str, object]:
         "health": _find_health(job),
         "status": job.notice.status,
         "last_exit": None if job.status is None else str(job.status),
+        "oom_killed": job.oom_killed,
         "retry_in_s": _count_down(life.retry_at if life.state is State.BACKOFF else None, now),
+        "paused": job.is_paused,
         "killed_in_s": _count_down(job.kill_at, now),
         "schedule": config.schedule,
         "command": list(config.container.argv),
@@ -35,10 +37,13 @@ def describe_job(job: Job, now: float) -> dict[str, object]:
 
 
 def is_well(job: Job) -> bool:
-    """Whether a job does what it is there for: it runs, waits for its time, or has ended well."""
+    """Whether a job does what it is there for: it runs, waits for its time, or has ended well.
+
+    One that is paused does not run.
+    """
     life = job.life
     if life.state is State.RUNNING:
-        return True
+        return not job.is_paused
     if life.state is State.STOPPED and life.attempt == 0:
         return job.config.schedule is not None
     return life.state is State.EXITED and life.succeeded is True

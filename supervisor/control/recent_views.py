@@ -29,7 +29,10 @@ class RecentViews:
             jobs: Which.
             now: In trio's time.
         """
-        of = [(job.config, job.life, job.pid, job.notice.status, job.kill_at) for job in jobs]
+        of = [
+            (job.config, job.life, job.pid, job.notice.status, job.kill_at, job.is_paused)
+            for job in jobs
+        ]
         if not self._text or now - self._made_at > _MOMENT_S or of != self._of:
             described = {"jobs": [describe_job(job, now) for job in jobs]}
             # As ASCII: half a surrogate has no UTF-8.

@@ -119,7 +119,9 @@ def test_change_has_all_that_is_known(means: Means) -> None:
         "reason": "",
         "pid": 12,
         "attempt": 1,
+        "paused": False,
         "exit": None,
+        "oom_killed": False,
     }
 
 

@@ -5,6 +5,8 @@ import pytest
 from mocker.supervisor.config import ContainerConfig
 from tests.configs import find_job_mistakes, load, load_job
 
+MEMORY = "a whole number from 6291456 to 9223372036854771712"
+
 
 def test_container_of_a_job_is_isolated_at_first(tmp_path: Path) -> None:
     container = load_job(tmp_path, "").container
@@ -44,6 +46,12 @@ def test_container_of_a_job_is_isolated_at_first(tmp_path: Path) -> None:
             "rlimits",
             (("nofile", 1, 2), ("core", 0, 0), ("nproc", -1, -1)),
         ),
+        ('memory = "256M"', "memory", 256 * 2**20),
+        ("memory = 6291456", "memory", 6 * 2**20),
+        ("cpus = 1.5", "cpus", 1.5),
+        ("cpus = 2", "cpus", 2.0),
+        ("pids = 100", "pids", 100),
+        ("io_weight = 200", "io_weight", 200),
     ],
 )
 def test_option_of_mocker_run_is_a_key(tmp_path: Path, key: str, field: str, value: object) -> None:
@@ -94,6 +102,13 @@ def test_process_that_is_not_isolated_has_what_the_host_has(tmp_path: Path) -> N
             'workdir = "srv"',
             "workdir: workdir must be an absolute path, not 'srv'",
         ),
+        ('memory = "1M"', f"memory: must be {MEMORY}, not 1048576"),
+        ('memory = "lots"', "memory: must be a size such as '64k', '64M' or '1G', not 'lots'"),
+        ("memory = true", f"memory: must be {MEMORY}, not true"),
+        ("cpus = 0", "cpus: must be a number from 0.01 to 8192, not 0"),
+        ('cpus = "1"', "cpus: must be a number from 0.01 to 8192, not '1'"),
+        ("pids = 1", "pids: must be a whole number from 2 to 4194304, not 1"),
+        ("io_weight = 0", "io_weight: must be a whole number from 1 to 10000, not 0"),
         (
             'user = "a:b:c"',
             "user: user must be USER[:GROUP], names or numbers, not 'a:b:c'",

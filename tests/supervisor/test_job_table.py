@@ -31,6 +31,10 @@ EVERYTHING = r"""
     oom_score_adj = -7
     cpu_affinity = "0-2,5"
     ulimits = { nofile = "10:20", core = "unlimited" }
+    memory = "256M"
+    cpus = 1.5
+    pids = 100
+    io_weight = 200
     restart = "on-failure"
     backoff = { initial = "10ms", factor = 1.5, max = "1m", jitter = 0, reset_after = 2 }
     give_up = { failures = 3, within = "1h" }
