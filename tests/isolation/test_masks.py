@@ -111,14 +111,20 @@ def test_what_a_kernel_lacks_is_left_out(in_new_namespaces: InNewNamespaces) -> 
         mount("none", "proc", "tmpfs")
         Path("dev").mkdir()
         Path("dev/null").touch()
-        for name in ("proc/keys", "proc/sys/switch", "proc/other", "sys/firmware/table"):
+        for name in (
+            "proc/keys",
+            "proc/sys/switch",
+            "proc/other",
+            "proc/acpi/wakeup",
+            "sys/firmware/table",
+        ):
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             Path(name).write_text("of the host")
         perform(forbid_writing())
-        perform(hide(("/sys/firmware", "/proc/asound")))
+        perform(hide(("/sys/firmware", "/proc/asound", "/proc/acpi")))
         paths = ("proc/keys", "proc/other", "proc/sys/switch")
         found = {path: Path(path).read_text() for path in paths}
-        for name in ("proc/sys/new", "sys/firmware/new"):
+        for name in ("proc/sys/new", "proc/acpi/wakeup", "sys/firmware/new"):
             try:
                 Path(name).touch()
             except OSError as error:
@@ -127,6 +133,7 @@ def test_what_a_kernel_lacks_is_left_out(in_new_namespaces: InNewNamespaces) -> 
         return found
 
     assert in_new_namespaces(act) == {
+        "proc/acpi/wakeup": "Read-only file system",
         "proc/keys": "",
         "proc/other": "of the host",
         "proc/sys/new": "Read-only file system",
