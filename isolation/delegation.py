@@ -23,7 +23,7 @@ from errno import EBUSY, ESRCH
 from .cgroups import Cgroup
 from .errors import SetupError
 from .limits import Limits
-from .scope import find_manager, start_scope
+from .scope import find_manager, has_systemd, is_unit_delegated, start_scope
 
 _ROOT = "/sys/fs/cgroup"
 _STEP = "limit a container"
@@ -139,13 +139,15 @@ def find_place() -> tuple[str, str]:
         SetupError: There is neither.
     """
     own = _read_own()
-    if delegated := _find_delegated(own):
+    manager = find_manager()
+    if delegated := _find_delegated(own, manager):
         return delegated, ""
     place = os.path.dirname(own) if os.path.basename(own) == _LEAF else own
     is_limited = os.path.basename(place).startswith(_PREFIX)  # then it stays below that
-    if not is_limited and (manager := find_manager()):
-        return own, manager
-    if _is_writable(place):
+    if has_systemd() and not is_limited:
+        if manager:
+            return own, manager
+    elif _is_writable(place):
         return place, ""
     if os.statvfs(place).f_flag & os.ST_RDONLY:
         hint = f"{_ROOT} is read-only here, as in a container; start the outer one privileged"
@@ -157,15 +159,15 @@ def find_place() -> tuple[str, str]:
 def is_delegated() -> bool:
     """Return whether systemd has delegated a cgroup to this process, so that it needs no other."""
     try:
-        return bool(_find_delegated(_read_own()))
+        return bool(_find_delegated(_read_own(), find_manager()))
     except SetupError:
         return False
 
 
-def _find_delegated(own: str) -> str:
+def _find_delegated(own: str, manager: str) -> str:
     """Return what of the own cgroup and that above is delegated; nothing if neither is."""
     for directory in _list_candidates(own):
-        if _is_delegated(directory) and _is_writable(directory):
+        if _is_writable(directory) and _is_delegated(directory, manager):
             return directory
     return ""
 
@@ -209,14 +211,16 @@ def _list_candidates(own: str) -> list[str]:
     return [own, os.path.dirname(own)]
 
 
-def _is_delegated(directory: str) -> bool:
+def _is_delegated(directory: str, manager: str) -> bool:
     for name in _DELEGATED:
         try:
             if os.getxattr(directory, name) == b"1":
                 return True
         except OSError:
             continue  # there is no such attribute, or not for this user
-    return False
+    # A unit of the user's own manager, which may be too old to tell on the cgroup.
+    is_users = bool(manager) and f"/user@{os.geteuid()}.service/" in directory
+    return is_users and is_unit_delegated(manager, os.path.basename(directory))
 
 
 def _is_writable(directory: str) -> bool:

@@ -8,13 +8,14 @@ import pytest
 
 from mocker.isolation import ContainerSpec, ForkServer, Limits, SetupError, spawn
 from mocker.isolation.delegation import Delegation, find_delegation, find_place, make_cgroup
-from mocker.isolation.syscalls import PR_SET_DUMPABLE, prctl
+from mocker.isolation.syscalls import MS_BIND, MS_RDONLY, PR_SET_DUMPABLE, mount, prctl
 from tests.cgroups import HIERARCHY, ROOT, enter, own_tree, read_cgroup, see_version_2_alone
 from tests.containers import in_container
 from tests.in_namespaces import run_in_child
 from tests.requirements import requires_root
 
 USER = 7777
+MS_REMOUNT = 0x20
 
 T = TypeVar("T")
 
@@ -31,11 +32,14 @@ def own(cgroup: Path, uid: int) -> None:
         os.chown(path, uid, uid)
 
 
-def find_from(cgroup: Path, find: Callable[[], T], uid: int = 0) -> T:
+def find_from(
+    cgroup: Path, find: Callable[[], T], uid: int = 0, prepare: Callable[[], object] = bool
+) -> T:
     """Return what is found by a process that is in a cgroup, as seen from outside."""
 
     def act() -> T:
         see_version_2_alone()
+        prepare()
         enter(Path(seen(cgroup)))
         if uid:
             os.setgroups([])
@@ -122,6 +126,32 @@ def test_without_systemd_the_own_cgroup_is_taken_where_it_may_be_written(uid: in
 
         assert place == seen(plain)
         assert inside == f"/{plain.relative_to(HIERARCHY)}/mocker"
+
+
+@requires_root
+def test_cgroup_that_systemd_has_not_delegated_is_systemds() -> None:
+    def boot() -> None:
+        Path("/run/systemd/system").mkdir(parents=True)
+
+    with own_tree() as tree:
+        unit = tree / "session.scope"
+        unit.mkdir()
+
+        with pytest.raises(SetupError, match=r"session\.scope is not delegated to user 0; start"):
+            find_from(unit, find, prepare=boot)
+
+
+@requires_root
+def test_cgroups_that_are_read_only_are_refused_as_such() -> None:
+    def find_it() -> tuple[str, str]:
+        mount("none", str(ROOT), "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+        return find()
+
+    with own_tree() as tree:
+        (tree / "plain").mkdir()
+
+        with pytest.raises(SetupError, match="/sys/fs/cgroup is read-only here, as in a container"):
+            find_from(tree / "plain", find_it)
 
 
 @requires_root
