@@ -162,14 +162,13 @@ def _pad(message: bytearray, alignment: int) -> None:
 def _say_who_it_is(peer: socket.socket) -> str:
     """Return why the caller is not let in; nothing if it is."""
     uid = str(os.geteuid()).encode().hex().encode()
-    peer.sendall(b"\0AUTH EXTERNAL " + uid + b"\r\n")
+    # In one go, as systemd's own programs: a message that arrives together with BEGIN is not read
+    # until something follows it.
+    peer.sendall(b"\0AUTH EXTERNAL " + uid + b"\r\nBEGIN\r\n")
     answer = b""
     while not answer.endswith(b"\r\n") and len(answer) < _MOST_LINE:
         answer += _receive(peer, 1)
-    if not answer.startswith(b"OK "):
-        return answer.decode("utf-8", "replace").strip()
-    peer.sendall(b"BEGIN\r\n")
-    return ""
+    return "" if answer.startswith(b"OK ") else answer.decode("utf-8", "replace").strip()
 
 
 def _receive_answer(peer: socket.socket) -> tuple[str, bytes]:

@@ -255,6 +255,7 @@ def test_what_a_killed_one_leaves_is_removed_by_the_next() -> None:
     text = (
         f"{MOCKER} run --cpus 1 sleep 1000 & cd /sys/fs/cgroup$(sed 's/0:://' /proc/self/cgroup); "
         "until ls -d mocker-*; do cd ${PWD%/mocker}; sleep 0.1; done; kill -KILL $!; wait; "
+        "while grep . mocker-*/cgroup.procs; do sleep 0.1; done >/dev/null; "
         f"{MOCKER} run --cpus 1 true; ls -d mocker*"
     )
 
