@@ -295,6 +295,23 @@ def test_session_is_its_own() -> None:
     assert find(make_spec(), "session")[0] == ON
 
 
+def test_init_is_not_looked_into() -> None:
+    outcome = run_captured(script("cat /proc/1/environ /proc/1/maps /proc/1/mem; ls /proc/1/fd"))
+
+    assert outcome.stdout == ""
+    assert outcome.stderr.count("Permission denied") == 4
+    assert find(make_spec(), "init")[0] == ON
+
+
+def test_schedule_is_what_the_table_says() -> None:
+    spec = script(
+        "cut -d ' ' -f 19 /proc/self/stat; cat /proc/self/oom_score_adj", nice=7, oom_score_adj=900
+    )
+
+    assert run_captured(spec).stdout.split() == ["7", "900"]
+    assert find(spec, "scheduling") == (ON, "--nice 7, --oom-score-adj 900")
+
+
 def test_descriptors_and_variables_are_those_of_the_table() -> None:
     text = "for fd in $(seq 0 99); do [ -e /proc/$$/fd/$fd ] && echo $fd; done; env | cut -d = -f 1"
 
