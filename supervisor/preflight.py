@@ -7,9 +7,10 @@ import os
 from errno import EACCES
 from stat import S_ISBLK, S_ISCHR, S_ISDIR
 
-from mocker.isolation import IsolationError, describe
+from mocker.isolation import IsolationError, SetupError, describe
 from mocker.isolation.busybox import Busybox, find_busybox
 from mocker.isolation.errors import render_reason
+from mocker.isolation.host_walls import find_controllers
 
 from .config import ContainerConfig, JobConfig, SupervisorConfig
 from .container_view import ContainerView, NotThereError
@@ -17,6 +18,8 @@ from .executables import check_command
 from .mistakes import MistakeError, Mistakes, Place, find_job_place, suggest
 
 _OWN_DESCRIPTORS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")  # of who writes
+# What enforces a key.
+_CONTROLLERS = {"memory": "memory", "cpus": "cpu", "pids": "pids", "io_weight": "io"}
 
 
 def check_jobs(config: SupervisorConfig, mistakes: Mistakes) -> None:
@@ -38,6 +41,7 @@ class _Preflight:
         self._check_writable()
         self._check_stdin()
         self._check_log_files()
+        self._check_limits()
         container = self._job.container
         try:
             busybox = _find_root(container)
@@ -100,6 +104,24 @@ class _Preflight:
                     _check_log_file(path)
                 except MistakeError as error:
                     self._refuse(channel, str(error))
+
+    def _check_limits(self) -> None:
+        wanted = {
+            key: controller
+            for key, controller in _CONTROLLERS.items()
+            if getattr(self._job.container, key) is not None
+        }
+        if not wanted:
+            return
+        try:
+            place, controllers = find_controllers()
+        except SetupError as error:
+            self._refuse(next(iter(wanted)), str(error))
+            return
+        for key, controller in wanted.items():
+            if controller not in controllers:
+                text = f"cannot be limited in {place}, without the controller {controller!r}"
+                self._refuse(key, text)
 
     def _check_commands(self, view: ContainerView) -> None:
         commands: dict[tuple[str, ...], tuple[str, ...]] = {("command",): self._job.container.argv}

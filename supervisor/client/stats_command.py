@@ -18,9 +18,10 @@ COMMAND = Command(
     (Option("--json", "", "print what the supervisor answers, for programs"),),
     more="""\
 CPU is the share of one CPU since somebody last looked, or else since the job was started. MEM is
-what its processes have in memory; what several of them share counts for each. BYTES and LINES are
-what it has printed since the supervisor began; lines are not counted of a job that has printed more
-than 16 MB in a second.
+what its processes have in memory; what several of them share counts for each. Of a job that has a
+cgroup, such as for its limits, MEM is what counts for those, and PROCESSES are its threads. BYTES
+and LINES are what it has printed since the supervisor began; lines are not counted of a job that
+has printed more than 16 MB in a second.
 
 exit status:
   0  they are shown
@@ -53,12 +54,18 @@ def _make_row(job: Mapping[str, object]) -> list[str]:
         str(get_value(job, "name")),
         render_percent(job.get("cpu_percent")),
         render_duration(cpu_s if isinstance(cpu_s, int | float) else None),
-        render_size(job.get("memory_bytes")),
+        _show_memory(job),
         _show_count(job.get("processes")),
         render_size(job.get("output_bytes")),
         _show_count(job.get("output_lines")),
         _show_count(job.get("restarts")),
     ]
+
+
+def _show_memory(job: Mapping[str, object]) -> str:
+    """Return what it has, and what it may have, if that is limited."""
+    has, may = job.get("memory_bytes"), job.get("memory_limit_bytes")
+    return render_size(has) if may is None else f"{render_size(has)}/{render_size(may)}"
 
 
 def _show_count(count: object) -> str:

@@ -50,7 +50,7 @@ class Resources:
                 Route("/v1/stats", self.list_figures),
                 Route("/v1/actions", self.act, methods=["POST"]),
                 Route("/v1/wait", self.wait, methods=["POST"]),
-                *WholeResources(self._supervisor).make_routes(),
+                *WholeResources(self._supervisor, self._figures).make_routes(),
             ],
             exception_handlers={
                 RequestError: _answer_problem,  # type: ignore[dict-item]

@@ -13,6 +13,7 @@ from ..jobs import Job
 from ..lifecycle import State
 from ..start_counts import StartCounts
 from ..supervise import Supervisor
+from .figures import Seen
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -21,12 +22,13 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 Samples = Iterable[tuple[str, float]]
 
 
-def render_metrics(supervisor: Supervisor, now: float) -> str:
+def render_metrics(supervisor: Supervisor, now: float, seen: Mapping[int, Seen]) -> str:
     """Return what Prometheus reads.
 
     Args:
         supervisor: Whose jobs.
         now: In trio's time.
+        seen: What was seen of them, by the pids of their inits.
     """
     config = supervisor.config
     me = {"name": config.name, "path": config.path, "version": version("mocker-supervise")}
@@ -38,6 +40,7 @@ def render_metrics(supervisor: Supervisor, now: float) -> str:
     parts = [
         _render("supervisor_info", "gauge", "The one that answers.", [(_render_labels(me), 1)]),
         *_render_gauges(jobs, now),
+        *_render_use({labels: (job, _find_seen(job, seen)) for labels, job in jobs.items()}),
         *_render_counters(jobs, supervisor.start_counts),
     ]
     return "".join(parts)
@@ -70,6 +73,12 @@ def _render_gauges(jobs: Mapping[str, Job], now: float) -> Iterator[str]:
         ((labels, int(job.life.state is State.RUNNING)) for labels, job in jobs.items()),
     )
     yield _render(
+        "job_paused",
+        "gauge",
+        "Whether the job is paused.",
+        ((labels, int(job.is_paused)) for labels, job in jobs.items()),
+    )
+    yield _render(
         "job_uptime_seconds",
         "gauge",
         "How long its present run has lasted.",
@@ -84,6 +93,52 @@ def _render_gauges(jobs: Mapping[str, Job], now: float) -> Iterator[str]:
         "gauge",
         "What its last run ended with; 128 + N if signal N ended it.",
         ((labels, job.status.shell_code) for labels, job in jobs.items() if job.status is not None),
+    )
+
+
+def _find_seen(job: Job, seen: Mapping[int, Seen]) -> Seen | None:
+    return None if job.pid is None else seen.get(job.pid)
+
+
+def _render_use(jobs: Mapping[str, tuple[Job, Seen | None]]) -> Iterator[str]:
+    found = {labels: seen for labels, (_, seen) in jobs.items() if seen is not None}
+    usages = {labels: seen.usage for labels, seen in found.items() if seen.usage is not None}
+    yield _render(
+        "job_cpu_seconds_total",
+        "counter",
+        "CPU time of its present run.",
+        ((labels, round(seen.use.cpu_s, 2)) for labels, seen in found.items()),
+    )
+    yield _render(
+        "job_memory_bytes",
+        "gauge",
+        "What its present run has in memory, as its cgroup counts, or else its processes do.",
+        ((labels, seen.use.memory_bytes) for labels, seen in found.items()),
+    )
+    yield _render(
+        "job_processes",
+        "gauge",
+        "Its processes; of a job that has a cgroup, its threads.",
+        ((labels, seen.use.processes) for labels, seen in found.items()),
+    )
+    yield _render(
+        "job_pressure_percent",
+        "gauge",
+        "For how much of the last ten seconds something of it had to wait for this.",
+        (
+            (f'{labels},resource="{resource}"', percent)
+            for labels, usage in usages.items()
+            for resource, percent in usage.pressure.items()
+        ),
+    )
+    yield _render(
+        "job_oom_kills_total",
+        "counter",
+        "Processes of its runs that the kernel killed for lack of memory.",
+        (
+            (labels, job.oom_kills + (usages[labels].oom_kills if labels in usages else 0))
+            for labels, (job, _) in jobs.items()
+        ),
     )
 
 

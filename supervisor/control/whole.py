@@ -19,6 +19,7 @@ from ..turns import NoTurnError, TooManyTurnsError
 from . import scaled_jobs
 from .answers import Answer
 from .description import read_description
+from .figures import Figures
 from .job_names import find_jobs
 from .line_stream import OutcomeStream
 from .metrics import CONTENT_TYPE, render_metrics
@@ -44,8 +45,8 @@ class RejectedError(RequestError):
 class WholeResources:
     """What is answered for one supervisor."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+    def __init__(self, supervisor: Supervisor, figures: Figures) -> None:
+        self._supervisor, self._figures = supervisor, figures
 
     def make_routes(self) -> list[Route]:
         """Return where it is answered."""
@@ -60,7 +61,8 @@ class WholeResources:
 
     async def tell_metrics(self, _: Request) -> Response:
         """Answer the figures of all jobs, for Prometheus."""
-        text = render_metrics(self._supervisor, trio.current_time())
+        seen = await self._figures.look()
+        text = render_metrics(self._supervisor, trio.current_time(), seen)
         return Response(text.encode(errors="replace"), media_type=CONTENT_TYPE)
 
     async def describe(self, _: Request) -> Response:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from mocker.isolation.syscalls import mount
 from mocker.supervisor.config_file import read_config
 from mocker.supervisor.preflight import check_jobs
+from tests.cgroups import show_controllers
 from tests.configs import write_config
 from tests.in_namespaces import run_in_child
-from tests.refusals import Refusal, refuse_system_calls
+from tests.refusals import Refusal, enter_private_mounts, refuse_system_calls
 from tests.requirements import requires_busybox, requires_root, requires_user
 
 
@@ -38,6 +40,41 @@ def root(tmp_path: Path) -> Path:
 @requires_busybox
 def test_job_of_the_fresh_root_could_start(tmp_path: Path) -> None:
     assert check(tmp_path, 'user = "nobody:nogroup"\nworkdir = "/made/for/it"') == []
+
+
+@requires_busybox
+@pytest.mark.parametrize(
+    ("controllers", "mistakes"),
+    [
+        ("cpu io memory pids", []),
+        ("cpu memory", ["pids: cannot be limited in ", "io_weight: cannot be limited in "]),
+    ],
+)
+def test_limits_need_their_controllers(
+    tmp_path: Path, controllers: str, mistakes: list[str]
+) -> None:
+    keys = 'memory = "64M"\ncpus = 0.5\npids = 100\nio_weight = 50'
+
+    def look() -> list[str]:
+        show_controllers(controllers)
+        return check(tmp_path, keys)
+
+    found = run_in_child(look)
+
+    assert [line[: line.index("/sys")] for line in found] == mistakes
+    assert all(line.endswith("'") for line in found)
+
+
+@requires_busybox
+def test_limits_need_a_place_for_cgroups(tmp_path: Path) -> None:
+    def look() -> list[str]:
+        enter_private_mounts()
+        mount("none", "/sys/fs/cgroup", "tmpfs")
+        return check(tmp_path, "pids = 100\ncpus = 1")
+
+    (mistake,) = run_in_child(look)
+
+    assert mistake.startswith("cpus: cannot limit a container; no cgroups are mounted on ")
 
 
 def test_job_of_a_directory_could_start(tmp_path: Path, root: Path) -> None:

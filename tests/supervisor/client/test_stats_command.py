@@ -35,6 +35,14 @@ def test_figures_are_shown_in_a_table(tmp_path: Path, capsys: pytest.CaptureFixt
     ]
 
 
+def test_memory_is_shown_with_its_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limited = WEB | {"memory_limit_bytes": 256 * 2**20}
+    with open_answerer(tmp_path, {"/v1/stats": {"jobs": [limited]}}) as (path, _):
+        stats(["-s", path])
+
+    assert "3.0M/256.0M" in capsys.readouterr().out
+
+
 def test_json_is_what_the_supervisor_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

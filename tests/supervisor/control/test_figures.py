@@ -6,13 +6,16 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from mocker.isolation.cgroups import Usage
 from mocker.supervisor.config import SupervisorConfig
-from mocker.supervisor.control.figures import Figures, describe_figures, describe_use
+from mocker.supervisor.control.figures import Figures, _find_use, describe_figures, describe_use
+from mocker.supervisor.control.usage import Use
 from mocker.supervisor.jobs import Job
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.runs import Means
 from mocker.supervisor.supervise import Supervisor
-from tests.requirements import requires_busybox, requires_user_namespaces
+from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
+from tests.supervisor.cgroup_world import make_means_with_cgroups
 from tests.supervisor.job_world import configure, make_means, reach, surroundings, wait_for_line
 
 pytestmark = [requires_user_namespaces, requires_busybox]
@@ -74,6 +77,27 @@ async def test_share_of_the_processor_is_since_the_last_look(means: Means) -> No
     assert 0 < after["cpu_percent"] <= 100 * spent / STALE_S + 5  # type: ignore[operator]
 
 
+@requires_root
+async def test_cgroup_is_asked_where_there_is_one() -> None:
+    with make_means_with_cgroups() as means:
+        async with open_figures(means, SLEEP) as (figures, job):
+            seen = await figures.look()
+            described = describe_figures(job, seen)
+
+    assert job.pid is None
+    (one,) = seen.values()
+    assert one.usage is not None
+    assert one.usage.cpu_s > 0
+    assert described["pressure"] == one.usage.pressure
+    # Where its cgroup does not count them, its processes are looked at.
+    assert isinstance(described["memory_bytes"], int)
+
+
+def test_what_a_cgroup_tells_leaves_the_init_out() -> None:
+    assert _find_use(Usage(memory=4096, pids=3, cpu_s=1.5)) == Use(1.5, 4096, 2)
+    assert _find_use(Usage(memory=4096, cpu_s=1.5)) is None
+
+
 async def test_fresh_look_serves_the_next_one_who_asks(means: Means) -> None:
     async with open_figures(means, SLEEP) as (figures, _):
         first = await figures.look()
@@ -112,6 +136,10 @@ async def test_job_without_processes_uses_nothing(means: Means) -> None:
         "cpu_s": None,
         "memory_bytes": None,
         "processes": None,
+        "memory_limit_bytes": None,
+        "memory_peak_bytes": None,
+        "oom_kills": 0,
+        "pressure": {},
         "output_bytes": len("ready\n"),
         "output_lines": 1,
         "restarts": 0,

@@ -7,8 +7,11 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from mocker.isolation import ExitStatus
+from mocker.isolation.cgroups import Usage
 from mocker.supervisor.config import JobConfig, SupervisorConfig
+from mocker.supervisor.control.figures import Seen
 from mocker.supervisor.control.metrics import render_metrics
+from mocker.supervisor.control.usage import Use
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.runs import Means
 from mocker.supervisor.supervise import Supervisor
@@ -59,7 +62,7 @@ def find(samples: Samples, metric: str, /, **labels: str) -> list[float]:
 async def test_job_that_runs_is_up(means: Means) -> None:
     async with open_asked(means, configure(SLEEP)) as asked:
         now = trio.current_time()
-        samples = parse(render_metrics(asked.supervisor, now + 5))
+        samples = parse(render_metrics(asked.supervisor, now + 5, {}))
 
     assert find(samples, "job_up", job="web", group="web") == [1]
     assert find(samples, "job_state", job="web", state="RUNNING") == [1]
@@ -74,7 +77,7 @@ async def test_job_that_has_ended_has_its_exit_code(means: Means) -> None:
     ended = configure("exit 3", name="web", restart="never")
     async with open_asked(means, ended, configure(SLEEP, name="db")) as asked:
         await reach(asked.supervisor.jobs["web"], State.EXITED)
-        samples = parse(render_metrics(asked.supervisor, trio.current_time()))
+        samples = parse(render_metrics(asked.supervisor, trio.current_time(), {}))
 
     assert find(samples, "job_up", job="web") == [0]
     assert find(samples, "job_last_exit_code", job="web") == [3]
@@ -84,7 +87,7 @@ async def test_job_that_has_ended_has_its_exit_code(means: Means) -> None:
 async def test_signal_is_told_as_a_shell_does(means: Means) -> None:
     async with open_asked(means, configure(SLEEP)) as asked:
         asked.supervisor.jobs["web"].status = ExitStatus(signal=9)
-        samples = parse(render_metrics(asked.supervisor, trio.current_time()))
+        samples = parse(render_metrics(asked.supervisor, trio.current_time(), {}))
 
     assert find(samples, "job_last_exit_code", job="web") == [137]
 
@@ -93,16 +96,33 @@ async def test_what_jobs_print_is_counted(means: Means) -> None:
     web = configure(f"echo one; echo two; {SLEEP}", **wait_for_line("two"))
     async with open_asked(means, web, configure(SLEEP, name="db")) as asked:
         asked.supervisor.jobs["db"].tally.lines = None  # too many
-        samples = parse(render_metrics(asked.supervisor, trio.current_time()))
+        samples = parse(render_metrics(asked.supervisor, trio.current_time(), {}))
 
     assert find(samples, "job_output_bytes_total", job="web") == [len("one\ntwo\n")]
     assert find(samples, "job_output_lines_total", job="web") == [2]
     assert find(samples, "job_output_lines_total", job="db") == []
 
 
+async def test_what_was_seen_of_a_job_is_told(means: Means) -> None:
+    async with open_asked(means, configure(SLEEP)) as asked:
+        job = asked.supervisor.jobs["web"]
+        assert job.pid is not None
+        job.oom_kills = 2  # of former runs
+        usage = Usage(oom_kills=1, pressure={"cpu": 2.5})
+        seen = {job.pid: Seen(Use(1.25, 4096, 3), 10.0, usage)}
+        samples = parse(render_metrics(asked.supervisor, trio.current_time(), seen))
+
+    assert find(samples, "job_cpu_seconds_total", job="web") == [1.25]
+    assert find(samples, "job_memory_bytes", job="web") == [4096]
+    assert find(samples, "job_processes", job="web") == [3]
+    assert find(samples, "job_pressure_percent", job="web", resource="cpu") == [2.5]
+    assert find(samples, "job_oom_kills_total", job="web") == [3]
+    assert find(samples, "job_paused", job="web") == [0]
+
+
 def test_labels_may_be_anything(means: Means) -> None:
     path = 'a\\b"c\nd,é="\\n'
 
-    samples = parse(render_metrics(make_supervisor(means, path=path), 0.0))
+    samples = parse(render_metrics(make_supervisor(means, path=path), 0.0, {}))
 
     assert find(samples, "supervisor_info", path=path, name="demo") == [1]
