@@ -76,7 +76,9 @@ def test_options_cost_no_import(imported: set[str], tmp_path: Path) -> None:
     ]
     limits = ["--ulimit", "core=0", "--timeout", "1m", "--read-only", "--name", "web", "-i"]
 
-    assert imports_of("run", *options, *limits, "true") <= imported
+    rights = ["--cap-drop", "all", "--cap-add", "kill", "--umask", "077", "--allow-new-privs"]
+
+    assert imports_of("run", *options, *limits, *rights, "true") <= imported
 
 
 @in_container
