@@ -4,7 +4,8 @@ It is one list for both, so that nobody gets in beside the command with more rig
 
 The order is the kernel's. The bounding set shrinks while there is CAP_SETPCAP; groups come before
 the user, and what root may not do after that; the working directory is looked for as the user;
-signals last, so that none arrives before its default action is in place.
+signals late, so that none arrives before its default action is in place. The filter of system calls
+comes last, and so need not let through what comes before it.
 
 Source: credentials(7), capabilities(7) "Transformation of capabilities during execve()".
 """
@@ -19,7 +20,7 @@ from .privileges import (
     reset_signals,
     set_rlimits,
 )
-from .process_calls import join_session_keyring
+from .process_calls import join_session_keyring, load_filter
 from .tape import Segment, keep
 from .users import User, become
 
@@ -40,16 +41,21 @@ def confine(
     go = [chdir("/")]
     if workdir != "/":
         go = [then(_change_directory, workdir, needed)]
+    keyring, filtering = keep(join_session_keyring), keep(load_filter, plan.filter)
+    is_late = plan.forbids_new_privileges
     segments: list[Segment] = [
+        # Else the filter takes CAP_SYS_ADMIN, which is soon gone; and it denies keyctl(2).
+        *((keyring, filtering) if not is_late else ()),
         () if mask is None else keep(bound_capabilities, mask),
         () if user is None else keep(become, user, plan.mapping),
         after_user,
         () if mask is None else keep(keep_capabilities, 0 if user and user.uid else mask),
         keep(set_rlimits, tuple((r.name, r.soft, r.hard) for r in plan.rlimits)),
         go,
-        keep(join_session_keyring),
-        keep(forbid_new_privileges) if plan.forbids_new_privileges else (),
+        keyring if is_late else (),
+        keep(forbid_new_privileges) if is_late else (),
         keep(reset_signals, plan.changed_signals),
+        filtering if is_late else (),
     ]
     return [calls for calls in segments if calls]
 

@@ -33,6 +33,7 @@ from .namespaces import (
 from .privileges import find_changed_signals, plan_capabilities, plan_rlimits
 from .process_title import find_strings
 from .rootfs import plan_rootfs, write_network_files
+from .seccomp.filters import find_filter
 from .spec import ContainerSpec, Tmpfs, Volume
 from .steps import Setup, Step
 from .syscalls import MOUNT_ATTR_RDONLY, mount_setattr
@@ -55,6 +56,7 @@ class Plan:
         rlimits: Limits for the command, those that the caller can give.
         notes: A sentence for each thing that is not quite as asked for.
         workdir: Where the command starts, if that is there: see `ContainerSpec.workdir`.
+        filter: The program that decides about the command's system calls; none without.
         changed_signals: What the caller ignores or handles, and the command must not.
         user: Who the command runs as, where that is known without a look into the container.
         home_uid: Whose entry of the container's /etc/passwd names root's home directory.
@@ -64,6 +66,7 @@ class Plan:
     __slots__ = (
         "capabilities",
         "changed_signals",
+        "filter",
         "home_uid",
         "mapping",
         "notes",
@@ -93,11 +96,14 @@ class Plan:
         self.home_uid = os.geteuid() if spec.rootfs == "host" else 0
         self.strings = find_strings()
         self.changed_signals = find_changed_signals()
+        self.filter = find_filter(spec.seccomp, spec.capabilities)
 
     @property
     def forbids_new_privileges(self) -> bool:
         """Whether execve(2) is to grant nothing."""
-        return self.spec.isolate and not self.spec.allow_new_privs
+        if not self.spec.isolate:
+            return bool(self.filter)  # without, the kernel takes none from an ordinary user
+        return not self.spec.allow_new_privs
 
 
 class _Mount:

@@ -19,6 +19,7 @@ _SIGACTION_SIZE = 256  # bytes, and more than its struct sigaction has anywhere
 _IDS, _LIMITS = Struct("I"), Struct("2l")
 _CAP_HEADER, _CAP_DATA = Struct("Ii"), Struct("6I")
 _CAPABILITY_VERSION_3 = 0x2008_0522
+_INSTRUCTION_SIZE = 8  # bytes of struct sock_filter
 
 
 def umask(mask: int) -> Call:
@@ -118,6 +119,19 @@ def default_action(number: int) -> Call:
 def unblock_signals() -> Call:
     """Block no signal."""
     return prepare("sigprocmask", syscalls.SIG_SETMASK, bytes(_SIGSET_SIZE), 0)
+
+
+def load_filter(program: bytes) -> list[Call]:
+    """Let a program of BPF decide about each system call from now on, execve(2) too: seccomp(2).
+
+    The kernel wants no_new_privs first, or CAP_SYS_ADMIN. No program, no calls.
+    """
+    if not program:
+        return []
+    described = len(program) // _INSTRUCTION_SIZE, program  # struct sock_fprog
+    return [
+        prepare("prctl", syscalls.PR_SET_SECCOMP, syscalls.SECCOMP_MODE_FILTER, described, 0, 0)
+    ]
 
 
 def execve(

@@ -31,6 +31,7 @@ from .checks import (
 )
 from .errors import SpecError
 from .limits import Limits
+from .seccomp import choose_filter
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_HOSTNAME = "containerhostname"
@@ -146,6 +147,9 @@ class ContainerSpec:
         cpu_affinity: The numbers of the CPUs to run on, which the command may change; None for the
             caller's.
         rlimits: Limits for each process of the command's.
+        seccomp: Which system calls the command may make, it and what it starts: "default" (what
+            docker's containers may, and no user namespaces), "unconfined" (any), or a profile, the
+            text of a file in docker's format. None for "default", and without isolation any.
         limits: What all processes together may take, by a cgroup that the container is born in;
             None for no such cgroup. What can't be limited on this host does not start.
         grace: Seconds between SIGTERM and SIGKILL for what the command leaves behind.
@@ -190,6 +194,7 @@ class ContainerSpec:
         "rlimits",
         "rootfs",
         "rootfs_mode",
+        "seccomp",
         "stop_signal",
         "terminal",
         "tmpfs",
@@ -224,6 +229,7 @@ class ContainerSpec:
         oom_score_adj: int | None = None,
         cpu_affinity: Iterable[int] | None = None,
         rlimits: Iterable[Rlimit] = (),
+        seccomp: str | None = None,
         limits: Limits | None = None,
         grace: float = 10.0,
         stop_signal: int = SIGTERM,
@@ -267,6 +273,7 @@ class ContainerSpec:
         self.stop_signal = stop_signal
         self.terminal = terminal
         self.isolate = isolate
+        self.seccomp = choose_filter(seccomp, isolate=isolate)
         self.notify = None if notify is None else check_notify(notify)
         self.ready_fd = None if ready_fd is None else check_ready_fd(ready_fd)
         self._set_landlock(landlock, writable)

@@ -30,8 +30,8 @@ from .memory import (
 _RECORD, _NEXT = RECORD.size // WORD, 11  # words, and which of them is the record after it
 _MOST_KEPT = 100  # kinds of containers, and segments of some ten calls each
 
-# A tuple of texts is what execve(2) takes: their addresses, and then zero.
-Argument = int | bytes | tuple[bytes, ...] | Cell | Buffer | Action
+# A tuple is memory with a word for each: a number or the address of a text, and at last zero.
+Argument = int | bytes | tuple[int | bytes, ...] | Cell | Buffer | Action
 # What is called, with what, the least that it returns if all is well, the errors that are as good
 # (a few, a byte each), and where the result goes.
 Call = tuple[int, tuple[Argument, ...], int, int, Cell | None]

@@ -50,7 +50,10 @@ def parse_spec(text: bytes) -> ContainerSpec:
     fields["rlimits"] = [Rlimit(*values) for values in fields["rlimits"]]
     if fields["limits"] is not None:
         fields["limits"] = Limits(**fields["limits"])
-    return ContainerSpec(fields.pop("argv"), **fields)
+    seccomp = fields.pop("seccomp")
+    spec = ContainerSpec(fields.pop("argv"), **fields)
+    spec.seccomp = seccomp  # checked by the sender; an init could not import what it takes
+    return spec
 
 
 def render_prepared(plan: Plan, spec: bytes, stdio: Sequence[int], tape: Tape) -> bytes:
@@ -72,7 +75,7 @@ def render_prepared(plan: Plan, spec: bytes, stdio: Sequence[int], tape: Tape) -
         plan.workdir,
         plan.capabilities,
         None if user is None else (user.uid, user.gid, user.groups, user.home),
-        (plan.home_uid, plan.strings, plan.changed_signals),
+        (plan.home_uid, plan.strings, plan.changed_signals, plan.filter),
         tuple(stdio),
         tape.segments,
         list(map(_render_action, tape.actions)),
@@ -92,7 +95,7 @@ def parse_prepared(text: bytes) -> tuple[Prepared, list[Action]]:
         workdir,
         capabilities,
         user,
-        (home_uid, strings, changed_signals),
+        (home_uid, strings, changed_signals, plan_filter),
         stdio,
         parts,
         actions,
@@ -109,6 +112,7 @@ def parse_prepared(text: bytes) -> tuple[Prepared, list[Action]]:
     plan.workdir, plan.capabilities, plan.notes = workdir, capabilities, ()
     plan.user = None if user is None else User(*user)
     plan.home_uid, plan.strings, plan.changed_signals = home_uid, strings, changed_signals
+    plan.filter = plan_filter
     return Prepared(plan, stdio, parts), list(map(_parse_action, actions))
 
 

@@ -103,6 +103,8 @@ class ContainerConfig:
         volumes: (source, destination, read_only), the source absolute.
         tmpfs: (destination, bytes or None, mode).
         cap_add: As `isolation.capabilities` has them, as is cap_drop.
+        seccomp: What chooses the filter of system calls: a word or an absolute path, and what
+            `ContainerSpec` takes. None if nothing does.
         umask: As bits.
         cpu_affinity: The numbers of CPUs; None for those of the supervisor.
         rlimits: (name, soft, hard), -1 for unlimited.
@@ -132,6 +134,7 @@ class ContainerConfig:
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     allow_new_privs: bool = False
+    seccomp: tuple[str, str] | None = None
     umask: int = 0o022
     nice: int | None = None
     oom_score_adj: int | None = None
@@ -184,6 +187,7 @@ class ContainerConfig:
             cap_add=self.cap_add,
             cap_drop=self.cap_drop,
             allow_new_privs=self.allow_new_privs,
+            seccomp=None if self.seccomp is None else self.seccomp[1],
             umask=self.umask,
             nice=self.nice,
             oom_score_adj=self.oom_score_adj,

@@ -15,6 +15,7 @@ from mocker.isolation.limits import (
     MOST_PIDS,
     MOST_WEIGHT,
 )
+from mocker.isolation.seccomp import DEFAULT, UNCONFINED
 from mocker.isolation.spec import ROOTFS_MODES, USER_NAMESPACES
 
 from .config import ContainerConfig
@@ -25,6 +26,7 @@ from .container_words import (
     parse_tmpfs,
     parse_umask,
     parse_volume,
+    read_seccomp,
 )
 from .mistakes import MistakeError, Place, render_value
 from .values import (
@@ -121,6 +123,12 @@ def _parse_capability(value: object, place: Place) -> str:
     return parse_capability(parse_text(value, place))
 
 
+def _parse_seccomp(value: object, place: Place) -> tuple[str, str]:
+    word = parse_text(value, place)
+    path = word if word in {DEFAULT, UNCONFINED} else place.make_absolute(word)
+    return path, read_seccomp(word, path)
+
+
 def _parse_umask(value: object, place: Place) -> int:
     if not isinstance(value, str):  # 022 is no TOML, and 22 would be another mask
         raise MistakeError(f"must be text such as '022', not {render_value(value)}")
@@ -175,6 +183,7 @@ CONTAINER_KEYS: dict[str, Parse] = {
     "network": _parse_network,
     "userns": one_of(*USER_NAMESPACES),
     "cap_add": each_of(_parse_capability),
+    "seccomp": _parse_seccomp,
     "cap_drop": each_of(_parse_capability),
     "allow_new_privs": parse_boolean,
     "umask": _parse_umask,

@@ -8,6 +8,7 @@ import _signal as signal  # whose numbers cost no import of enumerations
 
 from mocker.isolation.capabilities import find_capability
 from mocker.isolation.checks import MAX_CPU, MAX_UMASK
+from mocker.isolation.seccomp import DEFAULT, UNCONFINED
 
 from .quantities import parse_size
 
@@ -54,6 +55,30 @@ def parse_limits(text: str) -> tuple[int, int]:
     """
     soft, _, hard = text.partition(":")
     return _parse_limit(soft), _parse_limit(hard or soft)
+
+
+def read_seccomp(word: str, path: str) -> str:
+    """Return what a filter of system calls is chosen by: see `ContainerSpec.seccomp`.
+
+    Args:
+        word: "default", "unconfined", or else a file is meant.
+        path: Of that.
+
+    Raises:
+        ValueError: It cannot be read, or is no profile.
+    """
+    if word in {DEFAULT, UNCONFINED}:
+        return word
+    from mocker.isolation.seccomp.profile import check_profile
+
+    from .text_file import read_text_file
+
+    try:
+        text = read_text_file(path)
+    except ValueError as error:
+        raise ValueError(f"must be default, unconfined or a file; {path} {error}") from None
+    check_profile(text, path)
+    return text
 
 
 def parse_cpus(text: str) -> float:

@@ -64,6 +64,7 @@ def _list_container_keys(container: ContainerConfig) -> Iterator[tuple[str, obje
     yield "cap_add", list(container.cap_add)
     yield "cap_drop", list(container.cap_drop)
     yield "allow_new_privs", container.allow_new_privs
+    yield "seccomp", None if container.seccomp is None else container.seccomp[0]
     yield "umask", f"{container.umask:03o}"
     yield "nice", container.nice
     yield "oom_score_adj", container.oom_score_adj

@@ -29,6 +29,7 @@ from .container_words import (
     parse_umask,
     parse_volume,
     parse_whole,
+    read_seccomp,
 )
 from .options import Option, Parsed, parse_options, render_options
 from .quantities import parse_duration, parse_size
@@ -65,6 +66,12 @@ _OPTIONS = (
     Option("--cap-add", "NAME", "give root a capability that it does not have by default, or all"),
     Option("--cap-drop", "NAME", "take a capability from root, or all"),
     Option("--allow-new-privs", "", "let setuid programs and file capabilities grant rights"),
+    Option(
+        "--seccomp",
+        "FILTER",
+        "which system calls may be made: default (docker's, and no user namespaces), unconfined "
+        "(any), or a file in docker's format (default: default)",
+    ),
     Option("--umask", "MODE", "set the permissions that new files do not get (default: 022)"),
     Option("--nice", "N", "set the nice value, -20 to 19 (default: the caller's)"),
     Option(
@@ -206,6 +213,7 @@ def parse_run_arguments(
         cap_add=_parse_capabilities(given.all("--cap-add"), "--cap-add"),
         cap_drop=_parse_capabilities(given.all("--cap-drop"), "--cap-drop"),
         allow_new_privs=given.has("--allow-new-privs"),
+        seccomp=_read_seccomp(given.maybe("--seccomp")),
         umask=_parse_umask(given.last("--umask", "022")),
         nice=_parse_number(given.maybe("--nice"), "--nice", NICE_VALUES),
         oom_score_adj=_parse_number(given.maybe("--oom-score-adj"), "--oom-score-adj", OOM_SCORES),
@@ -225,6 +233,13 @@ def parse_run_arguments(
         dry_run=given.has("--dry-run"),
         explain=given.has("--explain"),
     )
+
+
+def _read_seccomp(word: str | None) -> str | None:
+    try:
+        return None if word is None else read_seccomp(word, word)
+    except ValueError as error:
+        raise SpecError(f"--seccomp {error}") from None
 
 
 def _make_absolute(path: str, option: str) -> str:

@@ -26,6 +26,7 @@ EVERYTHING = r"""
     cap_add = ["net_admin"]
     cap_drop = ["mknod", "kill"]
     allow_new_privs = true
+    seccomp = "unconfined"
     umask = "007"
     nice = 3
     oom_score_adj = -7

@@ -1,0 +1,225 @@
+"""The default filter, against docker's list and, call by call, against libseccomp."""
+
+from errno import ENOSYS
+from itertools import chain
+
+import pytest
+
+from mocker.isolation.seccomp.bpf import ALLOW, DENY, ERRNO, Verdict
+from mocker.isolation.seccomp.default import plan_default
+from mocker.isolation.seccomp.ranges import MACHINES, Policy, compile_policies, find_tables
+from mocker.isolation.seccomp.tables import NEWEST, read_table
+from tests.isolation.seccomp.bpf_machine import Instruction, read_program, run_filter
+from tests.isolation.seccomp.docker_allows import ALWAYS, BY_CAPABILITY, BY_MACHINE, SOMETIMES
+from tests.isolation.seccomp.libseccomp import ARCHITECTURES, Rule, compile_rules, find_name, knows
+
+ABSENT = ERRNO | ENOSYS
+NONE: frozenset[str] = frozenset()
+DEFAULT_SET = frozenset({"SYS_CHROOT"})
+ALL = frozenset(BY_CAPABILITY)
+KINDS = {"none": NONE, "default": DEFAULT_SET, "all": ALL} | {
+    name: frozenset({name}) for name in BY_CAPABILITY
+}
+
+CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWTIME = 0x1000_0000, 0x2_0000, 0x80
+AF_UNIX, AF_INET, AF_ALG, AF_VSOCK = 1, 2, 38, 40
+TIOCSTI, TIOCLINUX, TCGETS = 0x5412, 0x541C, 0x5401
+# Looked at by the arguments, so that no list of names says it all.
+BY_ARGUMENTS = {"clone", "ioctl", "personality", "socket", "socketcall"}
+VALUES = (
+    *(0, 1, 2, 7, 8, 16, 37, 38, 39, 40, 41, 0x5401, 0x5412, 0x541C, 0x2_0000, 0x2_0008),
+    *(0x7E02_0000, 0x1000_0000, 0x1001_0F00, 2**31, 2**32 - 1, 2**32 + 38, 2**32 + 0x5412, 2**63),
+)
+X32 = 2**30
+
+each_kind = pytest.mark.parametrize("capabilities", KINDS.values(), ids=KINDS)
+each_table = pytest.mark.parametrize(
+    ("machine", "table"),
+    [(machine, table) for machine in ("x86_64", "aarch64") for table, _ in MACHINES[machine]],
+)
+
+
+def compile_default(machine: str, capabilities: frozenset[str] = DEFAULT_SET) -> list[Instruction]:
+    tables = find_tables(machine)
+    policy = plan_default(capabilities)
+    return read_program(compile_policies({table: policy for table, _ in tables}, tables))
+
+
+def decide(table: str, name: str, *arguments: int, capabilities: frozenset[str] = NONE) -> int:
+    machine = "x86_64" if table in {"x86_64", "i386"} else "aarch64"
+    program = compile_default(machine, capabilities)
+    return run_filter(program, ARCHITECTURES[table], read_table(table)[name], arguments)
+
+
+@each_kind
+@each_table
+def test_calls_that_are_let_through_are_those_of_docker_but_clone3(
+    machine: str, table: str, capabilities: frozenset[str]
+) -> None:
+    given = chain.from_iterable(BY_CAPABILITY[name].split() for name in capabilities)
+    docker = {*ALWAYS, *SOMETIMES, *BY_MACHINE[machine], *given} - {"clone3"}
+    docker |= {"open_tree_attr"} if "open_tree" in docker else set()  # which it does not know yet
+    program = compile_default(machine, capabilities)
+
+    ours = {
+        name
+        for name, number in read_table(table).items()
+        if run_filter(program, ARCHITECTURES[table], number) == ALLOW
+    }
+
+    assert ours == docker & set(read_table(table))
+
+
+@each_kind
+@each_table
+def test_verdicts_are_libseccomps(machine: str, table: str, capabilities: frozenset[str]) -> None:
+    policy = plan_default(capabilities)
+    lenient = compile_rules(table, ALLOW, write_rules(policy, ALLOW))
+    strict = compile_rules(table, DENY, write_rules(policy, DENY))
+    program = compile_default(machine, capabilities)
+    table_number = ARCHITECTURES[table]
+
+    for number in range(NEWEST + 1):
+        name = find_name(table, number)
+        if name in BY_ARGUMENTS:
+            for value in (v for v in VALUES if v < 2**32 or table in {"x86_64", "aarch64"}):
+                theirs = strict if ends_strictly(policy.verdicts[name]) else lenient
+                for arguments in ((value, 0), (0, value), (value, value)):
+                    expected = run_filter(theirs, table_number, number, arguments)
+                    assert run_filter(program, table_number, number, arguments) == expected, name
+        elif name:
+            expected = run_filter(lenient, table_number, number)
+            assert run_filter(program, table_number, number) == expected, name
+
+
+@each_table
+def test_number_without_a_name_is_denied_and_one_that_is_newer_is_as_if_it_did_not_exist(
+    machine: str, table: str
+) -> None:
+    program, named = compile_default(machine), set(read_table(table).values())
+
+    verdicts = {
+        number: run_filter(program, ARCHITECTURES[table], number)
+        for number in (*range(700), 9999, 0x9_0000, 0xF_0000, 0xF_0007)
+        if number not in named
+    }
+
+    assert {n for n, verdict in verdicts.items() if verdict == ABSENT} == {
+        n for n in verdicts if n > NEWEST
+    }
+    assert set(verdicts.values()) <= {DENY, ABSENT}
+
+
+@pytest.mark.parametrize(
+    "number", [0, 1, 57, 335, 512, 520, 547, 2**30 - 1, 2**31, 2**32 - 1 - X32]
+)
+def test_calls_with_short_pointers_are_denied(number: int) -> None:
+    program = compile_default("x86_64", ALL)
+
+    assert run_filter(program, ARCHITECTURES["x86_64"], (X32 + number) % 2**32) == DENY
+
+
+@pytest.mark.parametrize("table", [0, 1, 0x4000_0028, 0xC000_00B7, 2**32 - 1])
+def test_call_of_a_table_that_the_machine_does_not_have_kills(table: int) -> None:
+    assert run_filter(compile_default("x86_64", ALL), table, 1) == 0
+
+
+@pytest.mark.parametrize("table", ["x86_64", "i386", "aarch64", "arm"])
+@pytest.mark.parametrize("capabilities", [NONE, ALL], ids=["none", "all"])
+class TestInEveryTable:
+    def test_user_namespaces_are_denied(self, table: str, capabilities: frozenset[str]) -> None:
+        flags = CLONE_NEWUSER | 17
+
+        assert decide(table, "clone", flags, capabilities=capabilities) == DENY
+        assert decide(table, "clone", flags | 2**32, capabilities=capabilities) == DENY
+        assert decide(table, "unshare", flags, capabilities=capabilities) == DENY
+        assert decide(table, "clone3", capabilities=capabilities) == ABSENT
+
+    def test_forks_and_threads_are_let_through(
+        self, table: str, capabilities: frozenset[str]
+    ) -> None:
+        for flags in (17, 0x3D_0F00, 0x120_0011):
+            assert decide(table, "clone", flags, capabilities=capabilities) == ALLOW
+
+    @pytest.mark.parametrize("high", [0, 2**32, 2**63])
+    def test_families_are_denied_that_are_holes(
+        self, table: str, capabilities: frozenset[str], high: int
+    ) -> None:
+        verdicts = {
+            family: decide(table, "socket", high | family, capabilities=capabilities)
+            for family in (AF_UNIX, AF_INET, AF_ALG, 39, AF_VSOCK, 41)
+        }
+
+        assert verdicts == {
+            **dict.fromkeys((AF_UNIX, AF_INET, 39, 41), ALLOW),
+            **dict.fromkeys((AF_ALG, AF_VSOCK), DENY),
+        }
+
+    @pytest.mark.parametrize("high", [0, 2**32, 2**63])
+    def test_typing_into_terminals_is_denied(
+        self, table: str, capabilities: frozenset[str], high: int
+    ) -> None:
+        verdicts = {
+            request: decide(table, "ioctl", 0, high | request, capabilities=capabilities)
+            for request in (TIOCSTI, TIOCLINUX, TCGETS)
+        }
+
+        assert verdicts == {TIOCSTI: DENY, TIOCLINUX: DENY, TCGETS: ALLOW}
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("keyctl", "add_key", "request_key", "userfaultfd", "pivot_root"),
+            *("io_uring_setup", "io_uring_enter", "io_uring_register", "kexec_load"),
+        ],
+    )
+    def test_no_capability_gives(self, table: str, capabilities: frozenset[str], name: str) -> None:
+        assert decide(table, name, capabilities=capabilities) == DENY
+
+
+@pytest.mark.parametrize("table", ["x86_64", "i386", "aarch64", "arm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mount", "umount2", "open_tree", "open_tree_attr", "move_mount", "fsopen", "fsconfig"),
+        *("fsmount", "fspick", "mount_setattr", "setns", "bpf", "perf_event_open"),
+    ],
+)
+def test_only_an_administrator_may(table: str, name: str) -> None:
+    assert decide(table, name) == DENY
+    assert decide(table, name, capabilities=frozenset({"SYS_ADMIN"})) == ALLOW
+
+
+def test_administrator_makes_other_namespaces() -> None:
+    admin = frozenset({"SYS_ADMIN"})
+
+    assert decide("x86_64", "clone", CLONE_NEWNS) == DENY
+    assert decide("x86_64", "unshare", CLONE_NEWNS) == DENY
+    assert decide("x86_64", "unshare", CLONE_NEWTIME) == DENY
+    assert decide("x86_64", "clone", CLONE_NEWNS, capabilities=admin) == ALLOW
+    assert decide("x86_64", "unshare", CLONE_NEWNS, capabilities=admin) == ALLOW
+
+
+def test_sockets_are_not_opened_by_the_call_that_hides_the_family() -> None:
+    for high in (0, 2**32):
+        verdicts = [decide("i386", "socketcall", high | number) for number in range(22)]
+
+        assert verdicts == [ALLOW, DENY, *[ALLOW] * 20]
+
+
+def ends_strictly(verdict: Verdict) -> bool:
+    """Whether what no condition of a verdict is about is denied."""
+    return not isinstance(verdict, int) and verdict[-1][0] == DENY
+
+
+def write_rules(policy: Policy, default: int) -> list[Rule]:
+    """Return a policy as rules on top of a default: those verdicts that end with it."""
+    rules = list[Rule]()
+    for name, verdict in policy.verdicts.items():
+        if not knows(name):
+            continue
+        if isinstance(verdict, int):
+            rules += [(verdict, name, ())] if verdict != default else []
+        elif verdict[-1][0] == default:
+            rules += [(action, name, conditions) for action, conditions in verdict[:-1]]
+    return rules
