@@ -27,6 +27,10 @@ def read_tables(path: Path) -> list[dict[str, Any]]:
 def test_example_could_run_here(mocker: Mocker, path: Path) -> None:
     result = mocker("check", str(path))
 
+    if path.stem == "limits" and (told := result.stderr.splitlines()):
+        # Not every host has cgroups to limit with, but all of the rest could be.
+        assert [line for line in told if ": cannot limit a container; " not in line] == []
+        return
     assert result.stderr == ""
     assert result.stdout.startswith(f"{path}: ok, ")
     assert result.returncode == 0
