@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cgroups import HIERARCHY, ROOT
 from tests.conftest import Mocker
 from tests.end_to_end.processes import (
     MOCKER,
@@ -683,6 +684,33 @@ def test_limit_above_the_callers_is_lowered_and_one_line_says_so() -> None:
         "mocker run: ulimit nofile is 200:200, not 1024:4096: "
         "the hard limit of the caller can't be raised\n"
     )
+
+
+# --memory, --cpus and --pids-limit; where they can be had, see tests/vm
+
+
+@pytest.mark.parametrize("option", [["--memory", "32m"], ["--cpus", "0.5"], ["--pids-limit", "9"]])
+def test_limit_that_this_host_cannot_have_lets_nothing_start(
+    mocker: Mocker, option: list[str]
+) -> None:
+    # With version 2 alone, and nothing else, it is what a user without a manager has.
+    result = mocker("run", *option, "echo", "started", env={"PATH": os.environ["PATH"]})
+
+    if HIERARCHY == ROOT and IS_ROOT:
+        assert (result.returncode, result.stdout) == (0, "started\n")
+        return
+    assert (result.returncode, result.stdout) == (125, "")
+    assert result.stderr.startswith("mocker run: cannot limit a container; ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_dry_run_tells_of_limits(mocker: Mocker) -> None:
+    result = mocker("run", "--dry-run", "-m", "32m", "--cpus", "1.5", "true")
+
+    lines = result.stdout.splitlines()
+    assert lines[0] == "make a cgroup with cpus 1.5, memory 33554432"
+    assert "hide all cgroups but its own" in lines
+    assert "mount cgroup2 on /sys/fs/cgroup" in lines
 
 
 # -i and -t, and how options end

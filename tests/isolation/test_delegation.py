@@ -221,6 +221,37 @@ def test_limit_without_its_controller_is_refused(limits: Limits, words: str) -> 
 
 
 @requires_root
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "no cgroups are mounted on /sys/fs/cgroup; mount cgroup2 there"),
+        (["memory/tasks"], "this host has version 1 of cgroups alone; boot with systemd.unified"),
+        (
+            ["memory/tasks", "unified/cgroup.controllers"],
+            r"version 1 of cgroups has the controllers of this host \(hybrid\); boot with systemd",
+        ),
+        (["cgroup.controllers"], "its own cgroup, .*, is out of sight; mount cgroup2 on .* anew"),
+    ],
+    ids=["none", "v1", "hybrid", "elsewhere"],
+)
+def test_host_that_has_nothing_to_limit_with_is_told_apart(files: list[str], message: str) -> None:
+    def look() -> None:
+        see_version_2_alone()
+        enter(ROOT / tree.name)
+        mount("none", str(ROOT), "tmpfs")
+        for name in files:
+            (ROOT / name).parent.mkdir(exist_ok=True)
+            (ROOT / name).touch()
+        find_place()
+
+    with (
+        own_tree() as tree,
+        pytest.raises(SetupError, match=f"^cannot limit a container; {message}"),
+    ):
+        run_in_child(look)
+
+
+@requires_root
 def test_two_cgroups_have_two_names() -> None:
     with own_tree() as tree:
         delegation = Delegation(str(tree), ())

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mocker.isolation import Rlimit
+from mocker.isolation import Container, Limits, Rlimit
+from mocker.isolation.delegation import Delegation
+from mocker.isolation.launch import launch
+from mocker.isolation.plan import make_plan
 from mocker.supervisor.foreground import (
     TIMED_OUT,
     Watch,
@@ -19,10 +22,13 @@ from mocker.supervisor.foreground import (
     replace_terminals,
     run_foreground,
     suspend,
+    tell_oom_kill,
 )
+from tests.cgroups import own_tree
 from tests.containers import in_container, open_container, script
 from tests.end_to_end.pty_driver import lead_new_terminal
 from tests.in_namespaces import run_in_child
+from tests.requirements import requires_root
 
 READY = "echo ready; while :; do sleep 0.01; done"
 
@@ -160,6 +166,21 @@ def test_what_is_not_as_asked_for_is_told() -> None:
     (note,) = run_in_child(lower_and_run)
 
     assert "ulimit core is 0:0, not 1:1" in note
+
+
+@requires_root
+@in_container
+def test_container_that_was_not_killed_for_lack_of_memory_is_not_told_of() -> None:
+    told: list[str] = []
+    spec = script("kill -KILL $$", limits=Limits())
+    with own_tree() as tree:
+        cgroup = Delegation(str(tree), ()).make_cgroup(Limits())
+        with Container(spec, launch(make_plan(spec), (0, 1, 2), cgroup=cgroup.fd), cgroup) as made:
+            made.wait()
+
+            tell_oom_kill(made, told.append)
+
+    assert told == []
 
 
 @in_container

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from mocker.isolation import Limits, SetupError
 from mocker.isolation.delegation import make_cgroup
 from tests.callers import MOCKER
@@ -66,6 +68,20 @@ def test_kill_for_lack_of_memory_is_told_with_the_peak() -> None:
     assert outcome.returncode == 128 + signal.SIGKILL
     assert outcome.stdout == ""
     assert outcome.stderr.startswith("mocker run: OOMKilled: the container had 24M, peak 2")
+
+
+@in_container
+@pytest.mark.parametrize("way", ["terminal", "sink"])
+def test_kill_for_lack_of_memory_is_told_in_every_way_to_run(way: str) -> None:
+    log = ["--log", "console"] if way == "sink" else []
+    words = [str(MOCKER), "run", "--memory", "24m", *log, *TAKE_40M.split()]
+    if way == "terminal":
+        words = ["script", "--quiet", "--return", "--command", " ".join(words), "/dev/null"]
+
+    outcome = systemd_run(*SCOPE, *words)
+
+    assert outcome.returncode == 128 + signal.SIGKILL
+    assert "mocker run: OOMKilled: the container had 24M" in outcome.stdout + outcome.stderr
 
 
 @in_container
