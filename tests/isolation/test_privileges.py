@@ -2,6 +2,7 @@ import os
 import resource
 import signal
 from pathlib import Path
+from struct import pack
 
 import pytest
 from hypothesis import given
@@ -66,14 +67,35 @@ def test_capabilities_that_are_left_are_in_force_and_no_other_can_be_had(
     assert in_new_namespaces(act) == sets(KEPT)
 
 
-@requires_root
-def test_what_the_caller_hands_on_is_taken_as_well() -> None:
-    def act() -> list[str]:
-        libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 0, 0, 0)
-        perform([*bound_capabilities(KEPT), *keep_capabilities(KEPT)])
-        return read_status(*SETS)
+def hand_on(name: str) -> list[str]:
+    """Have a capability inheritable and ambient, and return what /proc shows of that."""
+    number = NUMBERS[name]
+    permitted = int(read_status("CapPrm")[0], 16)
+    low, high = permitted & 0xFFFF_FFFF, permitted >> 32
+    header, data = pack("Ii", 0x20080522, 0), pack("6I", low, low, 1 << number, high, high, 0)
+    libc.capset(header, data)
+    libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0)
+    return read_status("CapInh", "CapAmb")
 
-    assert run_in_child(act) == sets(KEPT)
+
+@requires_root
+@in_container
+@pytest.mark.parametrize("userns", ["private", "host"])
+def test_what_the_caller_hands_on_to_any_program_is_taken_as_well(userns: str) -> None:
+    spec = make_spec(argv=["sleep", "1000"], userns=userns, cap_add=["kill"], cap_drop=["all"])
+    text = "grep ^Cap /proc/self/status"
+
+    def act() -> tuple[list[str], str, str]:
+        before = hand_on("CHOWN")
+        with running(spec) as container:
+            beside = run_script(container, text).text
+        rights = {"userns": userns, "cap_add": ["kill"], "cap_drop": ["all"]}
+        return before, run_captured(script(text, **rights)).stdout, beside
+
+    before, command, beside = run_in_child(act)
+
+    assert before == [f"{1:016x}"] * 2
+    assert command.split()[1::2] == beside.split()[1::2] == sets(1 << NUMBERS["KILL"])
 
 
 @in_container
