@@ -5,17 +5,23 @@ Each function tells what was found, or raises SetupError with what is missing an
 Source: cgroups(7), landlock(7), prctl(2) PR_SET_NO_NEW_PRIVS, keyctl(2), core(5), mount_setattr(2).
 """
 
+import _signal as signal
 import os
+from _collections_abc import Sequence
 from errno import EINVAL
 
-from .capabilities import find_last_capability, names_of
+from .capabilities import DEFAULT_SET, find_last_capability, names_of
 from .delegation import find_place
 from .errors import SetupError
 from .hints import filters_system_calls, read_switch
 from .landlock import find_landlock
 from .mounts import TreeSource, open_source
-from .privileges import read_capabilities
-from .syscalls import KEYCTL, PR_GET_NO_NEW_PRIVS, get_errno, get_function, prctl
+from .privileges import forbid_new_privileges, read_capabilities
+from .process_calls import load_filter
+from .seccomp import DEFAULT
+from .seccomp.filters import find_filter
+from .syscalls import KEYCTL, PR_GET_NO_NEW_PRIVS, clone3, get_errno, get_function, prctl
+from .tape import Call, perform
 
 _CGROUPS = "/sys/fs/cgroup"
 _NEEDED = ("cpu", "memory", "pids")
@@ -47,10 +53,29 @@ def check_capabilities() -> str:
 
 
 def check_seccomp() -> str:
-    """Tell whether there are filters of system calls."""
-    if not read_switch("/proc/sys/kernel/seccomp/actions_avail"):
-        raise SetupError("filter system calls", hint="the kernel is built without seccomp")
-    return "a filter is in force already" if filters_system_calls() else "available"
+    """Load the default filter, in a child that ends at once."""
+    program = find_filter(DEFAULT, DEFAULT_SET)
+    _try([*forbid_new_privileges(), *load_filter(program)], "filter system calls")
+    already = "; another one is in force" if filters_system_calls() else ""
+    return f"the default filter can be loaded{already}"
+
+
+def _try(calls: Sequence[Call], step: str) -> None:
+    """Make calls in a child, or raise SetupError."""
+    pid, pidfd = clone3(0, signal.SIGCHLD)
+    if pid == 0:
+        code = 255
+        try:
+            perform(calls)
+            code = 0
+        except OSError as error:
+            code = error.errno or code
+        finally:
+            os._exit(code)
+    os.close(pidfd)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code:
+        raise SetupError(step, code)
 
 
 def check_keyring() -> str:

@@ -19,7 +19,7 @@ _SIGACTION_SIZE = 256  # bytes, and more than its struct sigaction has anywhere
 _IDS, _LIMITS = Struct("I"), Struct("2l")
 _CAP_HEADER, _CAP_DATA = Struct("Ii"), Struct("6I")
 _CAPABILITY_VERSION_3 = 0x2008_0522
-_INSTRUCTION_SIZE = 8  # bytes of struct sock_filter
+INSTRUCTION_SIZE = 8  # bytes of struct sock_filter
 
 
 def umask(mask: int) -> Call:
@@ -128,7 +128,7 @@ def load_filter(program: bytes) -> list[Call]:
     """
     if not program:
         return []
-    described = len(program) // _INSTRUCTION_SIZE, program  # struct sock_fprog
+    described = len(program) // INSTRUCTION_SIZE, program  # struct sock_fprog
     return [
         prepare("prctl", syscalls.PR_SET_SECCOMP, syscalls.SECCOMP_MODE_FILTER, described, 0, 0)
     ]

@@ -17,7 +17,8 @@ from mocker.isolation.layers import TMPFS_BOUNDS
 from mocker.isolation.masks import HIDDEN_FILES, READ_ONLY, list_hidden_directories
 from mocker.isolation.namespaces import namespace_flags
 from mocker.isolation.plan import Plan, make_plan
-from mocker.isolation.process_calls import join_session_keyring
+from mocker.isolation.process_calls import INSTRUCTION_SIZE, join_session_keyring
+from mocker.isolation.seccomp import DEFAULT
 
 ON, OFF, NOT_AVAILABLE = "on", "off", "not available"
 _UNLIMITED = -1
@@ -61,6 +62,7 @@ def _list_rows(plan: Plan) -> Iterator[Row]:
     yield _explain_users(plan)
     yield _explain_capabilities(plan)
     yield _explain_new_privileges(plan)
+    yield _explain_seccomp(plan)
     yield _explain_network(spec)
     yield _explain_host_files(spec)
     yield _explain_writing(spec)
@@ -106,6 +108,14 @@ def _explain_new_privileges(plan: Plan) -> Row:
         return Row(ON, "no_new_privs", text, "off with --allow-new-privs")
     text = "setuid programs and file capabilities grant rights inside"
     return Row(OFF, "no_new_privs", text, "on without --allow-new-privs")
+
+
+def _explain_seccomp(plan: Plan) -> Row:
+    if not plan.filter:
+        return Row(OFF, "seccomp", "every system call is let through", "--seccomp")
+    which = "the default filter" if plan.spec.seccomp == DEFAULT else "the filter of a profile"
+    text = f"{which}, {len(plan.filter) // INSTRUCTION_SIZE} instructions of BPF"
+    return Row(ON, "seccomp", text, "--seccomp unconfined|FILE")
 
 
 def _explain_network(spec: ContainerSpec) -> Row:

@@ -92,22 +92,26 @@ class _Program(ctypes.Structure):
 class Refusal:
     """A system call that fails, or kills who makes it.
 
-    Always, or where its first argument has one of some flags.
+    Always, or where its first argument has one of some flags, or is a certain number.
     """
 
-    def __init__(self, name: str, errno: int = 0, *, flags: int = 0, kill: bool = False) -> None:
-        self.number, self.flags = NUMBERS[name], flags
+    def __init__(
+        self, name: str, errno: int = 0, *, flags: int = 0, first: int = 0, kill: bool = False
+    ) -> None:
+        self.number = NUMBERS[name]
+        self.condition = (BPF_JSET_K, 0, 1, flags) if flags else (BPF_JEQ_K, 0, 1, first)
+        self.is_conditional = bool(flags or first)
         self.answer = SECCOMP_RET_KILL_PROCESS if kill else SECCOMP_RET_ERRNO | errno
 
     def compile(self) -> list[tuple[int, int, int, int]]:
         """Return instructions that begin and end with the call's number in the accumulator."""
         answer = (BPF_RET_K, 0, 0, self.answer)
-        if not self.flags:
+        if not self.is_conditional:
             return [(BPF_JEQ_K, 0, 1, self.number), answer]
         return [
             (BPF_JEQ_K, 0, 4, self.number),
             (BPF_LD_W_ABS, 0, 0, SECCOMP_DATA_ARG0),
-            (BPF_JSET_K, 0, 1, self.flags),
+            self.condition,
             answer,
             (BPF_LD_W_ABS, 0, 0, SECCOMP_DATA_NR),
         ]

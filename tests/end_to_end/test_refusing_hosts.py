@@ -5,7 +5,7 @@ Each refusal is the kernel's own, in a namespace or under a filter that the test
 
 import os
 import shutil
-from errno import EACCES, ENOSYS, EOPNOTSUPP, EPERM
+from errno import EACCES, EINVAL, ENOSYS, EOPNOTSUPP, EPERM
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tests.callers import Outcome, be_mocker, call, read_refusal, run_prepared
 from tests.refusals import (
     APPARMOR_SWITCH,
     MS_BIND,
+    PR_SET_SECCOMP,
     SUBORDINATE_BASE,
     Refusal,
     become_user,
@@ -105,7 +106,34 @@ def test_check_of_a_host_under_a_seccomp_filter_says_so() -> None:
     outcome = run_prepared(partial(refuse_user_namespaces, EPERM, ENOSYS), "check-host")
 
     check_refused(outcome, *EVERYTHING, hint=SECCOMP)
-    assert read_checks(outcome)["seccomp"] == "ok a filter is in force already"
+    loaded = "ok the default filter can be loaded; another one is in force"
+    assert read_checks(outcome)["seccomp"] == loaded
+
+
+NO_FILTERS = Refusal("prctl", EINVAL, first=PR_SET_SECCOMP)
+
+
+def test_kernel_without_seccomp_is_named() -> None:
+    outcome = run_prepared(partial(refuse_system_calls, [NO_FILTERS]), "run", "true")
+
+    sentence = read_refusal(outcome, 125)
+    assert sentence.startswith("cannot filter system calls: Invalid argument (EINVAL); ")
+    assert sentence.endswith("; --seccomp unconfined does without")
+
+
+def test_container_can_do_without_seccomp_if_that_is_asked_for() -> None:
+    refuse = partial(refuse_system_calls, [NO_FILTERS])
+
+    assert run_prepared(refuse, "run", "--seccomp", "unconfined", "true") == (0, "", "")
+
+
+def test_check_of_a_host_without_seccomp_says_what_is_lost() -> None:
+    outcome = run_prepared(partial(refuse_system_calls, [NO_FILTERS]), "check-host")
+
+    sentence = "absent commands take --seccomp unconfined: cannot filter system calls: "
+    assert outcome.code == 1
+    assert read_checks(outcome)["seccomp"].startswith(sentence)
+    assert read_checks(outcome)["a container"].startswith("MISSING cannot filter system calls: ")
 
 
 @pytest.mark.parametrize(

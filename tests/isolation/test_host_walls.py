@@ -14,11 +14,12 @@ from mocker.isolation.host_walls import (
     check_landlock,
     check_mapped_mounts,
     check_no_new_privs,
+    check_seccomp,
 )
 from mocker.isolation.landlock import find_landlock
 from mocker.isolation.syscalls import PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, prctl
 from tests.in_namespaces import run_in_child
-from tests.refusals import Refusal, bind, enter_private_mounts, refuse_system_calls
+from tests.refusals import PR_SET_SECCOMP, Refusal, bind, enter_private_mounts, refuse_system_calls
 from tests.requirements import requires_root, requires_user_namespaces
 
 CORE_PATTERN = "/proc/sys/kernel/core_pattern"
@@ -55,6 +56,15 @@ def test_new_privileges_that_are_forbidden_already_are_told() -> None:
 
     assert check_no_new_privs() == "available"
     assert run_in_child(act).startswith("in force already; ")
+
+
+def test_default_filter_is_loaded() -> None:
+    prepare = lambda: refuse_system_calls([Refusal("prctl", EINVAL, first=PR_SET_SECCOMP)])  # noqa: E731
+
+    text = find_refusal(check_seccomp, prepare)
+
+    assert check_seccomp().startswith("the default filter can be loaded")
+    assert text.startswith("cannot filter system calls: Invalid argument (EINVAL)")
 
 
 @requires_root

@@ -23,6 +23,9 @@ from tests.requirements import (
 pytestmark = [requires_busybox, requires_user_namespaces]
 
 
+PROFILE = '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}'
+
+
 def find(spec: ContainerSpec, name: str) -> tuple[str, str]:
     """Return the word and the text of a wall."""
     (row,) = [row for row in explain(spec) if row.name == name]
@@ -55,6 +58,9 @@ def find(spec: ContainerSpec, name: str) -> tuple[str, str]:
         ({"terminal": True}, "session", ON, "of its own, with a terminal of its own: "),
         ({"cap_add": ["ALL"]}, "capabilities", OFF, "root has all; "),
         ({"cap_drop": ["ALL"]}, "capabilities", ON, "root has none; "),
+        ({"seccomp": "unconfined"}, "seccomp", OFF, "every system call is let through ("),
+        ({}, "seccomp", ON, "the default filter, "),
+        ({"seccomp": PROFILE}, "seccomp", ON, "the filter of a profile, "),
         ({}, "scheduling", OFF, "runs as the caller does ("),
         ({"nice": 5, "cpu_affinity": [0]}, "scheduling", ON, "--nice 5, --cpu-affinity 0"),
         ({}, "no core dumps", ON, "none is made of what crashes ("),
@@ -194,6 +200,16 @@ def test_new_privileges_are_granted_as_the_table_says(allow: bool, word: str) ->
 
     assert (read_status(**fields)["NoNewPrivs"] == "1") == (word == ON)
     assert find(make_spec(**fields), "no_new_privs")[0] == word
+
+
+@pytest.mark.parametrize(("seccomp", "word"), [("default", ON), ("unconfined", OFF)])
+def test_system_calls_are_filtered_as_the_table_says(seccomp: str, word: str) -> None:
+    filters = Path("/proc/self/status").read_text().partition("Seccomp_filters:\t")[2].split()[0]
+
+    more = int(read_status(seccomp=seccomp)["Seccomp_filters"]) - int(filters)
+
+    assert more == (1 if word == ON else 0)
+    assert find(make_spec(seccomp=seccomp), "seccomp")[0] == word
 
 
 @pytest.mark.parametrize(("network", "word"), [("none", ON), ("host", OFF)])
