@@ -11,6 +11,10 @@ questions:
   server beside the C program.
 - Many kept alive: time until the command is executed, and private memory, for each.
 
+mocker takes part twice: as it is, and without what of its hardening can be left out, which is the
+filter of system calls, the dropping of capabilities and no_new_privs. What that costs is the
+difference within each round; masked and read-only paths, which nothing turns off, are in both.
+
 The contestants take turns, in an order that is shuffled for each round, so that whatever else the
 machine does hits all of them alike. Milliseconds belong to the machine: look at the ratios.
 
@@ -40,6 +44,7 @@ from mocker.isolation.plan import make_plan
 from mocker.isolation.user_mapping import IdRange, UserMapping, render_id_map
 
 MOCKER = "mocker run true"
+MOCKER_SOFT = "mocker run true, not hardened"
 RUNC = "runc run"
 RUNC_EQUAL = "runc run, namespaces as mocker"
 BUBBLEWRAP = "bwrap"
@@ -47,14 +52,16 @@ DOCKER = "docker run"
 PYTHON = "python -c pass"
 FLOOR = "C program"
 SPAWN = "spawn, wait"
+SPAWN_SOFT = "spawn, wait, not hardened"
 SERVER = "ForkServer.spawn, wait"
+SERVER_SOFT = "ForkServer.spawn, wait, not hardened"
 FLOOR_WARM = "C program, warm"
 SERVER_ALIVE = "ForkServer.spawn, kept alive"
 FLOOR_ALIVE = "C program, kept alive"
 
 NAMES = (
-    *(MOCKER, RUNC, RUNC_EQUAL, BUBBLEWRAP, DOCKER, PYTHON, FLOOR),
-    *(SPAWN, SERVER, FLOOR_WARM, SERVER_ALIVE, FLOOR_ALIVE),
+    *(MOCKER, MOCKER_SOFT, RUNC, RUNC_EQUAL, BUBBLEWRAP, DOCKER, PYTHON, FLOOR),
+    *(SPAWN, SPAWN_SOFT, SERVER, SERVER_SOFT, FLOOR_WARM, SERVER_ALIVE, FLOOR_ALIVE),
 )
 
 # Who is compared with whom, and how many times as long it may take.
@@ -71,6 +78,9 @@ RATIOS = (
 )
 MAX_MEGABYTES = 1.0
 
+# Who is compared with whom, and how many milliseconds longer it may take.
+DIFFERENCES = ((MOCKER, MOCKER_SOFT, 5.0), (SPAWN, SPAWN_SOFT, 1.5), (SERVER, SERVER_SOFT, 1.5))
+
 WARM_UP = 2  # rounds that do not count: files come into the cache, busybox tells its applets
 ALIVE_ROUNDS = 3
 MEMORY_SAMPLES = 100  # containers looked at
@@ -80,6 +90,10 @@ MAX_MILLISECONDS = 60_000  # for either part; on a busy machine fewer rounds hav
 PATIENCE = 100  # seconds for a program that should end by itself
 
 TRUE = ContainerSpec(["true"], rootfs="busybox")
+TRUE_SOFT = ContainerSpec(
+    ["true"], rootfs="busybox", seccomp="unconfined", cap_add=["all"], allow_new_privs=True
+)
+SOFT_OPTIONS = ("--seccomp", "unconfined", "--cap-add", "all", "--allow-new-privs")
 SLEEP = ContainerSpec(["sleep", "3600"], rootfs="busybox")
 # With PYTHONDONTWRITEBYTECODE, which CI likes to set, a changed module is compiled at each start.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -116,6 +130,12 @@ class Results:
         """Return how many times as long one takes as the other."""
         first, second = self.median(name), self.median(other)
         return first / second if first and second else None
+
+    def difference(self, name: str, other: str) -> float | None:
+        """Return how many milliseconds longer one takes than the other, each round by itself."""
+        pairs = zip(self.times.get(name, ()), self.times.get(other, ()), strict=False)
+        differences = sorted(first - second for first, second in pairs)
+        return differences[len(differences) // 2] if differences else None
 
 
 class Setting:
@@ -180,6 +200,9 @@ def measure(
     server, alive = setting.server, options.alive
     in_turns: dict[str, Callable[[], Measure]] = {
         MOCKER: lambda: time_program(find_beside_python("mocker"), "run", "true"),
+        MOCKER_SOFT: lambda: time_program(
+            find_beside_python("mocker"), "run", *SOFT_OPTIONS, "true"
+        ),
         RUNC: lambda: prepare_runc(setting, equal=False),
         RUNC_EQUAL: lambda: prepare_runc(setting, equal=True),
         BUBBLEWRAP: lambda: prepare_bubblewrap(setting),
@@ -187,7 +210,9 @@ def measure(
         PYTHON: lambda: time_program(sys.executable, "-c", "pass"),
         FLOOR: lambda: time_program(*floor_command(setting, "once")),
         SPAWN: lambda: time_container(lambda: spawn(TRUE, **stdio)),
+        SPAWN_SOFT: lambda: time_container(lambda: spawn(TRUE_SOFT, **stdio)),
         SERVER: lambda: time_container(lambda: server.spawn(TRUE, **stdio)),
+        SERVER_SOFT: lambda: time_container(lambda: server.spawn(TRUE_SOFT, **stdio)),
         FLOOR_WARM: lambda: prepare_warm_floor(setting, stack),
     }
     take_turns(in_turns, results, warm_up=WARM_UP, count=options.count)
@@ -458,6 +483,9 @@ def render_table(results: Results, options: argparse.Namespace) -> str:
     lines += ["", f"{'times as long':56}{'is':>8}{'at most':>10}"]
     for name, other, limit in RATIOS:
         lines.append(render_ratio(f"{name} / {other}", results.ratio(name, other), limit))
+    lines += ["", f"{'milliseconds of hardening':56}{'is':>8}{'at most':>10}"]
+    for name, other, limit in DIFFERENCES:
+        lines.append(render_ratio(name, results.difference(name, other), limit))
     if results.memory:
         memory = render_ratio(
             "private MB of each kept alive", results.memory / 2**20, MAX_MEGABYTES
@@ -482,6 +510,10 @@ def render_json(results: Results) -> dict[str, object]:
         "ratios": [
             {"of": name, "to": other, "is": results.ratio(name, other), "at_most": limit}
             for name, other, limit in RATIOS
+        ],
+        "differences": [
+            {"of": name, "to": other, "is": results.difference(name, other), "at_most": limit}
+            for name, other, limit in DIFFERENCES
         ],
         "private_bytes": results.memory,
         "private_bytes_from": results.memory_source,

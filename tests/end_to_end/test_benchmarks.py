@@ -30,8 +30,11 @@ ROOT = Path(__file__).parents[2]
 START_LATENCY = ROOT / "tests/benchmarks/start_latency.py"
 OURS = {
     "mocker run true",
+    "mocker run true, not hardened",
     "spawn, wait",
+    "spawn, wait, not hardened",
     "ForkServer.spawn, wait",
+    "ForkServer.spawn, wait, not hardened",
     "ForkServer.spawn, kept alive",
 }
 FLOOR = {"C program", "C program, warm", "C program, kept alive"}
@@ -112,6 +115,17 @@ def test_start_latency_measures_every_way_to_start_a_container(tmp_path: Path) -
 
     report = read_report(result, tmp_path / "report")
     assert {name for name, median in report["medians"].items() if median > 0} >= OURS
+
+
+def test_start_latency_tells_what_hardening_costs(tmp_path: Path) -> None:
+    result = run_start_latency(tmp_path / "report")
+
+    differences = read_report(result, tmp_path / "report")["differences"]
+    assert {each["of"]: each["at_most"] for each in differences if each["is"]} == {
+        "mocker run true": 5.0,
+        "spawn, wait": 1.5,
+        "ForkServer.spawn, wait": 1.5,
+    }
 
 
 @requires_root  # anybody else gets the growth of the whole machine's, which others change as well

@@ -9,6 +9,7 @@ from .probe import (
     DESCRIPTORS,
     HOST,
     ROOT,
+    SECCOMP,
     USER,
     Facts,
     NothingError,
@@ -16,6 +17,7 @@ from .probe import (
     probe,
 )
 
+TIOCLINUX = 0x541C
 TIOCSTI = 0x5412
 _FROM_SESSION = Wall("seccomp, a new session", "no container", place=HOST)
 _SESSION = Wall("a new session", "no container", place=HOST)
@@ -58,6 +60,12 @@ def open_hidden_file(facts: Facts) -> None:
 def type_into_terminal(facts: Facts) -> None:
     """Type into the caller's terminal with TIOCSTI."""
     fcntl.ioctl(0, TIOCSTI, b"\n")
+
+
+@probe("B-tioclinux", SECCOMP, "EPERM", then="ENOTTY")
+def paste_into_terminal(facts: Facts) -> None:
+    """Paste into the caller's terminal with TIOCLINUX."""
+    fcntl.ioctl(0, TIOCLINUX, b"\x03")
 
 
 @probe("B-tty", _SESSION, "ENXIO")

@@ -21,8 +21,11 @@ from . import (  # noqa: F401
     surroundings,
     system_calls,
 )
-from .kernel import call
+from .kernel import X86, call
 from .probe import NAMESPACES, PROBES, THROUGH, NothingError, Probe
+
+if X86:
+    from . import x86  # noqa: F401
 
 PATIENCE = 5  # seconds for one probe
 _MOST_DESCRIPTORS = 256

@@ -10,16 +10,19 @@ from .kernel import call
 from .probe import HOST, NAMESPACES, NOT_ROOT, Facts, NothingError, Wall, probe
 
 _KEY_JOIN = 1
+_MOUNT = Wall("seccomp, capabilities", "namespaces alone", place=NAMESPACES)
 _OWN_SWITCHES = Wall("read-only paths", "namespaces alone", place=NAMESPACES)
 _SWITCHES = Wall("read-only paths", "namespaces alone", place=NAMESPACES, needs_root=True)
 _MASKS = Wall("masked paths", "namespaces alone", place=NAMESPACES)
+_READ_ONLY_SYS = Wall("/sys is read-only", "no container", place=HOST, needs_root=True)
 _HOST_MASKS = Wall("masked paths", "no container", place=HOST)
 _ROOTS_MASKS = Wall("masked paths", "no container", place=HOST, needs_root=True)
 
 
 def open_for_writing(path: str) -> None:
     """Open a file for writing, and write nothing."""
-    os.close(os.open(path, os.O_WRONLY))
+    # To truncate it says that it is read-only before it says whose it is.
+    os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
 
 
 def read_secret(path: str) -> None:
@@ -29,55 +32,55 @@ def read_secret(path: str) -> None:
             raise NothingError("empty")
 
 
-@probe("E-core-pattern", _SWITCHES, "EACCES|EROFS")
+@probe("E-core-pattern", _SWITCHES, "EROFS")
 def open_core_pattern(facts: Facts) -> None:
     """Name a program that the host executes for each core dump."""
     open_for_writing("/proc/sys/kernel/core_pattern")
 
 
-@probe("E-dumpable", _SWITCHES, "EACCES|EROFS")
+@probe("E-dumpable", _SWITCHES, "EROFS")
 def open_suid_dumpable(facts: Facts) -> None:
     """Make setuid programs of the host's dump core."""
     open_for_writing("/proc/sys/fs/suid_dumpable")
 
 
-@probe("E-overcommit", _SWITCHES, "EACCES|EROFS")
+@probe("E-overcommit", _SWITCHES, "EROFS")
 def open_overcommit(facts: Facts) -> None:
     """Change how the host's memory is given away."""
     open_for_writing("/proc/sys/vm/overcommit_memory")
 
 
-@probe("E-irq", _SWITCHES, "EACCES|EROFS")
+@probe("E-irq", _SWITCHES, "EROFS")
 def open_interrupts(facts: Facts) -> None:
     """Change which processor serves the host's interrupts."""
     open_for_writing("/proc/irq/default_smp_affinity")
 
 
-@probe("E-own-network", _OWN_SWITCHES, "EACCES|EROFS")
+@probe("E-own-network", _OWN_SWITCHES, "EROFS")
 def open_forwarding(facts: Facts) -> None:
     """Change a setting of the container's own network in /proc/sys."""
     open_for_writing("/proc/sys/net/ipv4/ip_forward")
 
 
-@probe("E-own-namespaces", _OWN_SWITCHES, "EACCES|EROFS")
+@probe("E-own-namespaces", _OWN_SWITCHES, "EROFS")
 def open_max_namespaces(facts: Facts) -> None:
     """Change how many namespaces may be made."""
     open_for_writing("/proc/sys/user/max_user_namespaces")
 
 
-@probe("E-own-device", _OWN_SWITCHES, "EROFS|EACCES")
+@probe("E-own-device", _OWN_SWITCHES, "EROFS")
 def open_device(facts: Facts) -> None:
     """Change a network device in /sys."""
     open_for_writing("/sys/class/net/lo/mtu")
 
 
-@probe("E-power", NOT_ROOT, "EACCES|EROFS")
+@probe("E-power", _READ_ONLY_SYS, "EROFS")
 def open_power_state(facts: Facts) -> None:
     """Put the host to sleep by /sys/power/state."""
     open_for_writing("/sys/power/state")
 
 
-@probe("E-huge-pages", NOT_ROOT, "EACCES|EROFS")
+@probe("E-huge-pages", _READ_ONLY_SYS, "EROFS")
 def open_huge_pages(facts: Facts) -> None:
     """Change the host's memory management in /sys/kernel."""
     open_for_writing("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -127,7 +130,7 @@ def read_frame_number(facts: Facts) -> None:
         raise NothingError("nothing")
 
 
-@probe("E-cgroup", _MASKS, "EPERM")
+@probe("E-cgroup", _MOUNT, "EPERM")
 def mount_cgroups(facts: Facts) -> None:
     """Mount the host's cgroups, for their release_agent."""
     call("mount", b"none", os.fsencode(tempfile.mkdtemp()), b"cgroup2", 0, None)

@@ -82,11 +82,23 @@ PROBES: dict[str, Probe] = {}
 _FREE = ("--cap-add", "all", "--seccomp", "unconfined", "--allow-new-privs")
 
 BARE = Wall("the init", "namespaces alone", place=NAMESPACES)
+LOCKED_MOUNTS = Wall("mounts are locked", "namespaces alone", place=NAMESPACES)
 OWN_PROCESSES = Wall("PID namespace", "no container", place=HOST)
 DESCRIPTORS = Wall("descriptors are closed", "no container", place=HOST)
 CAPABILITIES = Wall("capabilities", "--cap-add all", ("--cap-add", "all"))
+ROOT_CAPABILITIES = Wall(
+    "seccomp, capabilities",
+    "--seccomp unconfined --cap-add all --userns host",
+    (*_FREE, "--userns", "host"),
+    needs_root=True,
+)
 OTHER_NAMESPACE = Wall("a user namespace below", "namespaces alone", place=NAMESPACES)
 NOT_ROOT = Wall("user namespace", "no container", place=HOST, needs_root=True)
+SECCOMP = Wall("seccomp", "--seccomp unconfined", ("--seccomp", "unconfined"), whom=(ROOT, USER))
+SECCOMP_AND_CAPABILITIES = Wall(
+    "seccomp, capabilities", "--seccomp unconfined --cap-add all", _FREE
+)
+LOCK_OPTIONS = _FREE
 NETWORK = Wall("network namespace", "--network host", ("--network", "host"), whom=(ROOT, USER))
 LIMIT = Wall("a limit", "without it", whom=(ROOT, USER))
 

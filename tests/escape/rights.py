@@ -16,6 +16,7 @@ from .probe import (
     NOT_ROOT,
     OTHER_NAMESPACE,
     ROOT,
+    ROOT_CAPABILITIES,
     USER,
     Facts,
     NothingError,
@@ -31,6 +32,7 @@ _VERSION = 0x20080522  # of the header of capget(2)
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _PR_GET_NO_NEW_PRIVS = 39
 _RNDRESEEDCRNG = 0x5207
+_DAEMON = 1  # an ID that every host has
 _HARMLESS = {"full", "null", "ptmx", "random", "tty", "urandom", "zero"}
 _MAX_HANDLE = 128  # bytes
 
@@ -111,6 +113,15 @@ def set_host_name(facts: Facts) -> None:
     socket.sethostname("other")
 
 
+@probe("C-handle", ROOT_CAPABILITIES, "EPERM")
+def open_by_handle(facts: Facts) -> None:
+    """Open a file by its number, past all directories."""
+    path, handle = Path(facts["readable"], "canary"), _Handle(_MAX_HANDLE)
+    call("name_to_handle_at", -1, os.fsencode(path), handle, ctypes.create_string_buffer(8), 0)
+    mount = os.open(path.parent, os.O_RDONLY)
+    os.close(call("open_by_handle_at", mount, handle, os.O_RDONLY))
+
+
 @probe("C-chroot", _CHROOT, "ENOENT", user="EPERM")
 def escape_from_chroot(facts: Facts) -> None:
     """Climb out of a chroot to a file of the host's."""
@@ -147,6 +158,13 @@ def find_devices(facts: Facts) -> None:
     nodes = {path.name for path in Path("/dev").iterdir() if _is_device(path)}
     if nodes <= _HARMLESS:
         raise NothingError("the harmless ones")
+
+
+@probe("D-mknod", ROOT_CAPABILITIES, "EPERM")
+def make_device(facts: Facts) -> None:
+    """Make a device node."""
+    path = Path(tempfile.mkdtemp(), "null")
+    os.mknod(path, 0o600 | 0o020000, os.makedev(1, 3))
 
 
 @probe("D-node-of-volume", _NODEV, "EACCES")

@@ -23,7 +23,7 @@ pytestmark = [
     requires_commands("setsid", "unshare"),
 ]
 
-FEWEST = 60
+FEWEST = 60  # that were promised
 
 # A root that is a directory, and has what Python needs.
 SKELETON = ("--rootfs", "{skeleton}", "-v", "/usr:/usr:ro", "--tmpfs", "/tmp")
