@@ -33,6 +33,7 @@ from .namespaces import (
 from .privileges import find_changed_signals, plan_capabilities, plan_rlimits
 from .process_title import find_strings
 from .rootfs import plan_rootfs, write_network_files
+from .seccomp import DEFAULT
 from .seccomp.filters import find_filter
 from .spec import ContainerSpec, Tmpfs, Volume
 from .steps import Setup, Step
@@ -225,6 +226,9 @@ def describe(spec: ContainerSpec) -> tuple[str, ...]:
     lines.append(f"become user {spec.user or 'root'} in {plan.workdir}")
     if plan.forbids_new_privileges:
         lines.append("let programs grant no privileges: no_new_privs")
+    if plan.filter:
+        what = "the default" if spec.seccomp == DEFAULT else "a profile"
+        lines.append(f"filter system calls: {what}")
     lines.append(f"execute {' '.join(map(repr, spec.argv))}")
     return tuple(lines)
 
