@@ -74,7 +74,7 @@ def become_process(
             after_user=[then(_die_with, leader)] if leader else (),
         ):
             perform(segment)
-        execute(tuple(argv), env)
+        execute(tuple(argv), env, guarded=plan.guarded)
     except IsolationError as error:
         answer(reply, render_failure(error))
     except OSError as error:

@@ -8,9 +8,10 @@ import os
 from _collections_abc import Mapping, Sequence
 from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
 
-from .calls import close_range, dup2, dup_above
+from .calls import close_range, dup2, dup_above, then
 from .errors import CommandError, SetupError
 from .memory import Cell
+from .own_program import refuse_own_program
 from .process_calls import execve
 from .spec import DEFAULT_PATH, ContainerSpec
 from .syscalls import CLOSE_RANGE_CLOEXEC
@@ -69,21 +70,36 @@ def place_stdio(fds: Sequence[int], fourth: int | None = None) -> list[Call]:
     ]
 
 
-def try_execute(argv: tuple[str, ...], env: Mapping[str, str]) -> list[Call]:
-    """Return the calls that execute a command as execvpe(3) does, if nothing is in the way."""
+def try_execute(argv: tuple[str, ...], env: Mapping[str, str], *, guarded: bool) -> list[Call]:
+    """Return the calls that execute a command as execvpe(3) does, if nothing is in the way.
+
+    Args:
+        argv: The command.
+        env: Its environment, with the PATH that it is searched for in.
+        guarded: Whether it must not lead to the program that runs mocker, see `own_program`.
+    """
     paths = _candidates(argv[0], env.get("PATH", DEFAULT_PATH))
-    return [execve(path, argv, env, tolerated=_SEARCH_GOES_ON) for path in paths]
+    guard = [then(refuse_own_program, argv[0], paths)] if guarded else []
+    return [*guard, *(execve(path, argv, env, tolerated=_SEARCH_GOES_ON) for path in paths)]
 
 
-def execute(argv: tuple[str, ...], env: Mapping[str, str]) -> None:
+def execute(argv: tuple[str, ...], env: Mapping[str, str], *, guarded: bool) -> None:
     """Execute a command as execvpe(3) does, with the PATH of `env`, or say what is in the way.
+
+    Args:
+        argv: The command.
+        env: Its environment.
+        guarded: As in `try_execute`.
 
     Raises:
         CommandError: It could not be executed; otherwise this does not return.
     """
     command = argv[0]
     failures: list[CommandError] = []
-    for path in _candidates(command, env.get("PATH", DEFAULT_PATH)):
+    paths = _candidates(command, env.get("PATH", DEFAULT_PATH))
+    if guarded:
+        refuse_own_program(command, paths)
+    for path in paths:
         try:
             os.execve(path, argv, env)
         except OSError as error:
@@ -100,10 +116,10 @@ def execute(argv: tuple[str, ...], env: Mapping[str, str]) -> None:
     raise failure
 
 
-def _candidates(command: str, search_path: str) -> list[str]:
+def _candidates(command: str, search_path: str) -> tuple[str, ...]:
     if "/" in command:
-        return [command]
-    return [f"{directory or '.'}/{command}" for directory in search_path.split(":")]
+        return (command,)
+    return tuple(f"{directory or '.'}/{command}" for directory in search_path.split(":"))
 
 
 def _execute_script(path: str, argv: tuple[str, ...], env: Mapping[str, str]) -> None:

@@ -136,7 +136,7 @@ def _become_command(program: Program) -> None:
         except OSError:
             pass  # it is not as plain as that: the same once more, with a look at the reason
         plan = program.plan
-        execute(plan.spec.argv, make_env(plan.spec, plan.user or ROOT))
+        execute(plan.spec.argv, make_env(plan.spec, plan.user or ROOT), guarded=plan.guarded)
     except IsolationError as error:
         send_failure(report, error)
     except OSError as error:

@@ -309,7 +309,7 @@ def become_command(plan: Plan, user: User, stdio: tuple[int, ...]) -> list[Segme
 
 def execute_command(plan: Plan, user: User) -> list[Call]:
     """Return the command's last calls."""
-    return try_execute(plan.spec.argv, make_env(plan.spec, user))
+    return try_execute(plan.spec.argv, make_env(plan.spec, user), guarded=plan.guarded)
 
 
 def _die_with_parent() -> list[Call]:

@@ -75,7 +75,7 @@ def render_prepared(plan: Plan, spec: bytes, stdio: Sequence[int], tape: Tape) -
         plan.workdir,
         plan.capabilities,
         None if user is None else (user.uid, user.gid, user.groups, user.home),
-        (plan.home_uid, plan.strings, plan.changed_signals, plan.filter),
+        (plan.home_uid, plan.strings, plan.changed_signals, plan.filter, plan.guarded),
         tuple(stdio),
         tape.segments,
         list(map(_render_action, tape.actions)),
@@ -95,7 +95,7 @@ def parse_prepared(text: bytes) -> tuple[Prepared, list[Action]]:
         workdir,
         capabilities,
         user,
-        (home_uid, strings, changed_signals, plan_filter),
+        (home_uid, strings, changed_signals, plan_filter, guarded),
         stdio,
         parts,
         actions,
@@ -113,6 +113,7 @@ def parse_prepared(text: bytes) -> tuple[Prepared, list[Action]]:
     plan.user = None if user is None else User(*user)
     plan.home_uid, plan.strings, plan.changed_signals = home_uid, strings, changed_signals
     plan.filter = plan_filter
+    plan.guarded = guarded
     return Prepared(plan, stdio, parts), list(map(_parse_action, actions))
 
 

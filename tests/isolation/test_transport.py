@@ -67,7 +67,7 @@ def test_plan_arrives_as_it_was_sent(fields: dict[str, object]) -> None:
     arrived, _, _ = carry(plan)
 
     assert values(arrived.spec) == values(plan.spec)
-    for name in ("workdir", "home_uid", "strings", "changed_signals"):
+    for name in ("workdir", "home_uid", "strings", "changed_signals", "guarded"):
         assert getattr(arrived, name) == getattr(plan, name)
     assert list(map(str, arrived.steps)) == list(map(str, plan.steps))
     assert [source.path for source in arrived.sources] == [s.path for s in plan.sources]
