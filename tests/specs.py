@@ -67,6 +67,9 @@ fields = st.fixed_dictionaries(
         "grace": st.floats(0, 100),
         "stop_signal": st.sampled_from([1, 2, 15]),
         "terminal": st.booleans(),
+        "seccomp": st.sampled_from(
+            [None, "default", "unconfined", '{"defaultAction": "SCMP_ACT_ALLOW"}']
+        ),
     },
 )
 

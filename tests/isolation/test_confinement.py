@@ -91,3 +91,29 @@ def test_new_files_get_the_permissions_that_the_umask_leaves() -> None:
     command = run_captured(script("touch file; stat -c %a file; umask", umask=0o27)).stdout
 
     assert command == beside == "640\n0027\n"
+
+
+def test_filter_is_loaded_last_or_first_where_it_takes_a_capability() -> None:
+    late, early = (
+        make_plan(make_spec(user="root", allow_new_privs=allowed)) for allowed in (False, True)
+    )
+    keyring, filtering = (
+        tuple(process_calls.join_session_keyring()),
+        tuple(process_calls.load_filter(late.filter)),
+    )
+
+    segments = confine(late, ROOT, "/", needed=False), confine(early, ROOT, "/", needed=False)
+
+    assert segments[0][-1] == filtering
+    assert segments[1][:2] == [keyring, filtering]  # whom it denies to make a keyring
+    assert [calls.count(filtering) for calls in segments] == [1, 1]
+
+
+def test_process_without_a_container_has_a_filter_if_it_was_asked_for() -> None:
+    plan = make_plan(make_spec(isolate=False, rootfs="host", network="host", seccomp="default"))
+
+    def act() -> list[str]:
+        confine_fully(plan, None)
+        return read_status("NoNewPrivs", "Seccomp")
+
+    assert run_in_child(act) == ["1", "2"]

@@ -3,13 +3,15 @@ import os
 import resource
 import signal
 from collections.abc import Callable
-from errno import EINVAL, EPERM
+from errno import EACCES, EINVAL, EPERM
 from pathlib import Path
 
 import pytest
 
 from mocker.isolation import process_calls
 from mocker.isolation.memory import Cell
+from mocker.isolation.seccomp import DEFAULT
+from mocker.isolation.seccomp.filters import find_filter
 from mocker.isolation.syscalls import (
     CLONE_NEWUTS,
     KEYCTL,
@@ -24,6 +26,7 @@ from tests.performed import errno_of, read_status
 from tests.requirements import (
     requires_root,
     requires_subordinate_ids,
+    requires_user,
     requires_user_namespaces,
 )
 
@@ -182,6 +185,27 @@ def test_session_keyring_is_not_the_callers() -> None:
     before, after = run_in_child(act)
 
     assert before != after or before == -1  # a kernel without keyrings gives none away
+
+
+def test_filter_is_loaded_by_who_gains_no_privileges() -> None:
+    program = find_filter(DEFAULT, frozenset())
+
+    def act() -> list[str]:
+        perform([process_calls.prctl(PR_SET_NO_NEW_PRIVS, 1), *process_calls.load_filter(program)])
+        return read_status("Seccomp")
+
+    assert run_in_child(act) == ["2"]
+
+
+def test_filter_of_no_instructions_is_no_call() -> None:
+    assert process_calls.load_filter(b"") == []
+
+
+@requires_user
+def test_filter_is_not_loaded_by_who_may_gain_privileges() -> None:
+    program = find_filter(DEFAULT, frozenset())
+
+    assert run_in_child(lambda: errno_of(*process_calls.load_filter(program))) == EACCES
 
 
 def test_signals_get_their_default_action_and_none_stays_blocked() -> None:

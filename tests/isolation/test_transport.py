@@ -58,8 +58,10 @@ def carry(plan: Plan) -> tuple[Plan, list[Action], list[Action]]:
         {"tmpfs": [Tmpfs("/data", 4096, 0o700)], "volumes": [Volume("/etc", "/x")]},
         {"rootfs": "/usr", "ready_fd": 3, "notify": "x"},
         {"limits": Limits(memory=2**28, cpus=1.5)},
+        {"seccomp": "unconfined"},
+        {"seccomp": '{"defaultAction": "SCMP_ACT_LOG"}'},
     ],
-    ids=["plain", "user", "mounts", "directory", "limits"],
+    ids=["plain", "user", "mounts", "directory", "limits", "unconfined", "profile"],
 )
 def test_plan_arrives_as_it_was_sent(fields: dict[str, object]) -> None:
     plan = make_plan(ContainerSpec(["true"], **fields))  # type: ignore[arg-type]
@@ -67,7 +69,7 @@ def test_plan_arrives_as_it_was_sent(fields: dict[str, object]) -> None:
     arrived, _, _ = carry(plan)
 
     assert values(arrived.spec) == values(plan.spec)
-    for name in ("workdir", "home_uid", "strings", "changed_signals", "guarded"):
+    for name in ("workdir", "home_uid", "strings", "changed_signals", "filter", "guarded"):
         assert getattr(arrived, name) == getattr(plan, name)
     assert list(map(str, arrived.steps)) == list(map(str, plan.steps))
     assert [source.path for source in arrived.sources] == [s.path for s in plan.sources]

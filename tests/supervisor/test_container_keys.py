@@ -36,6 +36,8 @@ def test_container_of_a_job_is_isolated_at_first(tmp_path: Path) -> None:
         ('cap_add = ["cap_net_admin", "all"]', "cap_add", ("NET_ADMIN", "ALL")),
         ('cap_drop = ["KILL"]', "cap_drop", ("KILL",)),
         ("allow_new_privs = true", "allow_new_privs", True),
+        ('seccomp = "unconfined"', "seccomp", ("unconfined", "unconfined")),
+        ("", "seccomp", None),
         ('umask = "077"', "umask", 0o77),
         ("nice = -5", "nice", -5),
         ("oom_score_adj = 500", "oom_score_adj", 500),
@@ -248,3 +250,39 @@ def test_fence_of_the_defaults_is_for_those_that_can_have_it(tmp_path: Path) -> 
 @pytest.mark.parametrize("key", ['rootfs = "host"', 'network = "host"', 'userns = "host"'])
 def test_what_the_host_has_may_be_asked_for_without(tmp_path: Path, key: str) -> None:
     assert not load_job(tmp_path, f"isolate = false\n{key}").container.isolate
+
+
+def test_profile_of_seccomp_lies_beside_the_file(tmp_path: Path) -> None:
+    profile = tmp_path / "own.json"
+    profile.write_text('{"defaultAction": "SCMP_ACT_LOG"}')
+
+    container = load_job(tmp_path, 'seccomp = "own.json"').container
+
+    assert container.seccomp == (str(profile), profile.read_text())
+
+
+def test_profile_that_changes_makes_another_job(tmp_path: Path) -> None:
+    profile = tmp_path / "own.json"
+    profile.write_text('{"defaultAction": "SCMP_ACT_LOG"}')
+    before = load_job(tmp_path, 'seccomp = "own.json"')
+
+    profile.write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
+
+    assert load_job(tmp_path, 'seccomp = "own.json"') != before
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        (None, "must be default, unconfined or a file; {path} cannot be read: No such file or"),
+        ("[]", "{path}: must be a table, not []"),
+    ],
+)
+def test_profile_that_is_none_is_a_mistake(tmp_path: Path, text: str | None, mistake: str) -> None:
+    path = tmp_path / "own.json"
+    if text is not None:
+        path.write_text(text)
+
+    (found,) = find_job_mistakes(tmp_path, 'seccomp = "own.json"')
+
+    assert found.startswith(f"seccomp: {mistake.format(path=path)}")

@@ -1,4 +1,5 @@
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from mocker.supervisor.container_words import (
     parse_umask,
     parse_volume,
     parse_whole,
+    read_seccomp,
 )
 
 
@@ -139,3 +141,27 @@ def test_signal_has_a_name_and_a_number(word: str) -> None:
 def test_what_is_no_signal_is_refused(word: str) -> None:
     with pytest.raises(ValueError, match=r"^must be a signal such as TERM, not "):
         parse_signal(word)
+
+
+@pytest.mark.parametrize("word", ["default", "unconfined"])
+def test_filter_has_a_name_or_is_a_file(tmp_path: Path, word: str) -> None:
+    path = tmp_path / word
+    path.write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
+
+    assert read_seccomp(word, "/nowhere") == word
+    assert read_seccomp(f"./{word}", str(path)) == path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/dev/zero", "must be default, unconfined or a file; /dev/zero cannot be read: it is not"),
+        ("/", "must be default, unconfined or a file; / cannot be read: it is a directory"),
+        ("/etc/passwd", "/etc/passwd: must be JSON: Expecting value: line 1 column 1 (char 0)"),
+    ],
+)
+def test_what_is_no_filter_is_refused(path: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        read_seccomp(path, path)
+
+    assert str(caught.value).startswith(sentence)
