@@ -117,6 +117,17 @@ def test_asking_for_a_stop_stops_what_runs_or_waits(life: Life, then: State) -> 
     assert lifecycle.ask_stop(life).state is then
 
 
+def test_what_cannot_be_had_is_not_tried_again() -> None:
+    life = lifecycle.refuse(STARTING, "no such thing here")
+
+    assert (life.state, life.reason, life.succeeded) == (State.FATAL, "no such thing here", False)
+
+
+@pytest.mark.parametrize("life", [STOPPED, RUNNING, STOPPING, EXITED])
+def test_what_cannot_be_had_is_of_no_interest_to_what_does_not_start(life: Life) -> None:
+    assert lifecycle.refuse(life, "no such thing here") is life
+
+
 @pytest.mark.parametrize("life", [STARTING, EXECUTED, RUNNING, STOPPING, DYING])
 def test_restart_of_what_runs_stops_it_first(life: Life) -> None:
     asked = lifecycle.ask_start(lifecycle.ask_stop(life))

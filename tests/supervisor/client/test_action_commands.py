@@ -22,6 +22,8 @@ REFUSED = {"job": "db", "outcome": "not started", "ok": False, "reason": "exit c
             ["restart", "--rolling", "web"],
             {"action": "restart", "jobs": ["web"], "wait": True, "rolling": True},
         ),
+        (["pause", "web"], {"action": "pause", "jobs": ["web"], "wait": True}),
+        (["resume", "all"], {"action": "resume", "jobs": ["all"], "wait": True}),
         (["kill", "web"], {"action": "kill", "jobs": ["web"], "wait": True}),
         (["kill", "web", "--no-wait"], {"action": "kill", "jobs": ["web"], "wait": False}),
         (

@@ -33,13 +33,16 @@ def _known_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_change_is_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with answering(tmp_path, make_lines(RUNNING, GIVEN_UP, IDLE, REMOVED)):
+    paused, killed = RUNNING | {"paused": True}, GIVEN_UP | {"oom_killed": True}
+    with answering(tmp_path, make_lines(RUNNING, paused, GIVEN_UP, killed, IDLE, REMOVED)):
         status = events([])
 
     assert (status, capfd.readouterr().out) == (
         0,
         "2026-11-22T08:29:12.000123Z  web  RUNNING  pid 12  attempt 2\n"
+        "2026-11-22T08:29:12.000123Z  web  RUNNING (paused)  pid 12  attempt 2\n"
         "2026-11-22T08:29:12.000123Z  web  FATAL  attempt 2  (exit code 3; 5 failures)\n"
+        "2026-11-22T08:29:12.000123Z  web  FATAL  attempt 2  (exit code 3; OOMKilled; 5 failures)\n"
         "2026-11-22T08:29:12.000123Z  web  STOPPED\n"
         "2026-11-22T08:29:13.000123Z  web  removed\n",
     )

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocker.supervisor.client.tables import render_duration, render_table
+from mocker.supervisor.client.tables import (
+    render_duration,
+    render_last_exit,
+    render_state,
+    render_table,
+)
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
@@ -49,3 +54,29 @@ def test_row_is_a_line_that_means_nothing_to_a_terminal(rows: list[list[str]]) -
 )
 def test_duration_has_two_units(seconds: float | None, text: str) -> None:
     assert render_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("job", "text"),
+    [
+        ({"state": "RUNNING", "paused": False}, "RUNNING"),
+        ({"state": "RUNNING", "paused": True}, "RUNNING (paused)"),
+        ({"state": "STOPPED"}, "STOPPED"),
+        ({}, "-"),
+    ],
+)
+def test_state_says_whether_it_is_paused(job: dict[str, object], text: str) -> None:
+    assert render_state(job) == text
+
+
+@pytest.mark.parametrize(
+    ("job", "text"),
+    [
+        ({"last_exit": "SIGKILL", "oom_killed": True}, "SIGKILL (OOMKilled)"),
+        ({"last_exit": "SIGKILL", "oom_killed": False}, "SIGKILL"),
+        ({"last_exit": None}, "-"),
+        ({}, "-"),
+    ],
+)
+def test_end_says_whether_it_was_for_lack_of_memory(job: dict[str, object], text: str) -> None:
+    assert render_last_exit(job) == text

@@ -155,6 +155,12 @@ async def test_question_is_one_of_the_interface(
             "/v1/actions",
             {"action": "restart", "jobs": ["web"], "wait": True, "rolling": True},
         ),
+        (
+            lambda c: c.pause("web", wait=False),
+            "/v1/actions",
+            {"action": "pause", "jobs": ["web"], "wait": False},
+        ),
+        (lambda c: c.resume("web"), "/v1/actions", {"action": "resume", "jobs": ["web"]}),
         (lambda c: c.kill("web"), "/v1/actions", {"action": "kill", "jobs": ["web"]}),
         (
             lambda c: c.signal("HUP", "web", "db"),

@@ -8,11 +8,15 @@ from trio.testing import wait_all_tasks_blocked
 
 from mocker.supervisor.control.actions import Action, Deed, Outcome, parse_signal
 from mocker.supervisor.control.problems import RequestError
+from mocker.supervisor.jobs import Job
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.runs import Means
 from mocker.supervisor.stop_orders import StopOrders
-from tests.supervisor.control.control_world import Puppet
-from tests.supervisor.job_world import make_means
+from tests.containers import in_container
+from tests.requirements import requires_root
+from tests.supervisor.cgroup_world import make_means_with_cgroups
+from tests.supervisor.control.control_world import Puppet, wait_for_nothing
+from tests.supervisor.job_world import configure, make_means, reach, surroundings
 
 SOMEBODY = "somebody else asked for that"
 Jobs = dict[str, Puppet]
@@ -360,6 +364,57 @@ async def test_signal_to_what_does_not_run_is_not_sent(means: Means) -> None:
     world = await play({"a": job}, ("signal",))
 
     assert world.outcomes == [Outcome("a", "not running", ok=False)]
+
+
+@pytest.mark.parametrize("action", ["pause", "resume"])
+async def test_what_does_not_run_is_neither_paused_nor_resumed(means: Means, action: str) -> None:
+    world = await play({"a": Puppet(means, "a")}, (action,))
+
+    assert world.outcomes == [Outcome("a", "not running", ok=False)]
+
+
+async def act_on_one(means: Means, *actions: str) -> list[Outcome]:
+    """Do one thing after the other with a job that runs."""
+    job = Job(configure("exec sleep 1000", name="a"), means, wait_for_nothing, lambda _: None)
+    outcomes = list[Outcome]()
+
+    async def remember(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+
+    async with surroundings(means) as nursery:
+        nursery.start_soon(job.run)
+        job.start()
+        await reach(job, State.RUNNING)
+        for action in actions:
+            deed = Deed(Action(name=action), [job], [job], StopOrders(), means.running)
+            await deed.follow(remember)
+        job.kill()
+        await job.wait_at_rest()
+    return outcomes
+
+
+@requires_root
+@in_container
+async def test_job_is_paused_and_resumed_once() -> None:
+    with make_means_with_cgroups() as means:
+        outcomes = await act_on_one(means, "pause", "pause", "resume", "resume")
+
+    assert outcomes == [
+        Outcome("a", "paused"),
+        Outcome("a", "already paused"),
+        Outcome("a", "resumed"),
+        Outcome("a", "already running"),
+    ]
+
+
+@in_container
+async def test_job_without_a_cgroup_is_not_paused(means: Means) -> None:
+    means.cgroups._are_everybodys = False
+
+    (outcome,) = await act_on_one(means, "pause")
+
+    assert (outcome.outcome, outcome.ok) == ("not paused", False)
+    assert outcome.reason.startswith("cannot freeze it; its container has no cgroup of its own")
 
 
 @pytest.mark.parametrize(

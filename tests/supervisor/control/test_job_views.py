@@ -46,6 +46,16 @@ async def test_uptime_is_that_of_the_present_run(means: Means) -> None:
     assert describe_job(job, job.life.began + 3)["uptime_s"] is None
 
 
+async def test_job_that_is_paused_is_not_well(means: Means) -> None:
+    job = Puppet(means)
+    job.bring(State.RUNNING)
+    before = is_well(job)
+
+    job.pause.is_on = True
+
+    assert (before, is_well(job), describe_job(job, 0.0)["paused"]) == (True, False, True)
+
+
 async def test_wait_before_the_next_run_is_counted_down(means: Means) -> None:
     job = Puppet(means)
     job.bring(State.BACKOFF)

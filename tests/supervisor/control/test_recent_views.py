@@ -57,8 +57,9 @@ async def test_text_is_the_same_for_a_moment_alone(means: Means) -> None:
         lambda job: setattr(job, "pid", 43),
         lambda job: setattr(job, "kill_at", 9),
         lambda job: setattr(job.notice, "status", "warming up"),
+        lambda job: setattr(job.pause, "is_on", True),
     ],
-    ids=["state", "end", "pid", "kill_at", "status"],
+    ids=["state", "end", "pid", "kill_at", "status", "pause"],
 )
 async def test_change_is_seen_at_once(means: Means, change: Callable[[Puppet], None]) -> None:
     job, views = await run(means, "web"), RecentViews()
