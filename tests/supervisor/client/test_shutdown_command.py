@@ -9,18 +9,19 @@ import pytest
 from mocker.supervisor.client.shutdown_command import shutdown
 from tests.supervisor.client.fake_supervisor import answering, make_answer
 
-# Python that answers once at the socket it is given, and ends when something comes on its stdin.
+# Python that answers twice at the socket it is given, and ends when something comes on its stdin.
 SERVER = """
 import socket, sys
 with socket.socket(socket.AF_UNIX) as listener:
     listener.bind(sys.argv[1])
     listener.listen()
     print("ready", flush=True)
-    connection, _ = listener.accept()
-    with connection:
-        connection.recv(65536)
-        connection.sendall(b"HTTP/1.1 202 \\r\\nContent-Length: 15\\r\\n\\r\\n")
-        connection.sendall(b'{"name":"demo"}')
+    for _ in range(2):
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 202 \\r\\nContent-Length: 15\\r\\n\\r\\n")
+            connection.sendall(b'{"name":"demo"}')
 sys.stdin.read()
 """
 
@@ -51,11 +52,12 @@ def test_it_is_waited_for_until_the_process_is_gone(
 
 
 def test_it_need_not_be_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with answering(tmp_path, make_answer({"name": "demo"}, 202)) as asked:
+    answers = make_answer({"name": "demo"}), make_answer({"name": "demo"}, 202)
+    with answering(tmp_path, *answers) as asked:
         status = shutdown(["--no-wait"])
 
     assert (status, capsys.readouterr().out) == (0, "demo: stopping\n")
-    assert asked[0].startswith(b"POST /v1/shutdown HTTP/1.1\r\n")
+    assert asked[1].startswith(b"POST /v1/shutdown HTTP/1.1\r\n")
 
 
 def test_no_supervisor_is_told(capfd: pytest.CaptureFixture[str]) -> None:
