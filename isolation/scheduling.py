@@ -12,6 +12,7 @@ from _collections_abc import Callable, Iterable
 from errno import EACCES, EINVAL, EPERM
 
 from .errors import SetupError
+from .handshake import receive_failure, send_failure
 from .spec import ContainerSpec
 
 _DENIED = {EACCES, EPERM}
@@ -25,6 +26,29 @@ def schedule(pid: int, spec: ContainerSpec) -> None:
     """
     for step, take in _list_orders(spec):
         take(pid, step)
+
+
+def try_schedule(spec: ContainerSpec) -> None:
+    """Find out whether the caller could give a process what a spec says; in a fork, which ends.
+
+    Raises:
+        SetupError: The kernel refused one.
+    """
+    report, remote_report = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            schedule(os.getpid(), spec)
+        except SetupError as error:
+            send_failure(remote_report, error)
+        finally:
+            os._exit(0)
+    os.close(remote_report)
+    refusal = receive_failure(report)
+    os.close(report)
+    os.waitpid(pid, 0)
+    if refusal is not None:
+        raise refusal
 
 
 def describe_schedule(spec: ContainerSpec) -> list[str]:

@@ -6,11 +6,13 @@ What is found is noted as the mistakes of the file are, so that both are told in
 import os
 from errno import EACCES
 from stat import S_ISBLK, S_ISCHR, S_ISDIR
+from typing import Any
 
-from mocker.isolation import IsolationError, SetupError, describe
+from mocker.isolation import ContainerSpec, IsolationError, SetupError, describe
 from mocker.isolation.busybox import Busybox, find_busybox
 from mocker.isolation.errors import render_reason
 from mocker.isolation.host_walls import find_controllers
+from mocker.isolation.scheduling import try_schedule
 
 from .config import ContainerConfig, JobConfig, SupervisorConfig
 from .container_view import ContainerView, NotThereError
@@ -42,6 +44,7 @@ class _Preflight:
         self._check_stdin()
         self._check_log_files()
         self._check_limits()
+        self._check_schedule()
         container = self._job.container
         try:
             busybox = _find_root(container)
@@ -122,6 +125,16 @@ class _Preflight:
             if controller not in controllers:
                 text = f"cannot be limited in {place}, without the controller {controller!r}"
                 self._refuse(key, text)
+
+    def _check_schedule(self) -> None:
+        for key in ("nice", "oom_score_adj", "cpu_affinity"):
+            fields: dict[str, Any] = {key: getattr(self._job.container, key)}
+            if fields[key] is None:
+                continue
+            try:
+                try_schedule(ContainerSpec(["true"], **fields))
+            except SetupError as error:
+                self._refuse(key, str(error))
 
     def _check_commands(self, view: ContainerView) -> None:
         commands: dict[tuple[str, ...], tuple[str, ...]] = {("command",): self._job.container.argv}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation import ContainerSpec, SetupError, describe, spawn
-from mocker.isolation.scheduling import render_cpus, schedule
+from mocker.isolation.scheduling import render_cpus, schedule, try_schedule
 from mocker.isolation.syscalls import PR_SET_DUMPABLE, prctl
 from tests.beside import run_script, running
 from tests.containers import in_container, make_spec, run_captured, script
@@ -115,6 +115,16 @@ def test_process_that_is_gone_is_an_error() -> None:
 )
 def test_cpus_are_listed_as_the_kernel_does(cpus: list[int], text: str) -> None:
     assert render_cpus(cpus) == text
+
+
+def test_trying_tells_what_would_be_refused_and_changes_nothing() -> None:
+    before = read_own()
+
+    try_schedule(make_spec(nice=19, oom_score_adj=1000, cpu_affinity=[LAST_CPU]))
+    with pytest.raises(SetupError, match="cannot run on the CPUs 8191: Invalid argument"):
+        try_schedule(make_spec(nice=19, cpu_affinity=[8191]))
+
+    assert read_own() == before
 
 
 @in_container

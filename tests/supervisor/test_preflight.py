@@ -43,6 +43,32 @@ def test_job_of_the_fresh_root_could_start(tmp_path: Path) -> None:
 
 
 @requires_busybox
+def test_job_could_have_its_turn(tmp_path: Path) -> None:
+    cpu = min(os.sched_getaffinity(0))
+
+    assert check(tmp_path, f"nice = 19\noom_score_adj = 1000\ncpu_affinity = [{cpu}]") == []
+
+
+@requires_busybox
+@pytest.mark.parametrize("isolate", ["true", "false"])
+def test_cpu_that_is_not_there_is_told(tmp_path: Path, isolate: str) -> None:
+    (mistake,) = check(tmp_path, f"nice = 19\ncpu_affinity = [8191]\nisolate = {isolate}")
+
+    assert mistake.startswith(
+        "cpu_affinity: cannot run on the CPUs 8191: Invalid argument (EINVAL)"
+    )
+
+
+@requires_user
+@requires_busybox
+def test_turn_that_comes_before_the_callers_is_told(tmp_path: Path) -> None:
+    nice, score = check(tmp_path, "nice = -20\noom_score_adj = -1000")
+
+    assert nice.startswith("nice: cannot set the nice value to -20: Permission denied (EACCES); ")
+    assert score.startswith("oom_score_adj: cannot set oom_score_adj to -1000: Permission denied")
+
+
+@requires_busybox
 @pytest.mark.parametrize(
     ("controllers", "mistakes"),
     [
