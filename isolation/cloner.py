@@ -52,7 +52,7 @@ from .memory import (
     read_head,
     read_memory,
 )
-from .namespaces import clone_flags
+from .namespaces import namespace_flags
 from .plan import Plan
 from .program import Prepared, Program, make_program
 from .syscalls import (
@@ -142,7 +142,7 @@ class Cloner:
         """
         control, remote, report, remote_report = open_channels()
         try:
-            flags, fds = clone_flags(plan.spec) | CLONE_PARENT, [*stdio]
+            flags, fds = sum(namespace_flags(plan.spec).values()) | CLONE_PARENT, [*stdio]
             if cgroup >= 0:
                 flags |= CLONE_INTO_CGROUP
                 fds.append(cgroup)
@@ -202,9 +202,8 @@ class Cloner:
 def _lay_out(plan: Plan, spec: bytes, count: int, report: int) -> bytearray:
     """Return what the init is sent; nothing, after a report, if it can't be told what to do."""
     stdio = range(_STDIO, _STDIO + count)
-    not_its = (_REQUESTS, _REPLY) if plan.spec.limits is None else (_REQUESTS, _REPLY, stdio.stop)
     try:
-        tape = make_program(plan, CONTROL, stdio, not_its)
+        tape = make_program(plan, CONTROL, stdio, (_REQUESTS, _REPLY))
         known = render_prepared(plan, spec, stdio, tape)
         tape.set_head(_KNOWN, TAPE + tape.size)
         tape.set_head(_KNOWN_SIZE, len(known))

@@ -20,7 +20,7 @@ from .errors import CommandError, SetupError
 from .handshake import receive_with_fds, send_go, send_refusal, send_with_fds
 from .init import run_init
 from .mounts import open_source
-from .namespaces import clone_flags
+from .namespaces import namespace_flags
 from .plan import Plan
 from .privileges import own_pipes
 from .program import Prepared, Program, make_program
@@ -97,8 +97,8 @@ def launch(
     check_handed_on(plan.spec, stdio, join, cgroup)
     control, remote, report, remote_report = open_channels()
     # The control's own end, held open in the init, would never tell that the parent died.
-    not_its = control.fileno(), report, *([cgroup] if cgroup >= 0 else [])
-    flags = clone_flags(plan.spec) | (CLONE_PARENT if sibling else 0)
+    not_its = control.fileno(), report
+    flags = sum(namespace_flags(plan.spec).values()) | (CLONE_PARENT if sibling else 0)
     # A signal that arrives between clone and the init's own mask would run the caller's handlers.
     mask = sigprocmask(signal.SIG_BLOCK, ALL_SIGNALS)
     helper = 0

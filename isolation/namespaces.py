@@ -58,20 +58,11 @@ def namespace_flags(spec: ContainerSpec) -> dict[str, int]:
     return flags
 
 
-def clone_flags(spec: ContainerSpec) -> int:
-    """Return what a container is cloned with.
-
-    The cgroup namespace shows what is below the cgroup of who makes it. In the same clone that is
-    the parent's; so a container with a cgroup of its own makes it later, see `hide_cgroups`.
-    """
-    flags = namespace_flags(spec)
-    if spec.limits is not None:
-        flags.pop("cgroup", None)
-    return sum(flags.values())
-
-
 def hide_cgroups() -> tuple[Call, ...]:
-    """Show a container its own cgroup as the root of all."""
+    """Show a container its own cgroup as the root of all.
+
+    The namespace of the clone that has put it there has its parent's cgroup as the root.
+    """
     return _HIDE_CGROUPS
 
 

@@ -193,7 +193,7 @@ def _name_host(spec: ContainerSpec) -> Step:
 
 
 def _hide_cgroups(spec: ContainerSpec) -> list[Step]:
-    if spec.limits is None:  # a namespace of its own is made with it
+    if spec.limits is None:
         return []
     return [Step("hide all cgroups but its own", "", calls=hide_cgroups())]
 

@@ -100,6 +100,11 @@ def test_unit_below_a_delegated_cgroup_is_not_delegated_itself() -> None:
         assert place == seen(unit)
 
 
+def boot() -> None:
+    """Let it look as if systemd had booted the machine, and had no manager for the caller."""
+    Path("/run/systemd/system").mkdir(parents=True)
+
+
 @requires_root
 @pytest.mark.parametrize("below", ["", "mocker"])
 def test_who_is_limited_stays_below_that(below: str) -> None:
@@ -109,7 +114,7 @@ def test_who_is_limited_stays_below_that(below: str) -> None:
         job = unit / "mocker-1-2"
         (job / below).mkdir(parents=True)
 
-        place, _ = find_from(job / below, find)
+        place, _ = find_from(job / below, find, prepare=boot)
 
         assert place == seen(job)
 
@@ -130,9 +135,6 @@ def test_without_systemd_the_own_cgroup_is_taken_where_it_may_be_written(uid: in
 
 @requires_root
 def test_cgroup_that_systemd_has_not_delegated_is_systemds() -> None:
-    def boot() -> None:
-        Path("/run/systemd/system").mkdir(parents=True)
-
     with own_tree() as tree:
         unit = tree / "session.scope"
         unit.mkdir()
@@ -285,4 +287,23 @@ def test_container_is_made_where_its_cgroup_may_be(uid: int, server: bool) -> No
         place = find_from(unit, make, uid)
 
         assert place.startswith(f"/{unit.relative_to(HIERARCHY)}/mocker-")
+        assert [path.name for path in unit.iterdir() if path.is_dir()] == ["mocker"]
+
+
+@requires_root
+@in_container
+@pytest.mark.parametrize("server", [False, True])
+def test_container_that_is_refused_leaves_no_cgroup(server: bool) -> None:
+    def make() -> None:
+        with ExitStack() as stack:
+            make_one = stack.enter_context(ForkServer()).spawn if server else spawn
+            with pytest.raises(SetupError, match="hand on descriptor 9999"):
+                make_one(ContainerSpec(["true"], limits=Limits()), stdin=9999)
+
+    with own_tree() as tree:
+        unit = tree / "web.service"
+        delegate(unit)
+
+        find_from(unit, make)
+
         assert [path.name for path in unit.iterdir() if path.is_dir()] == ["mocker"]
