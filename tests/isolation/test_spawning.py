@@ -203,10 +203,12 @@ def test_what_escapes_a_command_without_a_container_is_ended_with_its_cgroup() -
 
 
 @requires_root
-def test_kill_ends_a_frozen_container() -> None:
+@pytest.mark.parametrize("isolate", [True, False])
+def test_kill_ends_what_is_frozen(isolate: bool) -> None:
+    fields = {} if isolate else {"isolate": False, "rootfs": "host", "network": "host"}
     with own_tree() as tree:
         cgroup = Delegation(str(tree), ()).make_cgroup(Limits())
-        with start_in(cgroup, limited("sleep 1000")) as container:
+        with start_in(cgroup, limited("sleep 1000", **fields)) as container:
             cgroup.freeze()
 
             container.kill()
