@@ -7,12 +7,21 @@ import pytest
 from mocker.isolation import ContainerSpec, Limits, Rlimit, SetupError, Volume
 from mocker.isolation.capabilities import mask_of
 from mocker.isolation.devices import NODES
-from mocker.supervisor.explanation import NOT_AVAILABLE, OFF, ON, Row, explain, render
-from tests.cgroups import show_controllers
+from mocker.isolation.syscalls import mount
+from mocker.supervisor.explanation import (
+    NOT_AVAILABLE,
+    OFF,
+    ON,
+    Row,
+    _explain_keyring,
+    explain,
+    render,
+)
+from tests.cgroups import ROOT, show_controllers
 from tests.conftest import Mocker
 from tests.containers import make_spec, open_container, run_captured, script
 from tests.in_namespaces import run_in_child
-from tests.refusals import Refusal, refuse_system_calls
+from tests.refusals import Refusal, enter_private_mounts, refuse_system_calls
 from tests.requirements import (
     requires_busybox,
     requires_root,
@@ -48,6 +57,12 @@ def find(spec: ContainerSpec, name: str) -> tuple[str, str]:
         ({"rootfs": "/usr"}, "host files", ON, "the root is /usr; seen are none ("),
         ({}, "read-only root", OFF, "what is written is gone at the end ("),
         ({"rootfs": "/usr", "rootfs_mode": "rw"}, "read-only root", OFF, "what is written stays"),
+        (
+            {"rootfs": "/usr", "rootfs_mode": "rw"},
+            "bounded writing",
+            OFF,
+            "what is written goes to",
+        ),
         (
             {"env": {"A": "b"}},
             "environment",
@@ -109,6 +124,26 @@ def test_limits_are_told_as_they_can_be_had(
     found = run_in_child(act)
 
     assert (found[0], found[1][: len(text)]) == (word, text)
+
+
+def test_limits_that_cannot_be_had_at_all_are_not_available() -> None:
+    def act() -> tuple[str, str]:
+        enter_private_mounts()
+        mount("none", str(ROOT), "tmpfs")
+        return find(make_spec(), "limits")
+
+    word, text = run_in_child(act)
+
+    assert (word, text.partition(";")[0]) == (NOT_AVAILABLE, "cannot limit a container")
+
+
+def test_machine_whose_keys_are_unknown_has_no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = os.uname_result(("Linux", "host", "6.12", "#1", "sparc64"))
+    monkeypatch.setattr(os, "uname", lambda: names)
+
+    row = _explain_keyring()
+
+    assert (row.word, row.text) == (NOT_AVAILABLE, "mocker knows no keyctl(2) of sparc64")
 
 
 def test_rows_are_lines_of_three_columns() -> None:
@@ -234,11 +269,14 @@ def test_devices_are_those_of_the_table() -> None:
     seen = run_captured(script("find /dev -maxdepth 1 -type c")).stdout.split()
 
     assert sorted(seen) == sorted(f"/dev/{name}" for name in NODES)
-    assert find(make_spec(), "devices")[1].startswith(", ".join(NODES))
+    word, text = find(make_spec(), "devices")
+    assert (word, text.partition(";")[0]) == (ON, ", ".join(NODES))
 
 
 def list_paths(name: str) -> list[str]:
-    return find(make_spec(), name)[1].split(", ")
+    word, text = find(make_spec(), name)
+    assert word == ON
+    return text.split(", ")
 
 
 def test_masked_paths_have_nothing_to_read() -> None:
@@ -333,6 +371,8 @@ def test_descriptors_and_variables_are_those_of_the_table() -> None:
 
     seen = run_captured(script(text, env={"A": "b"})).stdout.split()
 
+    word, told = find(make_spec(), "descriptors")
+    assert (word, told.partition(";")[0]) == (ON, "0, 1 and 2")
     assert sorted(seen[:3]) == ["0", "1", "2"]
     assert set(seen[3:]) == {"PATH", "HOME", "TERM", "HOSTNAME", "A", "PWD", "SHLVL"}
 
