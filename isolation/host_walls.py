@@ -119,12 +119,18 @@ def find_controllers() -> tuple[str, frozenset[str]]:
 
 
 def check_core_dumps() -> str:
-    """Tell what becomes of the core dump of a container that has asked for one."""
+    """Tell what becomes of what crashes, in a container as well."""
+    program = find_core_program()
+    if program:
+        return f"are piped to {program} on the host, which no limit keeps from that"
+    return f"are files called {read_switch(_CORE_PATTERN)!r}; none unless by --ulimit core"
+
+
+def find_core_program() -> str:
+    """Return the program of the host's that core dumps are piped to; nothing if they are files."""
     pattern = read_switch(_CORE_PATTERN)
-    if pattern.startswith("|"):
-        program = pattern[1:].split(maxsplit=1)[0]
-        return f"are piped to {program} on the host; none is made unless by --ulimit core"
-    return f"are files called {pattern!r}; none is made unless by --ulimit core"
+    words = pattern[1:].split() if pattern.startswith("|") else []
+    return words[0] if words else ""
 
 
 def check_mapped_mounts(userns: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from mocker.isolation import ContainerSpec, IsolationError
 from mocker.isolation.capabilities import NUMBERS, mask_of, names_of
 from mocker.isolation.devices import NODES
-from mocker.isolation.host_walls import find_controllers
+from mocker.isolation.host_walls import find_controllers, find_core_program
 from mocker.isolation.landlock import find_landlock
 from mocker.isolation.layers import TMPFS_BOUNDS
 from mocker.isolation.masks import HIDDEN_FILES, READ_ONLY, list_hidden_directories
@@ -188,10 +188,12 @@ def _explain_rlimits(plan: Plan) -> Iterator[Row]:
     rendered = {r.name: f"{_render_limit(r.soft)}:{_render_limit(r.hard)}" for r in plan.rlimits}
     if rendered.get("core") in {"0:0", "1:1"}:
         del rendered["core"]
-        yield Row(ON, "no core dumps", "none is made of what crashes", "off with --ulimit core=…")
+        program = find_core_program()
+        told = f"{program} of the host's is told of what crashes" if program else "none is made"
+        yield Row(ON, "no core files", told, "off with --ulimit core=…")
     else:
         text = "what crashes leaves one as the host's core_pattern says"
-        yield Row(OFF, "no core dumps", text, "on without --ulimit core")
+        yield Row(OFF, "no core files", text, "on without --ulimit core")
     limits = [f"{name} {limit}" for name, limit in rendered.items()]
     change = "with --ulimit NAME=SOFT[:HARD]"
     if limits:
