@@ -33,7 +33,10 @@ _SHORTAGES = {
     EMFILE: "the limit on open files is reached; see ulimit -n",
     ENOMEM: "the limit on memory is reached; see ulimit -v, or memory.max of the cgroup",
 }
-_OUTER = "start the outer container with --security-opt seccomp=unconfined, or --privileged"
+_OUTER = (
+    "start the outer container with --security-opt seccomp=unconfined, or --privileged "
+    "(one of mocker's: --seccomp unconfined)"
+)
 
 
 def explain(error: IsolationError) -> IsolationError:

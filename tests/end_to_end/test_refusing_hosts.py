@@ -40,7 +40,7 @@ SWITCHES = "/proc/sys/kernel"
 A_USER = 7777
 SECCOMP = (
     "a seccomp filter forbids it; start the outer container with "
-    "--security-opt seccomp=unconfined, or --privileged"
+    "--security-opt seccomp=unconfined, or --privileged (one of mocker's: --seccomp unconfined)"
 )
 SWITCHED_OFF = "user namespaces are switched off; turn on with sysctl user.max_user_namespaces"
 USED_UP = "a limit of sysctl user.max_*_namespaces is reached, or 32 are nested"
