@@ -46,8 +46,8 @@ TARGETS = [
 ]
 NUMBERS = {"null": os.makedev(1, 3), "zero": os.makedev(1, 5), "disk": os.makedev(8, 0)}
 
-# A volume may cover /sys or /dev, if that is where a root directory leads it; but never /proc, whose
-# f_type statfs(2) has.
+# A volume may cover /sys or /dev, if that is where a root directory leads it; but never /proc, of
+# which statfs(2) has the f_type.
 LOOK = "stat -f -c %t /proc; cat /data/mark"
 FOUND = "9fa0\nof the volume\n"
 
