@@ -122,8 +122,9 @@ def check_core_dumps() -> str:
     """Tell what becomes of what crashes, in a container as well."""
     program = find_core_program()
     if program:
-        return f"are piped to {program} on the host, which no limit keeps from that"
-    return f"are files called {read_switch(_CORE_PATTERN)!r}; none unless by --ulimit core"
+        return f"are piped to {program} on the host; of containers none unless by --ulimit core"
+    pattern = read_switch(_CORE_PATTERN)
+    return f"are files called {pattern!r}; of containers none unless by --ulimit core"
 
 
 def find_core_program() -> str:

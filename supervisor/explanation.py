@@ -186,20 +186,27 @@ def _explain_limits(spec: ContainerSpec) -> Row:
 
 def _explain_rlimits(plan: Plan) -> Iterator[Row]:
     rendered = {r.name: f"{_render_limit(r.soft)}:{_render_limit(r.hard)}" for r in plan.rlimits}
-    if rendered.get("core") in {"0:0", "1:1"}:
-        del rendered["core"]
-        program = find_core_program()
-        told = f"{program} of the host's is told of what crashes" if program else "none is made"
-        yield Row(ON, "no core files", told, "off with --ulimit core=…")
-    else:
-        text = "what crashes leaves one as the host's core_pattern says"
-        yield Row(OFF, "no core files", text, "on without --ulimit core")
+    yield _explain_core_dumps(rendered.pop("core"))
     limits = [f"{name} {limit}" for name, limit in rendered.items()]
     change = "with --ulimit NAME=SOFT[:HARD]"
     if limits:
         yield Row(ON, "ulimits", ", ".join(limits), change)
     else:
         yield Row(OFF, "ulimits", "as the caller has them", f"on {change}")
+
+
+def _explain_core_dumps(limit: str) -> Row:
+    name = "no core dumps"
+    if limit == "1:1":  # see `privileges`
+        return Row(ON, name, "none is made of what crashes", "off with --ulimit core=…")
+    if limit == "0:0":
+        program = find_core_program()
+        text = (
+            f"no file is made, but {program} of the host's is told" if program else "none is made"
+        )
+        return Row(OFF if program else ON, name, text, "without --ulimit core: on")
+    text = "what crashes leaves one as the host's core_pattern says"
+    return Row(OFF, name, text, "on without --ulimit core")
 
 
 def _explain_schedule(spec: ContainerSpec) -> Row:

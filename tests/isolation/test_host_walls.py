@@ -90,7 +90,7 @@ def test_keyring_is_asked_for() -> None:
     ("pattern", "text"),
     [
         ("core.%p\n", "are files called 'core.%p'; "),
-        ("|/usr/bin/catch %p %u\n", "are piped to /usr/bin/catch on the host, "),
+        ("|/usr/bin/catch %p %u\n", "are piped to /usr/bin/catch on the host; "),
     ],
 )
 def test_what_becomes_of_core_dumps_is_told(tmp_path: Path, pattern: str, text: str) -> None:
