@@ -94,7 +94,6 @@ def test_bytes_that_are_no_text_arrive_as_they_are() -> None:
     [
         (None, None, "0:0 /root"),
         ("www-data", None, "33:33 /var/www"),
-        ("www-data", "root", "0:0 /root"),
         (None, "www-data", "33:33 /var/www"),
         (None, "7:8", "7:8 /var/spool/lpd"),
     ],
