@@ -36,6 +36,11 @@ def find_configuration_directory() -> Path:
     return Path.home() / ".config" if IS_USER else Path("/etc")
 
 
+def find_cgroup(pid: int) -> Path:
+    """Return the directory of the cgroup that a process is in."""
+    return CGROUPS / Path(f"/proc/{pid}/cgroup").read_text().strip().removeprefix("0::/")
+
+
 def run(*words: str | Path) -> Completed:
     """Run a command to its end."""
     return subprocess.run(

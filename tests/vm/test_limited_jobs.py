@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.end_to_end.asking import Said, ask
 from tests.end_to_end.supervised import Supervised, open_supervisor
 from tests.requirements import requires_busybox, requires_user_namespaces
-from tests.vm.machine import IS_USER, PATIENCE
+from tests.vm.machine import IS_USER
 
 # In one system call, see `test_limits`.
 TAKE_40M = "dd if=/dev/zero of=/dev/null bs=40M count=1"
@@ -31,12 +29,6 @@ DELEGATED = [
 FOREVER = "[jobs.web]\ncommand = 'sleep 1000'\n"
 
 pytestmark = [requires_user_namespaces, requires_busybox]
-
-
-@pytest.fixture(autouse=True)
-def _slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("supervised", "asking"):
-        monkeypatch.setattr(f"tests.end_to_end.{module}.PATIENCE", PATIENCE)
 
 
 @contextmanager

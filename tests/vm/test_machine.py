@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.conftest import Mocker
 from tests.containers import in_container
 from tests.requirements import requires_root, requires_user
-from tests.vm.machine import CGROUPS, run, systemctl, systemd_run
+from tests.vm.machine import CGROUPS, find_cgroup, run, systemctl, systemd_run
 
 CONTROLLERS = {"cpu", "memory", "pids"}
 
@@ -30,7 +30,7 @@ def test_root_is_root() -> None:
 
 @requires_user
 def test_user_has_a_manager_to_whom_controllers_are_delegated() -> None:
-    own = CGROUPS / Path("/proc/self/cgroup").read_text().strip().removeprefix("0::/")
+    own = find_cgroup(os.getpid())
     manager = CGROUPS / f"user.slice/user-{os.getuid()}.slice/user@{os.getuid()}.service"
 
     assert own.is_relative_to(manager)
