@@ -228,6 +228,15 @@ def test_delegated_unit_is_used_and_left_as_it_was() -> None:
 
 
 @in_container
+def test_those_who_come_at_once_all_find_their_place() -> None:
+    start = f"{MOCKER} run --cpus 1 --memory 32m cat /sys/fs/cgroup/cpu.max &"
+
+    outcome = systemd_run(*SCOPE, "sh", "-c", f"{start * 5} wait")
+
+    assert (outcome.stdout, outcome.stderr) == ("100000 100000\n" * 5, "")
+
+
+@in_container
 def test_scope_is_asked_for_where_nothing_is_delegated_and_goes_away() -> None:
     before = list_scopes()
     words: list[str | Path] = [
