@@ -14,10 +14,18 @@ from mocker.supervisor.config import ContainerConfig
 from mocker.supervisor.delegated_cgroups import JobCgroups, NoLimitsError
 from mocker.supervisor.jobs import Job
 from mocker.supervisor.lifecycle import State
-from tests.cgroups import ROOT, enter, own_tree, see_version_2_alone, show_controllers
+from tests.cgroups import (
+    ROOT,
+    enter,
+    own_tree,
+    read_cgroup,
+    see_version_2_alone,
+    show_controllers,
+)
 from tests.in_namespaces import run_in_child
 from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
-from tests.supervisor.job_world import configure, make_means, surroundings
+from tests.supervisor.cgroup_world import make_means_with_cgroups
+from tests.supervisor.job_world import configure, make_means, reach, surroundings
 
 TEN = Limits(pids=10)
 
@@ -136,3 +144,28 @@ async def test_place_that_cannot_be_used_keeps_nobody_from_starting_who_asks_for
     cgroups._found = SetupError("limit a container", hint="it is gone")
 
     assert await cgroups.make(None) is None
+
+
+@requires_root
+async def test_job_without_a_container_has_a_cgroup_and_can_be_paused() -> None:
+    argv = ("sh", "-c", "sleep 1000 & wait")
+    container = ContainerConfig(
+        argv=argv, rootfs="host", hostname="web", network="host", isolate=False
+    )
+    with make_means_with_cgroups() as means:
+        job = Job(configure("", container=container), means, let_go_on, lambda _: None)
+        async with surroundings(means) as nursery:
+            nursery.start_soon(job.run)
+            job.start()
+            await reach(job, State.RUNNING)
+            running = means.running["web"]
+            assert running.cgroup is not None
+            inside = read_cgroup(running.pid)
+            job.freeze()
+            is_frozen = await job.pause.wait_frozen(running)
+            job.kill()
+            await job.wait_at_rest()
+
+    assert Path(running.cgroup.path).name == Path(inside).name
+    assert is_frozen
+    assert running.cgroup.fd < 0  # it is removed
