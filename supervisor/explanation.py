@@ -125,17 +125,18 @@ def _explain_network(spec: ContainerSpec) -> Row:
 
 
 def _explain_host_files(spec: ContainerSpec) -> Row:
+    name = "host files"
+    if spec.rootfs == "host":
+        changed = ", ".join(v.source for v in spec.volumes if not v.read_only) or "none"
+        text = f"all are seen; changed for good can be {changed}"
+        return Row(OFF, name, text, "on with another --rootfs")
     shown = [
         f"{v.source} on {v.destination}{' (read-only)' if v.read_only else ''}"
         for v in spec.volumes
     ]
-    if spec.rootfs == "host":
-        return Row(
-            OFF, "host files", "all are seen, none is changed for good", "on with another --rootfs"
-        )
     root = "busybox in memory" if spec.rootfs == "busybox" else spec.rootfs
-    seen = ", ".join(shown) or "none"
-    return Row(ON, "host files", f"the root is {root}; seen are {seen}", "-v, --rootfs")
+    text = f"the root is {root}; seen are {', '.join(shown) or 'none'}"
+    return Row(ON, name, text, "-v, --rootfs")
 
 
 def _explain_writing(spec: ContainerSpec) -> Row:

@@ -53,7 +53,16 @@ def find(spec: ContainerSpec, name: str) -> tuple[str, str]:
             ON,
             "the root is busybox in memory; seen are /usr on /a, /etc on /b (read-only)",
         ),
-        ({"rootfs": "host"}, "host files", OFF, "all are seen, "),
+        ({"rootfs": "host"}, "host files", OFF, "all are seen; changed for good can be none ("),
+        (
+            {
+                "rootfs": "host",
+                "volumes": [Volume("/usr", "/a"), Volume("/etc", "/b", read_only=True)],
+            },
+            "host files",
+            OFF,
+            "all are seen; changed for good can be /usr (",
+        ),
         ({"rootfs": "/usr"}, "host files", ON, "the root is /usr; seen are none ("),
         ({}, "read-only root", OFF, "what is written is gone at the end ("),
         ({"rootfs": "/usr", "rootfs_mode": "rw"}, "read-only root", OFF, "what is written stays"),
