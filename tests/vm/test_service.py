@@ -16,6 +16,7 @@ import pytest
 from tests.vm.machine import (
     CGROUPS,
     Completed,
+    find_cgroup,
     find_configuration_directory,
     installed,
     read_journal,
@@ -42,6 +43,13 @@ ready = { log = "up" }
 [jobs.once]
 type = "oneshot"
 command = ["echo", "hello"]
+"""
+# In one system call: a process that comes back from one with more than memory.high sleeps first.
+HOG = """
+[jobs.hog]
+command = ["dd", "if=/dev/zero", "of=/dev/null", "bs=40M", "count=1"]
+memory = "16M"
+restart = "never"
 """
 MORE = JOBS + '\n[jobs.new]\ncommand = ["sleep", "1000"]\n'
 
@@ -88,6 +96,10 @@ def read_main_pid() -> int:
     return int(show("mocker.service", "MainPID"))
 
 
+def find_unit_cgroup() -> Path:
+    return CGROUPS / show("mocker.service", "ControlGroup").lstrip("/")
+
+
 def is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
@@ -112,7 +124,7 @@ def test_service_that_is_stopped_stops_its_jobs_in_order_and_leaves_nothing() ->
     with services():
         systemctl("start", "mocker.service")
         pid = read_jobs()["web"]["pid"]
-        cgroup = CGROUPS / show("mocker.service", "ControlGroup").lstrip("/")
+        cgroup = find_unit_cgroup()
         was_there = (is_there(pid), cgroup.exists())
 
         systemctl("stop", "mocker.service")
@@ -137,6 +149,26 @@ def test_reload_follows_the_file() -> None:
         assert wait_until(lambda: read_states().get("new") == "RUNNING")
         assert read_jobs()["web"]["pid"] == before
         assert wait_until(lambda: show("mocker.service", "ActiveState") == "active")
+
+
+def test_job_without_memory_left_is_killed_and_the_service_goes_on() -> None:
+    # The supervisor is in a cgroup below that of the service by then.
+    with services(JOBS + HOG) as file:
+        systemctl("start", "mocker.service")
+        supervisor, cgroup = read_main_pid(), find_unit_cgroup()
+        killed = wait_until(lambda: read_jobs()["hog"]["oom_killed"])
+        places = find_cgroup(supervisor), find_cgroup(read_jobs()["web"]["pid"]).parent
+        file.write_text(MORE + HOG)
+        reloaded = systemctl("reload", "mocker.service")
+        follows = wait_until(lambda: read_states().get("new") == "RUNNING")
+        state = show("mocker.service", "ActiveState")
+        systemctl("stop", "mocker.service")
+
+        assert (killed, places) == (True, (cgroup / "mocker", cgroup)), tell_why()
+        assert (reloaded.returncode, reloaded.stderr, follows) == (0, "", True)
+        assert state == "active"
+        assert show("mocker.service", "Result") == "success"
+        assert not cgroup.exists()
 
 
 def test_file_with_mistakes_is_a_failure_that_is_not_tried_again() -> None:
