@@ -65,7 +65,12 @@ NUMBERS = {
         "setsid": 157,
         "unshare": 97,
     },
-}[os.uname().machine] | {"clone3": 435, "landlock_create_ruleset": 444, "move_mount": 429}
+}[os.uname().machine] | {
+    "clone3": 435,
+    "landlock_create_ruleset": 444,
+    "landlock_restrict_self": 446,
+    "move_mount": 429,
+}
 
 SUBORDINATE_BASE = 0x4000_0000
 USUAL_PLACES = ("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin")

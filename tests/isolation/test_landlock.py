@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mocker.isolation import ContainerSpec, ForkServer, SetupError, SpecError, describe
+from mocker.isolation import ContainerSpec, ForkServer, SetupError, SpecError, describe, spawn
 from mocker.isolation.landlock import check_version, find_landlock, list_writable
 from mocker.isolation.syscalls import mount
 from tests.beside import run_script, running
@@ -284,6 +284,19 @@ def test_process_does_not_start_without_the_wall_that_it_asked_for(errno: int) -
 
     assert text.startswith("cannot put up a wall by landlock: ")
     assert text.endswith("; a seccomp filter forbids it") or errno == EOPNOTSUPP
+
+
+@pytest.mark.parametrize("through", ["spawn", "server"])
+def test_process_does_not_start_if_the_wall_does_not_stand(inside: Path, through: str) -> None:
+    def act() -> str:
+        refuse_system_calls([Refusal("landlock_restrict_self", EPERM)])
+        spec = fenced("true", writable=[str(inside)])
+        with pytest.raises(SetupError) as caught, ForkServer() as server:
+            run_captured(spec, spawn=server.spawn if through == "server" else spawn)
+        return str(caught.value)
+
+    step = f"cannot forbid by landlock to write but below {inside}"
+    assert run_in_child(act) == f"{step}: Operation not permitted (EPERM)"
 
 
 @pytest.mark.parametrize(
