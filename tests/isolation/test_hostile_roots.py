@@ -127,7 +127,8 @@ def try_to_run(**fields: object) -> Outcome | str:
 
 
 @in_container
-@settings(max_examples=80)
+@pytest.mark.timeout(120)
+@settings(max_examples=60)
 @given(
     entries=roots,
     mode=st.sampled_from([{}, {"rootfs_mode": "rw"}, {"read_only": True}]),
@@ -186,6 +187,28 @@ def test_file_of_users_that_is_none_names_nobody(directory: Path, name: str, wha
         came = try_to_run(argv=["/bin/sh"], rootfs=str(root), user="nobody:nobody")
 
     assert str(came).startswith("cannot find user 'nobody' in /etc/passwd")
+
+
+@in_container
+@pytest.mark.parametrize(("size", "works"), [(4095, True), (4096, False), (8192, False)])
+@pytest.mark.parametrize("what", ["volume", "tmpfs", "workdir"])
+def test_path_may_be_as_long_as_the_kernel_takes_it(
+    directory: Path, what: str, size: int, works: bool
+) -> None:
+    path = "".join(f"/{LONG}" for _ in range(size // 256 + 1))[:size].rstrip("/")
+    path += "n" * (size - len(path))
+    fields: dict[str, object] = {"volumes": [Volume(str(directory / "volume"), path)]}
+    if what != "volume":
+        fields = {"workdir": path} if what == "workdir" else {"tmpfs": [Tmpfs(path)]}
+
+    came = try_to_run(argv=["true"], rootfs="busybox", **fields)
+
+    if works:
+        assert isinstance(came, Outcome), came
+        assert came.status.success
+    else:
+        assert str(came).startswith("cannot ")
+        assert str(came).endswith(": File name too long (ENAMETOOLONG)")
 
 
 @in_container
@@ -264,6 +287,7 @@ names = st.text(string.printable.replace("=", "") + "ä\udcff", min_size=1, max_
 
 
 @in_container
+@pytest.mark.timeout(120)
 @settings(max_examples=50)
 @given(arguments=st.lists(texts, max_size=5), env=st.dictionaries(names, texts, max_size=5))
 @example(["\ud800"], {})

@@ -11,7 +11,10 @@ import pytest
 
 from mocker.isolation import ContainerSpec, Tmpfs, Volume, spawn
 from mocker.isolation.devices import NODES
+from mocker.isolation.syscalls import mount
 from tests.containers import in_container, make_rootfs, run_captured, script
+from tests.in_namespaces import run_in_child
+from tests.refusals import enter_private_mounts
 from tests.requirements import requires_root
 
 EACH_ROOT = ["busybox", "host", "directory", "written through"]
@@ -64,6 +67,34 @@ def test_no_mount_has_devices_and_none_but_the_root_programs_of_other_users(
         assert "nodev" in flags or is_device, point
         assert "nosuid" in flags or point == "/" or fstype == "overlay", point
         assert "ro" in flags or (point not in READ_ONLY and not point.startswith("/sys")), point
+
+
+@in_container
+@each_root
+def test_read_only_volume_is_so_with_all_that_is_mounted_below_it(
+    root: str, tmp_path: Path
+) -> None:
+    volume = tmp_path / "volume"
+    (volume / "below/deep").mkdir(parents=True)
+    fields = root_fields(root, tmp_path) | {"cap_add": ["all"], "seccomp": "unconfined"}
+    text = """\
+    for place in /data /data/below /data/below/deep; do
+        touch $place/new && echo wrote to $place
+        mount -o remount,bind,rw $place && echo $place is writable
+        umount $place && echo $place is taken off
+    done
+    """
+
+    def act() -> tuple[str, list[str]]:
+        enter_private_mounts()
+        mount("none", str(volume / "below"), "tmpfs")
+        (volume / "below/deep").mkdir()
+        mount("none", str(volume / "below/deep"), "tmpfs")
+        volumes = [Volume(str(volume), "/data", read_only=True)]
+        outcome = run_captured(script(text, volumes=volumes, **fields))
+        return outcome.stdout, [path.name for path in volume.rglob("new")]
+
+    assert run_in_child(act) == ("", [])
 
 
 # Looks at every fork of the init again and again, until its stdin ends, and says how many it has
