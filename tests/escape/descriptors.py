@@ -4,6 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from .kernel import call
 from .probe import (
     CONTAINER,
     DESCRIPTORS,
@@ -66,6 +67,12 @@ def type_into_terminal(facts: Facts) -> None:
 def paste_into_terminal(facts: Facts) -> None:
     """Paste into the caller's terminal with TIOCLINUX."""
     fcntl.ioctl(0, TIOCLINUX, b"\x03")
+
+
+@probe("B-tioclinux-wide", SECCOMP, "EPERM", then="ENOTTY")
+def paste_into_terminal_by_wide_number(facts: Facts) -> None:
+    """Paste there by a number with bits that the kernel ignores, and a filter may not."""
+    call("ioctl", 0, TIOCLINUX | 1 << 32, b"\x03")
 
 
 @probe("B-tty", _SESSION, "ENXIO")

@@ -173,6 +173,21 @@ def open_vm_socket(facts: Facts) -> None:
     socket.socket(_AF_VSOCK, socket.SOCK_STREAM).close()
 
 
+@probe("G-af-vsock-wide", SECCOMP, "EPERM")
+def open_vm_socket_by_wide_number(facts: Facts) -> None:
+    """Reach it by a number with bits that the kernel ignores, and a filter may not."""
+    os.close(call("socket", _AF_VSOCK | 1 << 32, socket.SOCK_STREAM, 0))
+
+
+@probe("G-clone-user-wide", SECCOMP, "EPERM")
+def clone_user_namespace_by_wide_flags(facts: Facts) -> None:
+    """Make a user namespace by flags with bits that the kernel ignores, and a filter may not."""
+    pid = call("clone", 1 << 32 | _CLONE_NEWUSER | signal.SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
 @probe("G-settimeofday", SECCOMP, "EPERM", then="EINVAL")
 def set_clock(facts: Facts) -> None:
     """Set the host's clock."""

@@ -7,12 +7,13 @@ import pytest
 from tests.requirements import (
     IS_ROOT,
     requires_commands,
+    requires_root,
     requires_subordinate_ids,
     requires_user_namespaces,
 )
 
 from .battery import Battery, Way, list_denials, list_passes, open_battery, with_wall, without_wall
-from .probe import PROBES, ROOT, USER, Probe
+from .probe import PROBES, ROOT, THROUGH, USER, Probe
 from .ways import run_as_job, run_beside
 
 pytestmark = [
@@ -75,6 +76,26 @@ def test_same_is_denied_in_a_directory(battery: Battery, whom: str, options: lis
     verdicts = battery.judge_options(whom, (*SKELETON, *options))
 
     assert find_odd(verdicts, whom) == {}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--allow-new-privs",),
+        ("--network", "host"),
+        ("--seccomp", "unconfined"),
+        pytest.param(("--userns", "host"), marks=requires_root),
+    ],
+    ids="=".join,
+)
+@pytest.mark.parametrize("whom", [ROOT, USER])
+def test_other_walls_stand_without_one(
+    battery: Battery, whom: str, options: tuple[str, ...]
+) -> None:
+    verdicts = battery.judge_options(whom, options)
+
+    through = {name for name, verdict in verdicts.items() if verdict == THROUGH}
+    assert [name for name in through if PROBES[name].wall.options != options] == []
 
 
 def find_odd(verdicts: dict[str, str], whom: str) -> dict[str, str]:
