@@ -206,7 +206,6 @@ def read_memory(process: Path) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
-@requires_root
 def test_process_is_killed_though_the_request_for_that_was_lost() -> None:
     with running() as container:
         with start(container, ["sleep", "999"]) as (process, _):
@@ -231,6 +230,7 @@ def test_process_is_killed_as_soon_as_nobody_holds_it() -> None:
         assert wait_for_titles(container, "sleep 1000") == ["sleep 1000"]
 
 
+@requires_root
 def test_init_keeps_no_descriptor_of_a_request() -> None:
     with running() as container:
         for _ in range(5):
