@@ -11,7 +11,7 @@ PROMISED = """
     depends_on restart backoff give_up success_codes permanent_codes start_timeout stop_signal grace
     critical ready alive schedule overlap stdin tty userns rootfs_mode read_only ulimits
     cap_add cap_drop allow_new_privs seccomp umask nice oom_score_adj cpu_affinity landlock writable
-    stdout stderr output on_full max_line
+    memory cpus pids io_weight stdout stderr output on_full max_line
     """
 
 
