@@ -118,7 +118,8 @@ def find_delegation(pids: Iterable[int] = ()) -> Delegation:
     """
     place, manager = find_place()
     if manager:
-        start_scope(manager, [os.getpid(), *pids])
+        others = (pid for pid in pids if os.path.exists(f"/proc/{pid}"))
+        start_scope(manager, [os.getpid(), *others])
         place = _read_own()
     try:
         _move_processes(place)

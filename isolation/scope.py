@@ -107,5 +107,9 @@ def _wait_moved(name: str, pids: Sequence[int]) -> None:
 
 
 def _is_inside(pid: int, name: str) -> bool:
-    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-        return any(line.startswith("0::") and line.rstrip().endswith(f"/{name}") for line in file)
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.rstrip("\n") for line in file]
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # it has ended, and is nowhere else
+    return any(line.startswith("0::") and line.endswith(f"/{name}") for line in lines)

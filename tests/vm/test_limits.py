@@ -275,6 +275,18 @@ def test_fork_server_comes_along() -> None:
     assert container.startswith(processes[0] + "-")
 
 
+def test_process_that_has_ended_need_not_come_along() -> None:
+    code = (
+        "import subprocess as s; from mocker.isolation.delegation import find_delegation; "
+        "ended = s.Popen('true'); ended.wait(); print(find_delegation([ended.pid]).path)"
+    )
+
+    outcome = systemd_run("--scope", sys.executable, "-c", code)
+
+    assert outcome.stderr == ""
+    assert Path(outcome.stdout).name.startswith("mocker-")
+
+
 @in_container
 def test_what_a_killed_one_leaves_is_removed_by_the_next() -> None:
     text = (
