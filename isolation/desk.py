@@ -209,7 +209,8 @@ class Desk:
         return pid
 
     def _open_commands_namespaces(self, fds: list[int]) -> None:
-        flags = os.O_RDONLY | os.O_CLOEXEC
+        # Whoever may change the root directory might put a FIFO in the place of /proc.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         for name in _JOINED:
             try:
                 fds.append(os.open(f"/proc/{self._command.value}/ns/{name}", flags))

@@ -34,6 +34,8 @@ from .tape import Call
 from .user_mapping import IdRange, UserMapping, render_id_map
 
 COMMAND_PID = 2  # in the container: the first process that its init forks
+# Without waiting: who may change a root directory might put FIFOs in the place of /proc.
+_WRITE = os.O_WRONLY | os.O_NONBLOCK
 _MAX_STATUS = 2**14  # bytes of /proc/self/status, which has some 1,500
 _signals: dict[int, tuple[int, ...]] = {}  # by the bit mask of them
 # A limit of 0 forbids files alone. With 1 the kernel doesn't start a program for core dumps either:
@@ -58,7 +60,7 @@ def map_inner_namespace(mapping: UserMapping) -> list[Call]:
     made, file = list[Call](), Cell(-1)
     for name, text in texts:
         made += [
-            open_file(f"/proc/{COMMAND_PID}/{name}", os.O_WRONLY, to=file),
+            open_file(f"/proc/{COMMAND_PID}/{name}", _WRITE, to=file),
             write(file, text.encode()),
             close(file),
         ]

@@ -16,7 +16,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mocker.isolation import IsolationError, SpecError, Tmpfs, Volume
+from mocker.isolation import (
+    Container,
+    ContainerSpec,
+    IsolationError,
+    SpecError,
+    Tmpfs,
+    Volume,
+    spawn,
+)
 from mocker.isolation.busybox import find_busybox
 from tests.callers import describe_tree
 from tests.containers import Outcome, in_container, make_spec, run_captured, script
@@ -220,8 +228,9 @@ def test_start_works_or_says_why_not_while_somebody_changes_the_root(
     volumes = [Volume(str(directory / "volume"), "/data/in")]
 
     with made_root(directory, {"proc": "directory", "data": "directory"}) as root:
-        for name in ("proc", "data"):
-            (root / f"{name}.link").symlink_to("../outside/directory")
+        make_fake_proc(root / "fake")
+        (root / "proc.link").symlink_to("fake")
+        (root / "data.link").symlink_to("../outside/directory")
         with repeated(lambda: swap(root, ("proc", "data"))):
             came = [
                 try_to_run(
@@ -236,6 +245,39 @@ def test_start_works_or_says_why_not_while_somebody_changes_the_root(
     assert describe_tree(directory / "outside") == before
     refusals = {answer for answer in came if isinstance(answer, str)}
     assert {answer.split()[0] for answer in refusals} <= {"cannot"}
+
+
+@in_container
+def test_init_does_not_wait_for_what_somebody_puts_in_the_place_of_proc(directory: Path) -> None:
+    with made_root(directory, {"proc": "directory"}) as root:
+        spec = make_spec(argv=["/bin/sh", "-c", "read x"], rootfs=str(root), rootfs_mode="rw")
+        with open_reading(spec) as container:
+            (root / "proc").rmdir()  # which takes off what is mounted there
+            (root / "proc/2/ns").mkdir(parents=True)
+            os.mkfifo(root / "proc/2/ns/user")
+
+            with pytest.raises(IsolationError), container.start_process(["true"]) as process:
+                process.wait()
+
+
+@contextmanager
+def open_reading(spec: ContainerSpec) -> Iterator[Container]:
+    """Start a container whose command waits for input, for the length of a block."""
+    read_end, write_end = os.pipe()
+    try:
+        with spawn(spec, stdin=read_end) as container:
+            container.wait_started()
+            yield container
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def make_fake_proc(path: Path) -> None:
+    """Make FIFOs where the IDs of the command would be written to, if this were /proc."""
+    (path / "2").mkdir(parents=True)
+    for name in ("setgroups", "uid_map", "gid_map"):
+        os.mkfifo(path / "2" / name)
 
 
 def swap(root: Path, names: tuple[str, ...]) -> None:
