@@ -5,17 +5,34 @@ kills, freezes and counts all the same. Limits are tried in the virtual machine,
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from mocker.isolation.cgroups import Cgroup
 from mocker.isolation.limits import Limits
 from mocker.isolation.syscalls import CLONE_NEWNS, MS_BIND, MS_REC, MS_SLAVE, mount, unshare
 from tests.refusals import enter_private_mounts
+from tests.requirements import requires, requires_root
 
 ROOT = Path("/sys/fs/cgroup")
 HIERARCHY = ROOT if (ROOT / "cgroup.controllers").exists() else ROOT / "unified"
+
+Test = TypeVar("Test", bound=Callable[..., object])
+
+
+def find_cgroup_obstacle() -> str:
+    return "" if os.access(HIERARCHY, os.W_OK) else f"cannot write to {HIERARCHY}"
+
+
+requires_cgroups = requires(find_cgroup_obstacle)
+
+
+def in_own_tree(test: Test) -> Test:
+    """Mark a test that makes cgroups."""
+    marked: Test = requires_root(requires_cgroups(test))
+    return marked
 
 
 @contextmanager

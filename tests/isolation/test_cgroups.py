@@ -10,11 +10,11 @@ import pytest
 
 from mocker.isolation import Limits, SetupError
 from mocker.isolation.cgroups import Cgroup
-from tests.cgroups import own_tree
+from tests.cgroups import own_tree, requires_cgroups
 from tests.containers import wait_readable
 from tests.requirements import requires_root
 
-pytestmark = requires_root
+pytestmark = [requires_root, requires_cgroups]
 
 COUNT = ["sh", "-c", "n=0; while :; do n=$((n+1)); echo $n; done"]
 ENDLESS = ["sleep", "1000"]

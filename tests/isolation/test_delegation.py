@@ -9,10 +9,17 @@ import pytest
 from mocker.isolation import ContainerSpec, ForkServer, Limits, SetupError, spawn
 from mocker.isolation.delegation import Delegation, find_delegation, find_place, make_cgroup
 from mocker.isolation.syscalls import MS_BIND, MS_RDONLY, PR_SET_DUMPABLE, mount, prctl
-from tests.cgroups import HIERARCHY, ROOT, enter, own_tree, read_cgroup, see_version_2_alone
+from tests.cgroups import (
+    HIERARCHY,
+    ROOT,
+    enter,
+    in_own_tree,
+    own_tree,
+    read_cgroup,
+    see_version_2_alone,
+)
 from tests.containers import in_container
 from tests.in_namespaces import run_in_child
-from tests.requirements import requires_root
 
 USER = 7777
 MS_REMOUNT = 0x20
@@ -61,7 +68,7 @@ def seen(path: Path) -> str:
     return str(ROOT / path.relative_to(HIERARCHY))
 
 
-@requires_root
+@in_own_tree
 @pytest.mark.parametrize("uid", [0, USER])
 def test_cgroup_that_systemd_has_delegated_is_taken(uid: int) -> None:
     with own_tree() as tree:
@@ -74,7 +81,7 @@ def test_cgroup_that_systemd_has_delegated_is_taken(uid: int) -> None:
         assert inside == f"/{unit.relative_to(HIERARCHY)}/mocker"
 
 
-@requires_root
+@in_own_tree
 @pytest.mark.parametrize("name", ["mocker", "subgroup"])
 def test_who_is_below_a_delegated_cgroup_takes_that(name: str) -> None:
     with own_tree() as tree:
@@ -88,7 +95,7 @@ def test_who_is_below_a_delegated_cgroup_takes_that(name: str) -> None:
         assert inside == f"/{unit.relative_to(HIERARCHY)}/{name}"
 
 
-@requires_root
+@in_own_tree
 def test_unit_below_a_delegated_cgroup_is_not_delegated_itself() -> None:
     with own_tree() as tree:
         manager, unit = tree / "user@1.service", tree / "user@1.service" / "web.service"
@@ -105,7 +112,7 @@ def boot() -> None:
     Path("/run/systemd/system").mkdir(parents=True)
 
 
-@requires_root
+@in_own_tree
 @pytest.mark.parametrize("below", ["", "mocker"])
 def test_who_is_limited_stays_below_that(below: str) -> None:
     with own_tree() as tree:
@@ -119,7 +126,7 @@ def test_who_is_limited_stays_below_that(below: str) -> None:
         assert place == seen(job)
 
 
-@requires_root
+@in_own_tree
 @pytest.mark.parametrize("uid", [0, USER])
 def test_without_systemd_the_own_cgroup_is_taken_where_it_may_be_written(uid: int) -> None:
     with own_tree() as tree:
@@ -133,7 +140,7 @@ def test_without_systemd_the_own_cgroup_is_taken_where_it_may_be_written(uid: in
         assert inside == f"/{plain.relative_to(HIERARCHY)}/mocker"
 
 
-@requires_root
+@in_own_tree
 def test_cgroup_that_systemd_has_not_delegated_is_systemds() -> None:
     with own_tree() as tree:
         unit = tree / "session.scope"
@@ -143,7 +150,7 @@ def test_cgroup_that_systemd_has_not_delegated_is_systemds() -> None:
             find_from(unit, find, prepare=boot)
 
 
-@requires_root
+@in_own_tree
 def test_cgroups_that_are_read_only_are_refused_as_such() -> None:
     def find_it() -> tuple[str, str]:
         mount("none", str(ROOT), "", MS_BIND | MS_REMOUNT | MS_RDONLY)
@@ -156,7 +163,7 @@ def test_cgroups_that_are_read_only_are_refused_as_such() -> None:
             find_from(tree / "plain", find_it)
 
 
-@requires_root
+@in_own_tree
 def test_cgroup_of_somebody_else_is_refused_with_the_way_to_get_one() -> None:
     with own_tree() as tree:
         unit = tree / "session.scope"
@@ -171,7 +178,7 @@ def test_cgroup_of_somebody_else_is_refused_with_the_way_to_get_one() -> None:
     )
 
 
-@requires_root
+@in_own_tree
 def test_attribute_alone_does_not_delegate() -> None:
     with own_tree() as tree:
         unit = tree / "web.service"
@@ -181,7 +188,7 @@ def test_attribute_alone_does_not_delegate() -> None:
             find_from(unit, find, USER)
 
 
-@requires_root
+@in_own_tree
 def test_place_is_found_without_any_effect() -> None:
     with own_tree() as tree:
         unit = tree / "web.service"
@@ -192,7 +199,7 @@ def test_place_is_found_without_any_effect() -> None:
         assert not (unit / "mocker").exists()
 
 
-@requires_root
+@in_own_tree
 def test_what_ended_processes_have_left_is_removed_and_nothing_else() -> None:
     with own_tree() as tree:
         unit = tree / "web.service"
@@ -206,7 +213,7 @@ def test_what_ended_processes_have_left_is_removed_and_nothing_else() -> None:
         assert left == {"mocker", f"mocker-{os.getpid()}-1", "mocker-x", "other"}
 
 
-@requires_root
+@in_own_tree
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
@@ -222,7 +229,7 @@ def test_limit_without_its_controller_is_refused(limits: Limits, words: str) -> 
             find_from(tree / "plain", lambda: make_cgroup(limits))
 
 
-@requires_root
+@in_own_tree
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -253,7 +260,7 @@ def test_host_that_has_nothing_to_limit_with_is_told_apart(files: list[str], mes
         run_in_child(look)
 
 
-@requires_root
+@in_own_tree
 def test_two_cgroups_have_two_names() -> None:
     with own_tree() as tree:
         delegation = Delegation(str(tree), ())
@@ -267,7 +274,7 @@ def test_two_cgroups_have_two_names() -> None:
             cgroup.remove()
 
 
-@requires_root
+@in_own_tree
 @in_container
 @pytest.mark.parametrize("uid", [0, USER])
 @pytest.mark.parametrize("server", [False, True])
@@ -290,7 +297,7 @@ def test_container_is_made_where_its_cgroup_may_be(uid: int, server: bool) -> No
         assert [path.name for path in unit.iterdir() if path.is_dir()] == ["mocker"]
 
 
-@requires_root
+@in_own_tree
 @in_container
 @pytest.mark.parametrize("server", [False, True])
 def test_container_that_is_refused_leaves_no_cgroup(server: bool) -> None:

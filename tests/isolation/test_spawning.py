@@ -24,10 +24,10 @@ from mocker.isolation.delegation import Delegation
 from mocker.isolation.forkserver import ForkServer
 from mocker.isolation.launch import explain_refusal, launch
 from mocker.isolation.plan import make_plan
-from tests.cgroups import HIERARCHY, ROOT, own_tree, read_cgroup
+from tests.cgroups import HIERARCHY, ROOT, in_own_tree, own_tree, read_cgroup
 from tests.containers import run_captured, script, wait_readable
 from tests.leaks import read_children, read_descriptors
-from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
+from tests.requirements import requires_busybox, requires_user_namespaces
 
 pytestmark = [requires_busybox, requires_user_namespaces]
 
@@ -143,7 +143,7 @@ def read_all(cgroup: Cgroup, spec: ContainerSpec) -> str:
         return output.read()
 
 
-@requires_root
+@in_own_tree
 @pytest.mark.parametrize(
     "fields",
     [{}, {"rootfs": "host"}, {"network": "host"}, {"userns": "host"}],
@@ -162,7 +162,7 @@ def test_container_is_born_in_its_cgroup_and_sees_no_other(fields: dict[str, obj
     assert all("No such file" in line for line in lines if "*/" in line)
 
 
-@requires_root
+@in_own_tree
 @pytest.mark.parametrize("isolate", [True, False])
 def test_all_of_a_container_is_in_its_cgroup_and_nobody_else(isolate: bool) -> None:
     fields = {} if isolate else {"isolate": False, "rootfs": "host", "network": "host"}
@@ -183,7 +183,7 @@ def test_all_of_a_container_is_in_its_cgroup_and_nobody_else(isolate: bool) -> N
         assert not Path(cgroup.path).exists()
 
 
-@requires_root
+@in_own_tree
 def test_what_escapes_a_command_without_a_container_is_ended_with_its_cgroup() -> None:
     with own_tree() as tree:
         cgroup = Delegation(str(tree), ()).make_cgroup(Limits())
@@ -202,7 +202,7 @@ def test_what_escapes_a_command_without_a_container_is_ended_with_its_cgroup() -
             os.close(fd)
 
 
-@requires_root
+@in_own_tree
 @pytest.mark.parametrize("isolate", [True, False])
 def test_kill_ends_what_is_frozen(isolate: bool) -> None:
     fields = {} if isolate else {"isolate": False, "rootfs": "host", "network": "host"}
@@ -216,7 +216,7 @@ def test_kill_ends_what_is_frozen(isolate: bool) -> None:
             assert container.wait(5) == ExitStatus(signal=signal.SIGKILL)
 
 
-@requires_root
+@in_own_tree
 def test_container_tells_what_it_has_used_when_it_is_gone() -> None:
     with own_tree() as tree:
         cgroup = Delegation(str(tree), ()).make_cgroup(Limits())
@@ -227,7 +227,7 @@ def test_container_tells_what_it_has_used_when_it_is_gone() -> None:
             assert cgroup.read_usage().cpu_s > 0
 
 
-@requires_root
+@in_own_tree
 def test_process_beside_the_command_is_in_its_cgroup() -> None:
     with own_tree() as tree:
         cgroup = Delegation(str(tree), ()).make_cgroup(Limits())
@@ -244,7 +244,7 @@ def test_process_beside_the_command_is_in_its_cgroup() -> None:
             os.close(write_end)
 
 
-@requires_root
+@in_own_tree
 def test_container_of_a_shared_network_is_born_in_its_own_cgroup() -> None:
     with own_tree() as tree, ForkServer() as server:
         delegation = Delegation(str(tree), ())
@@ -267,7 +267,7 @@ def test_container_of_a_shared_network_is_born_in_its_own_cgroup() -> None:
             os.close(fd)
 
 
-@requires_root
+@in_own_tree
 def test_init_holds_no_descriptor_of_its_cgroup() -> None:
     with own_tree() as tree, ForkServer() as server:
         delegation = Delegation(str(tree), ())
@@ -293,7 +293,7 @@ def test_init_holds_no_descriptor_of_its_cgroup() -> None:
     assert not [name for name in open_files if "cgroup" in name]
 
 
-@requires_root
+@in_own_tree
 def test_container_that_is_refused_leaves_no_cgroup() -> None:
     spec = ContainerSpec(["nosuch"], limits=Limits())
     with own_tree() as tree:
@@ -305,7 +305,7 @@ def test_container_that_is_refused_leaves_no_cgroup() -> None:
         assert not Path(cgroup.path).exists()
 
 
-@requires_root
+@in_own_tree
 def test_cgroup_that_is_gone_is_no_reason_to_start_without() -> None:
     with own_tree() as tree:
         cgroup = Delegation(str(tree), ()).make_cgroup(Limits())
@@ -317,7 +317,7 @@ def test_cgroup_that_is_gone_is_no_reason_to_start_without() -> None:
         cgroup.remove()
 
 
-@requires_root
+@in_own_tree
 def test_cgroup_goes_with_limits_and_with_nothing_else() -> None:
     with own_tree() as tree, ForkServer() as server:
         cgroup = Delegation(str(tree), ()).make_cgroup(Limits())

@@ -24,11 +24,10 @@ from mocker.supervisor.foreground import (
     suspend,
     tell_oom_kill,
 )
-from tests.cgroups import own_tree
+from tests.cgroups import in_own_tree, own_tree
 from tests.containers import in_container, open_container, script
 from tests.end_to_end.pty_driver import lead_new_terminal
 from tests.in_namespaces import run_in_child
-from tests.requirements import requires_root
 
 READY = "echo ready; while :; do sleep 0.01; done"
 
@@ -168,7 +167,7 @@ def test_what_is_not_as_asked_for_is_told() -> None:
     assert "ulimit core is 0:0, not 1:1" in note
 
 
-@requires_root
+@in_own_tree
 @in_container
 def test_container_that_was_not_killed_for_lack_of_memory_is_not_told_of() -> None:
     told: list[str] = []
