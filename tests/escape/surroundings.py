@@ -166,6 +166,6 @@ def write_to_program(facts: Facts) -> None:
 )
 def write_to_root(facts: Facts) -> None:
     """Write to the directory that is the root."""
-    Path("/written").write_text("new")
-    if not Path("/mirror/written").exists():
+    written = Path(tempfile.mkdtemp(dir="/"))
+    if not Path("/mirror", written.name).exists():
         raise NothingError("a copy")
