@@ -486,6 +486,7 @@ def render_table(results: Results, options: argparse.Namespace) -> str:
     lines += ["", f"{'milliseconds of hardening':56}{'is':>8}{'at most':>10}"]
     for name, other, limit in DIFFERENCES:
         lines.append(render_ratio(name, results.difference(name, other), limit))
+    lines.append(f"(not hardened is {' '.join(SOFT_OPTIONS)})")
     if results.memory:
         memory = render_ratio(
             "private MB of each kept alive", results.memory / 2**20, MAX_MEGABYTES
