@@ -16,7 +16,7 @@ from _collections_abc import Sequence
 
 from .calls import then
 from .command import execute, make_env, place_stdio
-from .confinement import confine
+from .confinement import confine, find_doubt
 from .errors import IsolationError, SetupError
 from .exit_status import read_status
 from .forwarding import forward
@@ -78,7 +78,8 @@ def become_process(
     except IsolationError as error:
         answer(reply, render_failure(error))
     except OSError as error:
-        answer(reply, render_failure(SetupError("start the process", error.errno or 0)))
+        doubt = find_doubt(plan)
+        answer(reply, render_failure(SetupError("start the process", error.errno or 0, hint=doubt)))
     except BaseException as error:  # noqa: BLE001 - the process ends right after it
         answer(reply, render_failure(SetupError(f"start the process after {error!r}")))
     finally:

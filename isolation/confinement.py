@@ -60,5 +60,12 @@ def confine(
     return [calls for calls in segments if calls]
 
 
+def find_doubt(plan: Plan) -> str:
+    """Return what may have refused one of these calls, besides the kernel; nothing for nothing."""
+    if plan.filter and not plan.forbids_new_privileges:
+        return "with --allow-new-privs the seccomp filter is loaded first, and may forbid it"
+    return ""
+
+
 def _change_directory(path: str, needed: bool) -> None:
     change_directory(path, needed=needed)

@@ -21,6 +21,7 @@ from _collections_abc import Sequence
 from errno import ENOMEM
 
 from .command import execute, make_env
+from .confinement import find_doubt
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus, read_status
 from .forwarding import forward
@@ -140,7 +141,8 @@ def _become_command(program: Program) -> None:
     except IsolationError as error:
         send_failure(report, error)
     except OSError as error:
-        send_failure(report, SetupError("start the command", error.errno or 0))
+        doubt = find_doubt(program.plan)
+        send_failure(report, SetupError("start the command", error.errno or 0, hint=doubt))
     except MemoryError:
         os.write(report, _NO_MEMORY)
     except BaseException as error:  # noqa: BLE001 - the process ends right after it

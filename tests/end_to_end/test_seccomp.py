@@ -236,6 +236,37 @@ def test_what_is_executed_in_a_job_has_its_filter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        ([], 126, "cannot execute 'true': Operation not permitted (EPERM)"),
+        (
+            ["--allow-new-privs"],
+            125,
+            "cannot start the command: Operation not permitted (EPERM); with --allow-new-privs the "
+            "seccomp filter is loaded first, and may forbid it",
+        ),
+    ],
+)
+def test_profile_that_lets_nothing_start_is_told(
+    mocker: Mocker, tmp_path: Path, options: list[str], code: int, sentence: str
+) -> None:
+    path = tmp_path / "profile.json"
+    names = ["read", "write", "exit_group"]
+    path.write_text(
+        json.dumps(
+            {
+                "defaultAction": "SCMP_ACT_ERRNO",
+                "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}],
+            }
+        )
+    )
+
+    result = mocker("run", *options, "--seccomp", str(path), "true")
+
+    assert (result.returncode, result.stderr) == (code, f"mocker run: {sentence}\n")
+
+
+@pytest.mark.parametrize(
     ("text", "sentence"),
     [
         (None, "must be default, unconfined or a file; {path} cannot be read: No such file or dir"),
