@@ -60,10 +60,9 @@ class TreeSource:
         self.attributes, self.must_map = attributes, must_map
 
 
-def source_attributes(*, read_only: bool, devices: bool = False) -> int:
+def source_attributes(*, read_only: bool) -> int:
     """Return the MOUNT_ATTR_ bits for something of the host's."""
-    attributes = MOUNT_ATTR_NOSUID | (0 if devices else MOUNT_ATTR_NODEV)
-    return attributes | (MOUNT_ATTR_RDONLY if read_only else 0)
+    return MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (MOUNT_ATTR_RDONLY if read_only else 0)
 
 
 def open_source(source: TreeSource, userns_fd: int | None = None) -> int:

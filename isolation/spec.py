@@ -75,7 +75,7 @@ class Tmpfs:
 
     Attributes:
         destination: Absolute path in the container; made if it is missing.
-        size: Bytes; None for the kernel's default, half of the memory.
+        size: Bytes; None for 20 % of the memory.
         mode: Permission bits of its root directory.
 
     Source: tmpfs(5), docker run(1) --tmpfs.
