@@ -1,6 +1,6 @@
 /* The physical floor of a start: the system calls of one container of mocker's, in C.
  *
- *     container_floor once  BUSYBOX UID_MAP GID_MAP [NEWUIDMAP NEWGIDMAP]
+ *     container_floor once  BUSYBOX UID_MAP GID_MAP FILTER [NEWUIDMAP NEWGIDMAP]
  *     container_floor warm  ...      a container for each line of stdin, one after the other;
  *                                    prints the milliseconds of each, until nothing of it is left
  *     container_floor alive ... N    keeps N containers alive until the end of stdin, then kills and
@@ -8,7 +8,8 @@
  *                                    are alive, and of the second
  *
  * UID_MAP and GID_MAP are lines of "inside outside length", as the kernel takes them. With the two
- * helpers they are written by those, as for an ordinary user with a range in /etc/subuid.
+ * helpers they are written by those, as for an ordinary user with a range in /etc/subuid. FILTER is
+ * a file of BPF instructions, which the command's system calls are filtered by.
  *
  * start_latency.py compiles this and compares mocker with it. It does what isolation/launch.py (the
  * parent), isolation/program.py (the init and the command) and the plan of `mocker run true` do, in
@@ -22,6 +23,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -38,6 +42,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -53,6 +58,10 @@ enum {
     open_tree_clone = 1,
     move_mount_empty_paths = 0x4 | 0x40,
     mount_attr_closed = 0x1 | 0x2 | 0x4, /* read-only, no set-user-ID programs, no devices */
+    mount_attr_nosuid = 0x2,
+    mount_attr_nodev = 0x4,
+    mount_attr_noexec = 0x8,
+    at_recursive = 0x8000,
     fsconfig_set_string = 1,
     fsconfig_cmd_create = 6,
     resolve_no_magiclinks = 0x02,
@@ -67,6 +76,7 @@ enum {
     max_path = 4096,
     max_message = 16384, /* of what the init and the parent tell one another */
     max_status = 16384,  /* of /proc/self/status */
+    max_instructions = 4096,
     copy_chunk = 1 << 24,
 };
 
@@ -90,8 +100,10 @@ static size_t applet_count;
 static char inner_uid_map[max_path], inner_gid_map[max_path];
 static unsigned last_gid;
 static int deny_setgroups;
-static int looked_around, copies_busybox;
+static int looked_around, copies_busybox, last_capability;
 static sigset_t all_signals;
+static struct sock_filter instructions[max_instructions];
+static struct sock_fprog filter = {.filter = instructions};
 
 static char *container_env[] = {
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -272,8 +284,11 @@ static void look_around(void) {
     find_busybox();
     /* Who could write to the binary on the host gets a copy. */
     copies_busybox = geteuid() != 0 && access(busybox, W_OK) == 0;
-    if (!looked_around)
+    if (!looked_around) {
         read_whole("/proc/self/stat");
+        while (prctl(PR_CAPBSET_READ, last_capability + 1, 0, 0, 0) >= 0)
+            last_capability++;
+    }
     fd = check(open("/proc/self/status", O_RDONLY | O_CLOEXEC), "open /proc/self/status");
     check(read(fd, status, sizeof status), "read /proc/self/status");
     close(fd);
@@ -362,8 +377,11 @@ static int mount_root(void) {
     int context = check(syscall(SYS_fsopen, "tmpfs", 1), "open tmpfs");
     int tmpfs, old;
     check(syscall(SYS_fsconfig, context, fsconfig_set_string, "mode", "0755", 0), "set the mode");
+    check(syscall(SYS_fsconfig, context, fsconfig_set_string, "size", "20%", 0), "set the size");
+    check(syscall(SYS_fsconfig, context, fsconfig_set_string, "nr_inodes", "800k", 0),
+          "bound the files");
     check(syscall(SYS_fsconfig, context, fsconfig_cmd_create, NULL, NULL, 0), "make tmpfs");
-    tmpfs = check(syscall(SYS_fsmount, context, 1, 0), "mount tmpfs");
+    tmpfs = check(syscall(SYS_fsmount, context, 1, mount_attr_nodev), "mount tmpfs");
     close(context);
     old = check(open("/", O_PATH | O_CLOEXEC), "open /");
     move_onto(tmpfs, old);
@@ -441,7 +459,7 @@ static void write_files(int root) {
     }
 }
 
-static void make_devices(int root) {
+static void make_devices(void) {
     static const char *const nodes[] = {"null", "zero", "full", "random", "urandom", "tty"};
     static const char *const links[][2] = {{"fd", "/proc/self/fd"},
                                            {"stdin", "/proc/self/fd/0"},
@@ -450,16 +468,16 @@ static void make_devices(int root) {
                                            {"ptmx", "pts/ptmx"}};
     static const char *const directories[] = {"pts", "shm", "mqueue"};
     static const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+    uint64_t attributes[4] = {mount_attr_nosuid | mount_attr_noexec, 0, 0, 0};
     char path[32];
-    int dev = check(open("dev", flags), "open /dev");
-    go_to(dev);
+    int dev;
     for (size_t i = 0; i < COUNT(nodes); i++) {
-        close(check(open(nodes[i], O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0644), nodes[i]));
         snprintf(path, sizeof path, "/dev/%s", nodes[i]);
-        check(mount(path, nodes[i], "", MS_BIND, ""), path);
+        close(check(open(path + 1, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0644), path));
+        check(mount(path, path + 1, "", MS_BIND, ""), path);
     }
-    go_to(root);
-    close(dev);
+    check(syscall(SYS_mount_setattr, AT_FDCWD, "dev", at_recursive, attributes, sizeof attributes),
+          "close /dev");
     dev = check(open("dev", flags), "open /dev");
     for (size_t i = 0; i < COUNT(links); i++)
         check(symlinkat(links[i][1], dev, links[i][0]), links[i][0]);
@@ -468,23 +486,49 @@ static void make_devices(int root) {
     close(dev);
 }
 
-static void write_sysctl(int root, const char *path, const char *text) {
-    uint64_t how[3] = {O_WRONLY | O_CLOEXEC, 0, resolve_in_root | resolve_no_magiclinks};
-    int fd = check(syscall(SYS_openat2, root, path, how, sizeof how), path);
+static void write_sysctl(const char *path, const char *text) {
+    int fd = check(open(path, O_WRONLY | O_CLOEXEC), path);
     write_open(fd, text, path);
     close(fd);
 }
 
-static void set_up_network(int root) {
+static void set_up_network(void) {
     struct ifreq request = {.ifr_name = "lo"};
     char range[32];
     int control = check(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket");
     request.ifr_flags = IFF_UP;
     check(ioctl(control, SIOCSIFFLAGS, &request), "bring lo up");
     close(control);
-    write_sysctl(root, "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+    write_sysctl("proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     snprintf(range, sizeof range, "0 %u", last_gid);
-    write_sysctl(root, "/proc/sys/net/ipv4/ping_group_range", range);
+    write_sysctl("proc/sys/net/ipv4/ping_group_range", range);
+}
+
+/* What this kernel was built without is left out. */
+static void bind_over(const char *source, const char *target) {
+    if (mount(source, target, "", MS_BIND, "") < 0 && errno != ENOENT)
+        die(target);
+}
+
+static void hide_host(void) {
+    static const char *const switches[] = {"proc/bus", "proc/fs", "proc/irq", "proc/sys",
+                                           "proc/sysrq-trigger"};
+    static const char *const files[] = {
+        "proc/interrupts",    "proc/kcore",       "proc/keys",        "proc/kpagecgroup",
+        "proc/kpagecount",    "proc/kpageflags",  "proc/latency_stats", "proc/sched_debug",
+        "proc/slabinfo",      "proc/timer_list",  "proc/timer_stats", "proc/vmallocinfo"};
+    static const char *const directories[] = {"sys/devices/virtual/powercap", "proc/acpi",
+                                              "proc/asound", "proc/scsi"};
+    unsigned long again = CLOSED | MS_REMOUNT | MS_BIND;
+    mount_fresh("proc", "", again | MS_RDONLY, ""); /* which what is bound from it takes on */
+    for (size_t i = 0; i < COUNT(switches); i++)
+        bind_over(switches[i], switches[i]);
+    mount_fresh("proc", "", again, "");
+    for (size_t i = 0; i < COUNT(files); i++)
+        bind_over("dev/null", files[i]);
+    mount_fresh("sys/firmware", "tmpfs", CLOSED | MS_RDONLY, "size=4k,nr_inodes=1,mode=0555");
+    for (size_t i = 0; i < COUNT(directories); i++)
+        bind_over("sys/firmware", directories[i]);
 }
 
 static void pivot(int root) {
@@ -512,14 +556,15 @@ static void build(void) {
     write_files(root);
     mount_fresh("proc", "proc", CLOSED, "");
     mount_fresh("sys", "sysfs", CLOSED | MS_RDONLY, "");
-    mount_fresh("dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755,size=64k");
-    make_devices(root);
+    mount_fresh("dev", "tmpfs", CLOSED, "mode=0755,size=64k,nr_inodes=1k");
+    make_devices();
     mount_fresh("dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
                 last_gid >= 5 ? "newinstance,ptmxmode=0666,mode=0620,gid=5"
                               : "newinstance,ptmxmode=0666,mode=0620");
-    mount_fresh("dev/shm", "tmpfs", CLOSED, "mode=1777,size=67108864");
+    mount_fresh("dev/shm", "tmpfs", CLOSED, "mode=1777,size=64m,nr_inodes=64k");
     mount_fresh("dev/mqueue", "mqueue", CLOSED, "");
-    set_up_network(root);
+    set_up_network();
+    hide_host();
     pivot(root);
 }
 
@@ -536,9 +581,30 @@ static void become_root(void) {
     check(setresuid(0, 0, 0), "become user 0");
 }
 
+/* What docker run(1) leaves to root; the rest nobody gets back by executing something. */
+static const unsigned kept_capabilities =
+    1U << CAP_CHOWN | 1U << CAP_DAC_OVERRIDE | 1U << CAP_FOWNER | 1U << CAP_FSETID |
+    1U << CAP_KILL | 1U << CAP_SETGID | 1U << CAP_SETUID | 1U << CAP_SETPCAP |
+    1U << CAP_NET_BIND_SERVICE | 1U << CAP_NET_RAW | 1U << CAP_SYS_CHROOT | 1U << CAP_MKNOD |
+    1U << CAP_AUDIT_WRITE | 1U << CAP_SETFCAP;
+
+static void bound_capabilities(void) {
+    for (int number = 0; number <= last_capability; number++)
+        if (number > 31 || !(kept_capabilities >> number & 1))
+            check(prctl(PR_CAPBSET_DROP, number, 0, 0, 0), "bound the capabilities");
+}
+
+static void drop_capabilities(void) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2] = {
+        {.effective = kept_capabilities, .permitted = kept_capabilities}};
+    check(syscall(SYS_capset, &header, sets), "drop capabilities");
+}
+
 static void be_command(char *const argv[], int gate) {
     /* Ignored or handled by every Python. */
     static const int changed[] = {SIGINT, SIGPIPE, SIGXFSZ};
+    static const struct rlimit no_core = {1, 1}; /* zero would not stop one that goes to a program */
     uint64_t count;
     int moved[3];
     sigset_t none;
@@ -549,13 +615,18 @@ static void be_command(char *const argv[], int gate) {
     check(syscall(SYS_close_range, 3, ~0U, close_range_cloexec), "close the rest on exec");
     for (int fd = 0; fd < 3; fd++)
         check(dup2(moved[fd], fd), "place a descriptor");
+    bound_capabilities();
     become_root();
-    check(syscall(SYS_keyctl, keyctl_join_session_keyring, NULL), "join a keyring");
+    drop_capabilities();
+    check(setrlimit(RLIMIT_CORE, &no_core), "limit core");
     check(chdir("/"), "go to /");
+    check(syscall(SYS_keyctl, keyctl_join_session_keyring, NULL), "join a keyring");
+    check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "gain no privileges");
     for (size_t i = 0; i < COUNT(changed); i++)
         take_default_action(changed[i]);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), "filter system calls");
     environ = container_env;
     execvp(argv[0], argv);
     die("execute the command");
@@ -696,10 +767,16 @@ static void keep_alive(int count) {
     free(containers);
 }
 
+static void read_filter(const char *path) {
+    int fd = check(open(path, O_RDONLY | O_CLOEXEC), path);
+    filter.len = check(read(fd, instructions, sizeof instructions), path) / sizeof *instructions;
+    close(fd);
+}
+
 int main(int argc, char **argv) {
     unsigned last_uid;
-    if (argc < 5) {
-        fputs("usage: container_floor once|warm|alive BUSYBOX UID_MAP GID_MAP "
+    if (argc < 6) {
+        fputs("usage: container_floor once|warm|alive BUSYBOX UID_MAP GID_MAP FILTER "
               "[NEWUIDMAP NEWGIDMAP] [N]\n",
               stderr);
         return 2;
@@ -707,9 +784,10 @@ int main(int argc, char **argv) {
     busybox = argv[2];
     uid_map = argv[3];
     gid_map = argv[4];
-    if (argc > 6) {
-        uid_helper = argv[5];
-        gid_helper = argv[6];
+    read_filter(argv[5]);
+    if (argc > 7) {
+        uid_helper = argv[6];
+        gid_helper = argv[7];
     }
     deny_setgroups = geteuid() != 0 && !uid_helper;
     render_inner_map(uid_map, inner_uid_map, &last_uid);

@@ -40,7 +40,10 @@ from pathlib import Path
 
 from mocker.isolation import Container, ContainerSpec, ForkServer, IsolationError, spawn
 from mocker.isolation.busybox import find_busybox
+from mocker.isolation.capabilities import DEFAULT_SET
 from mocker.isolation.plan import make_plan
+from mocker.isolation.seccomp import DEFAULT
+from mocker.isolation.seccomp.filters import find_filter
 from mocker.isolation.user_mapping import IdRange, UserMapping, render_id_map
 
 MOCKER = "mocker run true"
@@ -363,8 +366,10 @@ def floor_command(setting: Setting, mode: str, *arguments: str) -> list[str]:
         source = Path(__file__).with_name("container_floor.c")
         compiler = find("cc", "gcc libc6-dev")
         run_unmeasured(compiler, "-O2", "-o", str(program), str(source))
+        (setting.directory / "filter").write_bytes(find_filter(DEFAULT, DEFAULT_SET))
     maps = map(render_id_map, (setting.mapping.uids, setting.mapping.gids))
-    return [str(program), mode, setting.busybox, *maps, *setting.mapping.helpers, *arguments]
+    own = [setting.busybox, *maps, str(setting.directory / "filter"), *setting.mapping.helpers]
+    return [str(program), mode, *own, *arguments]
 
 
 def prepare_warm_floor(setting: Setting, stack: ExitStack) -> Measure:
