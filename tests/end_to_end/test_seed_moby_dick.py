@@ -303,7 +303,9 @@ def test_name_servers_are_the_hosts_with_its_network_only(
 def test_tmpfs_is_mounted(mocker: Mocker, rootfs: str) -> None:
     result = mocker("run", "--rootfs", rootfs, "--tmpfs", "/mytmp", "mount")
 
-    assert re.search(r"^none on /mytmp type tmpfs \(rw,relatime", result.stdout, re.MULTILINE)
+    assert re.search(
+        r"^none on /mytmp type tmpfs \(rw,nosuid,nodev,relatime", result.stdout, re.MULTILINE
+    )
 
 
 @each_rootfs
