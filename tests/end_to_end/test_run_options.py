@@ -980,7 +980,7 @@ def test_host_without_busybox_is_well_enough() -> None:
 
     assert result.returncode == 0
     assert re.fullmatch(
-        r"absent +busybox +cannot find a static busybox; install busybox-static .*",
+        r"absent +busybox +no fresh roots: cannot find a static busybox; install busybox-static .*",
         find_lines(result.stdout, "busybox")[0],
     )
 
