@@ -234,13 +234,14 @@ def test_limits_are_set() -> None:
 def test_limit_of_any_name_is_set(name: str) -> None:
     number = getattr(resource, f"RLIMIT_{name.upper()}")
     _, hard = resource.getrlimit(number)
-    wanted = 2**40 if hard == UNLIMITED else hard - 1  # which is enough to go on with
+    wanted = 2**40 if hard == UNLIMITED else max(1, hard) - 1  # which is enough to go on with
+    soft = max(1, wanted) - 1
 
     def act() -> tuple[int, int]:
-        perform(set_rlimits([(name, wanted - 1, wanted)]))
+        perform(set_rlimits([(name, soft, wanted)]))
         return resource.getrlimit(number)
 
-    assert run_in_child(act) == (wanted - 1, wanted)
+    assert run_in_child(act) == (soft, wanted)
 
 
 @in_container
