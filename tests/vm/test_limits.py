@@ -109,7 +109,10 @@ def test_other_kill_is_not_for_lack_of_memory() -> None:
 
 @in_container
 def test_fork_bomb_is_stopped_and_ended() -> None:
-    with open_container(script("f() { f | f & }; f", limits=Limits(pids=30))) as (container, _):
+    with open_container(script("f() { f | f & }; f; exec sleep 1000", limits=Limits(pids=30))) as (
+        container,
+        _,
+    ):
         assert container.cgroup is not None
         events = Path(container.cgroup.path, "pids.events")
 
