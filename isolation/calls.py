@@ -15,6 +15,7 @@ from .tape import Argument, Call
 
 _F_DUPFD_CLOEXEC = 1030
 _F_SETOWN = 8
+_F_SETSIG = 10
 _F_SETFL = 4
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # on every architecture, as in `syscalls`
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
@@ -233,12 +234,13 @@ def getpid(*, to: Cell) -> Call:
     return prepare("getpid", to=to)
 
 
-def request_sigio(fd: int) -> list[Call]:
-    """Let the kernel send SIGIO to the process when something arrives at a socket: fcntl(2)."""
+def request_signal(fd: int, number: int) -> list[Call]:
+    """Let the kernel send a signal to the process when something arrives at a socket: fcntl(2)."""
     pid = Cell(-1)
     return [
         getpid(to=pid),
         prepare("fcntl", fd, _F_SETOWN, pid),
+        prepare("fcntl", fd, _F_SETSIG, number),
         prepare("fcntl", fd, _F_SETFL, os.O_ASYNC | os.O_RDWR),
     ]
 

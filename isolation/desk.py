@@ -30,6 +30,7 @@ from .requests import (
     MAX_FDS,
     MAX_REQUEST,
     NAMESPACES,
+    NEWS,
     SIGNAL,
     SOCKET,
     STARTED,
@@ -154,7 +155,7 @@ class Desk:
         try:
             pid = self._start(words[1:], stdio, reply, slave, gate)
             self._replies[pid] = reply
-            _request_sigio(reply)
+            _request_news(reply)
             if words[0] == EXEC_GROUP:
                 self._groups.add(pid)
             if slave >= 0:
@@ -227,9 +228,10 @@ def _open_socket(family: int) -> int:
     return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC).detach()
 
 
-def _request_sigio(reply: socket.socket) -> None:
-    """Let the kernel send SIGIO to this process when the other end of a socket is closed."""
+def _request_news(reply: socket.socket) -> None:
+    """Let the kernel send NEWS to this process when the other end of a socket is closed."""
     fcntl.fcntl(reply, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(reply, fcntl.F_SETSIG, NEWS)
     fcntl.fcntl(reply, fcntl.F_SETFL, os.O_ASYNC | os.O_RDWR)
 
 

@@ -53,6 +53,7 @@ from .program import (
     release,
     settle,
 )
+from .requests import NEWS
 from .steps import Setup
 from .survivors import list_container, list_descendants, read_title
 from .tape import extend, perform
@@ -61,6 +62,7 @@ from .users import User, look_up_user
 
 # As bare numbers: each named one is an object, and would be copied.
 _SIGNALS = tuple(map(int, signal.valid_signals()))
+_NEWS = (int(signal.SIGIO), NEWS)
 _SETUP_FAILED = 125
 # Rendered while there is some.
 _NO_MEMORY = render_failure(SetupError("start the command", ENOMEM))
@@ -177,7 +179,7 @@ def _wait_for_command(command: int, program: Program) -> tuple[ExitStatus, bool]
             if status is not None:
                 return status, alone
             continue
-        if info.si_signo == signal.SIGIO:
+        if info.si_signo in _NEWS:
             # Somebody's SIGIO that was pending has swallowed the kernel's, which tells of requests.
             _serve(program)
             if info.si_code > 0:
@@ -243,7 +245,7 @@ def _end_what_is_left(program: Program) -> None:
         except ChildProcessError:
             return
         _serve(program)
-        signal.sigtimedwait({signal.SIGCHLD, signal.SIGIO}, remaining)
+        signal.sigtimedwait({signal.SIGCHLD, *_NEWS}, remaining)
     pids = list_container() if isolate else list_descendants(os.getpid())
     titles = ((pid, read_title(pid)) for pid in pids)
     send_survivors(program.control, ((pid, title) for pid, title in titles if title))

@@ -20,7 +20,7 @@ from .calls import (
     peek,
     read,
     recv,
-    request_sigio,
+    request_signal,
     send,
     then,
     write,
@@ -44,6 +44,7 @@ from .process_calls import (
     umask,
 )
 from .process_title import overwrite_strings
+from .requests import NEWS
 from .steps import Setup
 from .syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, PR_SET_PDEATHSIG
 from .tape import Call, Segment, Tape, keep, make_tape
@@ -272,8 +273,8 @@ def release(mapping: UserMapping | None, control: int, kept: int = -1) -> list[C
     return [
         prctl(PR_SET_DUMPABLE, 0),
         *([] if mapping is None else map_inner_namespace(mapping)),
-        # Each request sends SIGIO to this process; see `requests`. Is there one already?
-        *request_sigio(control),
+        # Each request sends a signal to this process; see `requests`. Is there one already?
+        *request_signal(control, NEWS),
         peek(control, to=ASKED),
         # Fails if the parent died before the death signal was set; then nobody is let go on.
         send(control, READY),

@@ -10,9 +10,10 @@
         │  ─── control: SIGNAL pid number ──────────▶ │
 
 Each request brings one end of a socket pair of its own, so that answers need no numbers, and end of
-file says that the container is gone. The init learns of a request by SIGIO from the kernel, which
-is told from one that somebody sent by its origin. Neither waits for the other: an init that does
-not read is an error, and what was asked for ends if the parent no longer listens.
+file says that the container is gone. The init learns of a request, and of a reply that nobody
+waits for any more, by a signal from the kernel, which is told from one that somebody sent by its
+origin. Neither waits for the other: an init that does not read is an error, and what was asked for
+ends if the parent no longer listens.
 
 So nothing ever joins a container from outside: what is executed in it is a child of its init, and
 was never half inside.
@@ -48,6 +49,9 @@ KILL = b"kill"  # everything, where the kernel does not do that as the init is k
 STARTED = b"started"
 MAX_REQUEST = 2**17  # bytes; what a socket takes at once by default is a little more
 MAX_FDS = 4
+# A real-time signal, so each is kept: a SIGIO of the kernel's would swallow somebody's that is to
+# be handed on. Where too many are pending, the kernel sends that instead.
+NEWS = int(signal.SIGRTMAX)
 _GONE = "the container is gone"
 
 

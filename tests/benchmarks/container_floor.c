@@ -662,6 +662,7 @@ static void be_init(char *const argv[], const int control_pair[2], const int rep
     write_map(command, "uid_map", inner_uid_map);
     write_map(command, "gid_map", inner_gid_map);
     check(fcntl(control, F_SETOWN, getpid()), "own the control socket");
+    check(fcntl(control, F_SETSIG, SIGRTMAX), "choose a signal");
     check(fcntl(control, F_SETFL, O_ASYNC | O_RDWR), "be told of requests");
     if (recv(control, message, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
         _exit(setup_failed); /* the parent asks for nothing, so it is gone */

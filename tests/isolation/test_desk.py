@@ -332,13 +332,24 @@ def test_signal_io_from_outside_is_still_handed_on() -> None:
         assert (out.readline(), container.wait()) == ("got\n", ExitStatus(code=7))
 
 
+def test_signal_io_from_outside_is_not_swallowed_by_a_request() -> None:
+    with open_container(script(f"trap 'echo got; exit 7' IO; echo up; {LOOP}")) as (container, out):
+        out.readline()
+        with start(container, ["sleep", "1000"]):
+            os.kill(container.pid, signal.SIGSTOP)
+        container.send_signal(signal.SIGIO)
+        os.kill(container.pid, signal.SIGCONT)
+
+        assert (out.readline(), container.wait()) == ("got\n", ExitStatus(code=7))
+
+
 def test_request_behind_a_signal_io_from_outside_is_not_lost() -> None:
     text = f"trap 'echo got' IO; echo up; {LOOP}"
 
     with open_container(script(text)) as (container, output):
         output.readline()
         os.kill(container.pid, signal.SIGSTOP)
-        container.send_signal(signal.SIGIO)  # pending, it swallows the kernel's own
+        container.send_signal(signal.SIGIO)  # pending, as the kernel's own is
         with start(container, ["sh", "-c", "exit 3"]) as (process, _):
             os.kill(container.pid, signal.SIGCONT)
 
