@@ -16,7 +16,7 @@ from _collections_abc import Sequence
 
 from .calls import then
 from .command import execute, make_env, place_stdio
-from .confinement import confine, find_doubt
+from .confinement import becomes_user, confine, find_doubt, needs_own_pipes
 from .errors import IsolationError, SetupError
 from .exit_status import read_status
 from .forwarding import forward
@@ -54,7 +54,7 @@ def become_process(
         name, workdir, count, *texts = map(os.fsdecode, words)
         argv, variables = texts[: int(count)], texts[int(count) :]
         user = _choose_user(plan, name)
-        changes_user = plan.spec.isolate or bool(name) or plan.spec.user is not None
+        changes_user = becomes_user(plan) or bool(name)
         env = make_env(plan.spec, user) | dict(v.split("=", 1) for v in variables)
         os.setsid()
         leader = 0
@@ -64,7 +64,7 @@ def become_process(
         for fd in namespaces:
             setns(fd)
         perform(place_stdio(stdio))
-        if user.uid or (plan.mapping is None and plan.spec.isolate):
+        if needs_own_pipes(plan, user):
             own_pipes((0, 1, 2), user.uid, user.gid)
         for segment in confine(
             plan,

@@ -19,9 +19,35 @@ _PERIOD_US = 100_000  # of cpu.max, as docker has it
 _SOFT = 10  # the part below memory.max in which the kernel reclaims, and slows who allocates
 _SWAPS = "/proc/swaps"
 _LAST_S = 1.0  # for what was killed to be gone
+_WEIGHT, _BFQ_WEIGHT = "io.weight", "io.bfq.weight"
+_MOST_BFQ_WEIGHT = 1000
 _CHUNK = 2**14  # bytes; more than any file that is read here
 _GONE = {ENOENT, ENODEV}
 _PRESSURES = ("cpu", "io", "memory")
+
+
+def find_weights(cgroups: str = "/sys/fs/cgroup", disks: str = "/sys/block") -> str:
+    """Return the file by whose weights disks are shared; nothing if no disk heeds any.
+
+    Args:
+        cgroups: Where the root of all cgroups is.
+        disks: Where the kernel lists them.
+    """
+    try:
+        names = os.listdir(disks)
+    except OSError:
+        names = []
+    if any(b"[bfq]" in _read_whole(f"{disks}/{name}/queue/scheduler") for name in names):
+        return _BFQ_WEIGHT
+    return _WEIGHT if b"enable=1" in _read_whole(f"{cgroups}/io.cost.qos") else ""
+
+
+def _read_whole(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 class Usage:
@@ -119,8 +145,11 @@ class Cgroup:
         """
         if self.fd < 0:
             return
-        self._last = self.read_usage()
         try:
+            try:
+                self._last = self.read_usage()
+            except OSError:
+                pass  # no descriptor left to ask with: what was known before has to do
             if not _try_to_remove(self.path):
                 self.kill()
                 self._wait_empty()
@@ -140,8 +169,19 @@ class Cgroup:
         if limits.pids is not None:
             self._limit("pids.max", str(limits.pids))
         if limits.io_weight is not None:
-            hint = "this kernel has no weights for block devices (CONFIG_BLK_CGROUP_IOCOST)"
-            self._limit("io.weight", str(limits.io_weight), hint)
+            self._weigh(limits.io_weight)
+
+    def _weigh(self, weight: int) -> None:
+        name = find_weights()
+        if name == _BFQ_WEIGHT:
+            self._limit(name, str(min(weight, _MOST_BFQ_WEIGHT)))
+            return
+        hint = "this kernel has no weights for block devices (CONFIG_BLK_CGROUP_IOCOST)"
+        self._limit(_WEIGHT, str(weight), hint)
+        if not name:
+            step = f"set {_WEIGHT} to {weight} in "
+            hint = "no disk heeds it; enable one in io.cost.qos, or choose its scheduler bfq"
+            raise SetupError(step, 0, self.path, hint)
 
     def _forbid_swap(self) -> None:
         try:
@@ -181,6 +221,8 @@ class Cgroup:
 
     def _read(self, name: str) -> bytes:
         """Return what a file has, nothing if the kernel has no such file, or tells nothing."""
+        if self.fd < 0:
+            return b""
         try:
             fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
         except OSError as error:

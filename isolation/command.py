@@ -21,6 +21,7 @@ from .users import User
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 _SHELL = "/bin/sh"
+Program = tuple[int, int]  # the device and inode of its file
 _SEARCH_GOES_ON = (EACCES, ENOENT, ENOTDIR)  # as in execvp(3): another directory may do
 
 
@@ -70,20 +71,22 @@ def place_stdio(fds: Sequence[int], fourth: int | None = None) -> list[Call]:
     ]
 
 
-def try_execute(argv: tuple[str, ...], env: Mapping[str, str], *, guarded: bool) -> list[Call]:
+def try_execute(
+    argv: tuple[str, ...], env: Mapping[str, str], *, guarded: Program | None
+) -> list[Call]:
     """Return the calls that execute a command as execvpe(3) does, if nothing is in the way.
 
     Args:
         argv: The command.
         env: Its environment, with the PATH that it is searched for in.
-        guarded: Whether it must not lead to the program that runs mocker, see `own_program`.
+        guarded: What it must not lead to, see `own_program`; None for nothing.
     """
     paths = _candidates(argv[0], env.get("PATH", DEFAULT_PATH))
-    guard = [then(refuse_own_program, argv[0], paths)] if guarded else []
+    guard = [then(refuse_own_program, argv[0], paths, guarded)] if guarded else []
     return [*guard, *(execve(path, argv, env, tolerated=_SEARCH_GOES_ON) for path in paths)]
 
 
-def execute(argv: tuple[str, ...], env: Mapping[str, str], *, guarded: bool) -> None:
+def execute(argv: tuple[str, ...], env: Mapping[str, str], *, guarded: Program | None) -> None:
     """Execute a command as execvpe(3) does, with the PATH of `env`, or say what is in the way.
 
     Args:
@@ -98,7 +101,7 @@ def execute(argv: tuple[str, ...], env: Mapping[str, str], *, guarded: bool) -> 
     failures: list[CommandError] = []
     paths = _candidates(command, env.get("PATH", DEFAULT_PATH))
     if guarded:
-        refuse_own_program(command, paths)
+        refuse_own_program(command, paths, guarded)
     for path in paths:
         try:
             os.execve(path, argv, env)

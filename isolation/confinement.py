@@ -5,7 +5,8 @@ It is one list for both, so that nobody gets in beside the command with more rig
 The order is the kernel's. The bounding set shrinks while there is CAP_SETPCAP; groups come before
 the user, and what root may not do after that; the working directory is looked for as the user;
 signals late, so that none arrives before its default action is in place. The filter of system calls
-comes last, and so need not let through what comes before it.
+comes last, and so need not let through what comes before it; where programs may grant privileges,
+it has to come first.
 
 Source: credentials(7), capabilities(7) "Transformation of capabilities during execve()".
 """
@@ -58,6 +59,19 @@ def confine(
         filtering if is_late else (),
     ]
     return [calls for calls in segments if calls]
+
+
+def needs_own_pipes(plan: Plan, user: User) -> bool:
+    """Return whether a user can open pipes by name only if they are his.
+
+    Root that lacks CAP_DAC_OVERRIDE over them is as any other user.
+    """
+    return user.uid != 0 or (plan.mapping is None and plan.spec.isolate)
+
+
+def becomes_user(plan: Plan) -> bool:
+    """Return whether the command changes its user at all."""
+    return plan.spec.isolate or plan.spec.user is not None
 
 
 def find_doubt(plan: Plan) -> str:

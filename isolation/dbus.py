@@ -8,6 +8,7 @@ Source: the D-Bus specification, "Authentication Protocol", "Marshaling" and "Me
 
 import _socket as socket
 import os
+import time
 from _collections_abc import Callable, Iterable
 from errno import ETIMEDOUT
 from struct import Struct
@@ -55,7 +56,10 @@ def call(address: str, method: Method, arguments: Iterable[Value], step: str) ->
     Raises:
         SetupError: It is refused, or nobody listens.
     """
-    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        raise SetupError(step, error.errno or 0, address) from error
     try:
         peer.settimeout(_PATIENCE_S)
         peer.connect(address)
@@ -173,7 +177,8 @@ def _say_who_it_is(peer: socket.socket) -> str:
 
 def _receive_answer(peer: socket.socket) -> tuple[str, bytes]:
     """Return why the call was refused, or what it returned; what else arrives is passed over."""
-    while True:
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline:
         _, kind, _, _, size, _, fields_size = _HEAD.unpack(_receive(peer, _HEAD.size))
         if max(size, fields_size) > _MOST_TEXT:
             return "too much", b""
@@ -183,6 +188,7 @@ def _receive_answer(peer: socket.socket) -> tuple[str, bytes]:
             return "", body
         if kind == _ERROR:
             return body[_NUMBER.size :].rstrip(b"\0").decode("utf-8", "replace") or "no", b""
+    raise TimeoutError(ETIMEDOUT, os.strerror(ETIMEDOUT))
 
 
 def _receive(peer: socket.socket, size: int) -> bytes:

@@ -267,6 +267,8 @@ def _remove_leftovers(directory: str) -> None:
         pid = name.removeprefix(_PREFIX).partition("-")[0]
         if name.startswith(_PREFIX) and pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
             try:
+                # An init without a PID namespace ends the rest, once it can run again.
+                _write(f"{directory}/{name}/cgroup.freeze", "0")
                 os.rmdir(f"{directory}/{name}")
             except OSError:
                 continue  # it has not quite ended

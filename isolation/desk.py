@@ -7,10 +7,10 @@ Source: setns(2), fcntl(2) O_ASYNC, unix(7) SCM_RIGHTS.
 
 import _signal as signal
 import _socket as socket
-import fcntl
 import os
 
 from .beside import answer, become_process
+from .calls import request_signal
 from .errors import SetupError
 from .exit_status import ExitStatus
 from .forwarding import forward
@@ -36,6 +36,7 @@ from .requests import (
     STARTED,
 )
 from .syscalls import clone3
+from .tape import perform
 from .terminal import open_another_terminal
 
 _ENDED = "the command has ended"
@@ -155,7 +156,7 @@ class Desk:
         try:
             pid = self._start(words[1:], stdio, reply, slave, gate)
             self._replies[pid] = reply
-            _request_news(reply)
+            perform(request_signal(reply.fileno(), NEWS))
             if words[0] == EXEC_GROUP:
                 self._groups.add(pid)
             if slave >= 0:
@@ -228,13 +229,6 @@ def _open_socket(family: int) -> int:
     return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC).detach()
 
 
-def _request_news(reply: socket.socket) -> None:
-    """Let the kernel send NEWS to this process when the other end of a socket is closed."""
-    fcntl.fcntl(reply, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(reply, fcntl.F_SETSIG, NEWS)
-    fcntl.fcntl(reply, fcntl.F_SETFL, os.O_ASYNC | os.O_RDWR)
-
-
 def _kill(pid: int) -> None:
     """Kill a process that was started and is not reaped, with all that is in its group."""
     _kill_group(pid)
@@ -244,5 +238,5 @@ def _kill(pid: int) -> None:
 def _kill_group(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # nothing is left
+    except (ProcessLookupError, PermissionError):
+        pass  # nothing is left, or without a container what has become somebody else

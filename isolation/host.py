@@ -64,7 +64,7 @@ def check_host() -> tuple[HostCheck, ...]:
         _check("overlay in a user namespace", _check_overlay, lost="nothing is copied on write"),
         _check("cgroup v2 delegation", host_walls.check_limits, lost="no limits but --ulimit"),
         _check("no_new_privs", host_walls.check_no_new_privs),
-        _check("seccomp", host_walls.check_seccomp, lost="commands take --seccomp unconfined"),
+        _check("seccomp", host_walls.check_seccomp),
         _check("landlock", host_walls.check_landlock, lost="no job with landlock = true"),
         _check("keyrings", host_walls.check_keyring, lost="no keys inside"),
         _check("core dumps", host_walls.check_core_dumps),

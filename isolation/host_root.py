@@ -86,12 +86,12 @@ def _overlay_or_bind(setup: Setup, index: int, path: str) -> None:
         # Not every file system can be a lower layer. Nothing lasts in this way either.
         lower = f"/proc/self/fd/{BASE.value}/lower/{index}"
         attributes = source_attributes(read_only=True)
-        setup.attach_as_is(lower, path, attributes, recursive=False)
+        setup.attach_as_is(lower, path, attributes)
 
 
 def _bind_file(setup: Setup, path: str, attributes: int) -> None:
     try:
-        setup.attach_as_is(path, path, attributes, recursive=False)
+        setup.attach_as_is(path, path, attributes)
     except FileNotFoundError:
         if os.path.lexists(path):
             raise

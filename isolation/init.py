@@ -62,7 +62,7 @@ from .users import User, look_up_user
 
 # As bare numbers: each named one is an object, and would be copied.
 _SIGNALS = tuple(map(int, signal.valid_signals()))
-_NEWS = (int(signal.SIGIO), NEWS)
+_NEWS, _ENDS = (NEWS,), (int(signal.SIGCHLD),)
 _SETUP_FAILED = 125
 # Rendered while there is some.
 _NO_MEMORY = render_failure(SetupError("start the command", ENOMEM))
@@ -174,12 +174,17 @@ def _wait_for_command(command: int, program: Program) -> tuple[ExitStatus, bool]
     """
     while True:
         info = signal.sigwaitinfo(_SIGNALS)
-        if info.si_signo == signal.SIGCHLD:
+        # The lowest number comes first: whoever inside sends many must not keep these waiting.
+        if info.si_signo not in _NEWS and signal.sigtimedwait(_NEWS, 0) is not None:
+            _serve(program)
+        is_end = info.si_signo == signal.SIGCHLD
+        if is_end or signal.sigtimedwait(_ENDS, 0) is not None:
             status, alone = _reap(command, program)
             if status is not None:
                 return status, alone
+        if is_end:
             continue
-        if info.si_signo in _NEWS:
+        if info.si_signo in {NEWS, signal.SIGIO}:
             # Somebody's SIGIO that was pending has swallowed the kernel's, which tells of requests.
             _serve(program)
             if info.si_code > 0:
@@ -245,7 +250,7 @@ def _end_what_is_left(program: Program) -> None:
         except ChildProcessError:
             return
         _serve(program)
-        signal.sigtimedwait({signal.SIGCHLD, *_NEWS}, remaining)
+        signal.sigtimedwait({signal.SIGCHLD, signal.SIGIO, NEWS}, remaining)
     pids = list_container() if isolate else list_descendants(os.getpid())
     titles = ((pid, read_title(pid)) for pid in pids)
     send_survivors(program.control, ((pid, title) for pid, title in titles if title))

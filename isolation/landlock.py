@@ -92,18 +92,24 @@ def list_writable(spec: ContainerSpec) -> list[str]:
     """Return the paths below which a process may write, devices apart; all of them are there.
 
     Raises:
-        SetupError: One that was named is not.
+        SetupError: One that was named is not, or a link is in the way.
     """
+    named, usual = list(spec.writable or ()), list[str]()
     if spec.writable is None:
-        own = [] if spec.workdir is None else [spec.workdir]
-        return [path for path in (*own, *_USUAL) if os.path.exists(path)]
-    for path in spec.writable:
+        # Above these nobody but root can put a link.
+        usual = [os.path.realpath(path) for path in _USUAL if os.path.exists(path)]
+        if spec.workdir is not None and os.path.exists(spec.workdir):
+            named = [spec.workdir]
+    for path in named:
         try:
             os.stat(path)
         except OSError as error:
             hint = "make it first, or leave it out"
             raise SetupError("let it write to ", error.errno or 0, path, hint) from error
-    return list(spec.writable)
+        if os.path.realpath(path) != os.path.normpath(path):
+            hint = "a link is in the way, which the job itself may have made; name where it leads"
+            raise SetupError("let it write to ", 0, path, hint)
+    return [*named, *usual]
 
 
 def _explain(errno: int) -> str:

@@ -5,8 +5,8 @@ RESOLVE_IN_ROOT), and mounted on through the descriptor that came out of that. S
 hostile root directory has in a destination's way, `..` or a symbolic link, ends inside of it.
 
 The functions run in the child, before pivot_root, while the host's /proc is still in view. They are
-for places that only the child finds out; what is known before the clone goes the same way in the
-calls of `calls`.
+for places in a root that others may have made. What `calls` mount needs none of that: it goes to
+directories that the init has just made, see `devices`.
 
 Whoever may write to a root directory may also change it while it is being mounted on: what a
 descriptor refers to is then moved away, out of the root, and the mount with it. So what is at the

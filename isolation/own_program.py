@@ -29,24 +29,24 @@ _LOADER = 3  # PT_INTERP
 _MOST_SCRIPTS = 5  # of which one is executed by the next; the kernel takes fewer
 
 
-def is_somebodys(mapping: UserMapping | None) -> bool:
-    """Whether the owner of the program is a user of the container."""
-    if mapping is None:
-        return True
-    uid = os.stat(_OWN).st_uid
-    return any(r.outside <= uid < r.outside + r.count for r in mapping.uids)
+def find_own_program(mapping: UserMapping | None) -> tuple[int, int] | None:
+    """Return the device and inode of the program, if its owner is a user of the container."""
+    stat = os.stat(_OWN)
+    if mapping is None or any(r.outside <= stat.st_uid < r.outside + r.count for r in mapping.uids):
+        return stat.st_dev, stat.st_ino
+    return None
 
 
-def refuse_own_program(command: str, paths: tuple[str, ...]) -> None:
+def refuse_own_program(command: str, paths: tuple[str, ...], own: tuple[int, int]) -> None:
     """Raise CommandError if one of the paths of a command leads to the program that runs mocker.
 
     Args:
         command: What was asked for.
         paths: Where it may be.
+        own: See `find_own_program`: what /proc is now may be the container's doing.
     """
-    stat = os.stat(_OWN)
     for path in (*paths, _SHELL):
-        if _leads_to(os.fsencode(path), (stat.st_dev, stat.st_ino), _MOST_SCRIPTS):
+        if _leads_to(os.fsencode(path), own, _MOST_SCRIPTS):
             hint = f"{path} leads to the program that runs mocker"
             raise CommandError(command, EACCES, _NOT_EXECUTABLE, hint)
 
@@ -59,7 +59,7 @@ def _leads_to(path: bytes, own: tuple[int, int], scripts: int) -> bool:
     except (OSError, ValueError):
         return False
     try:
-        head = os.pread(fd, _HEAD, 0)
+        head = os.pread(fd, _HEAD, 0).ljust(_HEAD, b"\0")  # as the kernel does
         if head.startswith(b"#!"):
             line = head[2:].partition(b"\n")[0].partition(b"\0")[0].replace(b"\t", b" ")
             script = line.strip(b" ").partition(b" ")[0]
@@ -88,7 +88,7 @@ def _is_own(path: bytes, own: tuple[int, int]) -> bool:
 
 def _find_loader(fd: int, head: bytes) -> bytes:
     """Return the loader that an ELF file names, of which `head` is the beginning."""
-    if len(head) < _HEAD or head[:4] != b"\x7fELF":
+    if head[:4] != b"\x7fELF":
         return b""
     order = ">" if head[5] == 2 else "<"
     wide = head[4] == 2

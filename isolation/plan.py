@@ -30,7 +30,7 @@ from .namespaces import (
     set_mounts_slave,
     set_up_network,
 )
-from .own_program import is_somebodys
+from .own_program import find_own_program
 from .privileges import find_changed_signals, plan_capabilities, plan_rlimits
 from .process_title import find_strings
 from .rootfs import plan_rootfs, write_network_files
@@ -60,7 +60,7 @@ class Plan:
         workdir: Where the command starts, if that is there: see `ContainerSpec.workdir`.
         filter: The program that decides about the command's system calls; none without.
         changed_signals: What the caller ignores or handles, and the command must not.
-        guarded: Whether the command must not lead to mocker's own program, see `own_program`.
+        guarded: What the command must not lead to, see `own_program`.
         user: Who the command runs as, where that is known without a look into the container.
         home_uid: Whose entry of the container's /etc/passwd names root's home directory.
         strings: Where the process's command line is in memory, for `process_title`.
@@ -101,7 +101,7 @@ class Plan:
         self.strings = find_strings()
         self.changed_signals = find_changed_signals()
         self.filter = find_filter(spec.seccomp, spec.capabilities)
-        self.guarded = spec.isolate and is_somebodys(mapping)
+        self.guarded = find_own_program(mapping) if spec.isolate else None
 
     @property
     def forbids_new_privileges(self) -> bool:

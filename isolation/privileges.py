@@ -79,6 +79,9 @@ def plan_capabilities(spec: ContainerSpec) -> int | None:
     wanted = mask_of(spec.capabilities)
     if spec.userns == "private" and not spec.cap_add:
         return wanted  # which are older than any kernel that is promised
+    if spec.userns == "host" and "SYS_PTRACE" in spec.cap_add:
+        hint = "it could trace its init then, which has all of root's; add ALL if that is meant"
+        raise SetupError("give the container the capability SYS_PTRACE", hint=hint)
     known = (2 << find_last_capability()) - 1
     had = known if spec.userns == "private" else read_capabilities() & known
     if not had >> NUMBERS["SETPCAP"] & 1:
@@ -128,9 +131,10 @@ def plan_rlimits(spec: ContainerSpec) -> tuple[tuple[Rlimit, ...], tuple[str, ..
     lie in the place, that the host says for all processes, or go to a program of the host's.
     """
     limits, notes = clamp_rlimits(spec.rlimits)
-    if spec.isolate and not any(limit.name == "core" for limit in limits):
+    if spec.isolate and not any(r.name == "core" and r.hard != 0 for r in limits):
         most = resource.getrlimit(resource.RLIMIT_CORE)[1]
-        limits = (*limits, Rlimit("core", 0) if most == 0 else _NO_CORE)
+        others = (r for r in limits if r.name != "core")
+        limits = (*others, Rlimit("core", 0) if most == 0 else _NO_CORE)
     return limits, notes
 
 

@@ -26,7 +26,7 @@ from .calls import (
     write,
 )
 from .command import make_env, place_stdio, try_execute
-from .confinement import confine
+from .confinement import becomes_user, confine, needs_own_pipes
 from .desk import Desk
 from .errors import SetupError
 from .exit_status import ExitStatus
@@ -287,10 +287,9 @@ def release(mapping: UserMapping | None, control: int, kept: int = -1) -> list[C
 def become_command(plan: Plan, user: User, stdio: tuple[int, ...]) -> list[Segment]:
     """Return the command's calls, from its clone up to its execution."""
     spec = plan.spec
-    # Where root lacks CAP_DAC_OVERRIDE over a pipe, it is as any other user.
-    owns_pipes = user.uid or (plan.mapping is None and spec.isolate)
+    gives_pipes = needs_own_pipes(plan, user)
     own = [
-        *([then(own_pipes, (0, 1, 2), user.uid, user.gid)] if owns_pipes else []),
+        *([then(own_pipes, (0, 1, 2), user.uid, user.gid)] if gives_pipes else []),
         *([then(take_foreground)] if spec.terminal else []),
     ]
     segments: list[Segment] = [
@@ -299,7 +298,7 @@ def become_command(plan: Plan, user: User, stdio: tuple[int, ...]) -> list[Segme
         own,
         *confine(
             plan,
-            user if spec.isolate or spec.user is not None else None,
+            user if becomes_user(plan) else None,
             plan.workdir,
             needed=spec.workdir is not None,
             after_user=_die_with_parent() if not spec.isolate else (),

@@ -13,6 +13,7 @@ CGROUP_DELEGATION.md.
 import os
 import time
 from _collections_abc import Sequence
+from errno import ETIMEDOUT
 
 from .dbus import Method, Value, array, call, entry, number, read_truth, text
 from .errors import SetupError
@@ -102,7 +103,8 @@ def _wait_moved(name: str, pids: Sequence[int]) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while not all(_is_inside(pid, name) for pid in pids):
         if time.monotonic() > deadline:
-            raise SetupError(_STEP, hint=f"{name} has not begun after {_PATIENCE_S:.0f} s")
+            hint = f"{name} has not begun after {_PATIENCE_S:.0f} s"
+            raise SetupError(_STEP, ETIMEDOUT, hint=hint)
         time.sleep(_POLL_S)
 
 

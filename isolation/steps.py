@@ -81,9 +81,9 @@ class Setup:
         attach_in_view(tree.value, self.root_fd, path)
         os.close(tree.value)
 
-    def attach_as_is(self, source: str, path: str, attributes: int, recursive: bool) -> None:
+    def attach_as_is(self, source: str, path: str, attributes: int) -> None:
         """Attach what the init itself sees at a place, owners as they are."""
-        tree = open_source(TreeSource(source, recursive=recursive, attributes=attributes))
+        tree = open_source(TreeSource(source, recursive=False, attributes=attributes))
         attach(tree, self.root_fd, path)
         os.close(tree)
 

@@ -13,6 +13,7 @@ from mocker.isolation.seccomp import DEFAULT, UNCONFINED
 from .quantities import parse_size
 
 _ANYBODY = 0o1777  # mode of a tmpfs, as /tmp has it
+_HELD_ANYWAY = ("rw", "nosuid", "nodev")  # of docker's options of a tmpfs
 _MAX_DIGITS = 10  # int() of thousands takes long
 
 
@@ -42,7 +43,7 @@ def parse_tmpfs(word: str) -> tuple[str, int | None, int]:
             size = _parse_size(value)
         elif key == "mode" and value and not set(value) - set("01234567"):
             mode = int(value, 8)
-        else:
+        elif option not in _HELD_ANYWAY:
             raise ValueError(f"takes size=… and mode=…, not {option!r}")
     return destination, size, mode
 
@@ -100,7 +101,8 @@ def parse_count(text: str) -> int:
         ValueError: It is none.
     """
     if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
-        raise ValueError(f"must be a whole number, not {text!r}")
+        hint = "; without the option there is no limit" if text == "-1" else ""
+        raise ValueError(f"must be a whole number above 0, not {text!r}{hint}")
     return int(text)
 
 
@@ -162,13 +164,19 @@ def parse_whole(text: str, least: int, most: int) -> int:
 
 
 def parse_signal(word: str) -> int:
-    """Return the number of a signal: TERM, SIGTERM or 15.
+    """Return the number of a signal: TERM, SIGTERM, RTMIN+3 or 15.
 
     Raises:
         ValueError: There is no such signal.
     """
     name = word.upper().removeprefix("SIG")
-    number = getattr(signal, f"SIG{name}", 0) if name.isalnum() else 0
+    base, plus, more = name.partition("+")
+    number = getattr(signal, f"SIG{base}", 0) if base.isalnum() else 0
+    if plus:
+        counted = (
+            base == "RTMIN" and more.isascii() and more.isdecimal() and len(more) < _MAX_DIGITS
+        )
+        number = number + int(more) if counted else 0
     if word.isascii() and word.isdecimal() and len(word) < _MAX_DIGITS:
         number = int(word)
     if number not in signal.valid_signals():

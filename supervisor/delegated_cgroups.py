@@ -6,7 +6,7 @@ as by Delegate=yes in its unit, each job gets one: then any can be paused, and i
 """
 
 from collections.abc import Callable, Iterable
-from errno import EAGAIN, EMFILE, ENFILE, ENOMEM
+from errno import EAGAIN, EBUSY, EMFILE, ENFILE, ENOMEM, ETIMEDOUT
 
 import structlog
 import trio
@@ -19,7 +19,7 @@ from .threads import run_in_thread
 
 log = structlog.get_logger("mocker.supervisor")
 
-_PASSING = {EAGAIN, EMFILE, ENFILE, ENOMEM}
+_PASSING = {EAGAIN, EBUSY, EMFILE, ENFILE, ENOMEM, ETIMEDOUT}
 
 
 class NoLimitsError(SetupError):
@@ -55,8 +55,9 @@ class JobCgroups:
             NoLimitsError: There are limits, and they cannot be had.
             SetupError: There is not enough left of something to make one.
         """
-        if self._are_everybodys is None:
-            self._are_everybodys = is_delegated()
+        async with self._looking:
+            if self._are_everybodys is None:  # systemd may be asked, and be slow
+                self._are_everybodys = await run_in_thread(is_delegated)
         if limits is None and not self._are_everybodys:
             return None
         try:
@@ -79,6 +80,8 @@ class JobCgroups:
                 try:
                     self._found = await run_in_thread(find_delegation, self._list_pids())
                 except SetupError as error:
+                    if error.errno in _PASSING:
+                        raise
                     self._found = error
                 else:
                     log.info("cgroup.delegated", path=self._found.path)

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from mocker.isolation import ContainerSpec, IsolationError
 from mocker.isolation.capabilities import NUMBERS, mask_of, names_of
 from mocker.isolation.devices import NODES
-from mocker.isolation.host_walls import find_controllers, find_core_program
+from mocker.isolation.host_walls import check_keyring, find_controllers, find_core_program
 from mocker.isolation.landlock import find_landlock
 from mocker.isolation.layers import TMPFS_BOUNDS
 from mocker.isolation.masks import HIDDEN_FILES, READ_ONLY, list_hidden_directories
 from mocker.isolation.namespaces import namespace_flags
 from mocker.isolation.plan import Plan, make_plan
-from mocker.isolation.process_calls import INSTRUCTION_SIZE, join_session_keyring
+from mocker.isolation.process_calls import INSTRUCTION_SIZE
 from mocker.isolation.seccomp import DEFAULT
 
 ON, OFF, NOT_AVAILABLE = "on", "off", "not available"
@@ -205,7 +205,8 @@ def _explain_core_dumps(limit: str) -> Row:
         text = (
             f"no file is made, but {program} of the host's is told" if program else "none is made"
         )
-        return Row(OFF if program else ON, name, text, "without --ulimit core: on")
+        change = "on where the caller's hard limit of it is above 0"
+        return Row(OFF if program else ON, name, text, change)
     text = "what crashes leaves one as the host's core_pattern says"
     return Row(OFF, name, text, "on without --ulimit core")
 
@@ -233,14 +234,17 @@ def _explain_session(spec: ContainerSpec) -> Row:
 
 
 def _explain_keyring() -> Row:
-    if join_session_keyring():
-        return Row(ON, "keyring", "a session keyring of its own, empty")
-    return Row(NOT_AVAILABLE, "keyring", f"mocker knows no keyctl(2) of {os.uname().machine}")
+    try:
+        check_keyring()
+    except IsolationError as error:
+        return Row(NOT_AVAILABLE, "keyring", str(error))
+    return Row(ON, "keyring", "a session keyring of its own, empty")
 
 
 def _explain_environment(spec: ContainerSpec) -> Row:
-    more = f" and {len(spec.env)} more" if spec.env else ""
-    text = f"PATH, HOME, TERM, HOSTNAME{more}; nothing of the caller's"
+    usual = ("PATH", "HOME", "TERM", "HOSTNAME")
+    text = ", ".join((*usual, *(name for name in spec.env if name not in usual)))
+    text += "; of the caller's none but what was asked for, and TERM on a terminal"
     return Row(ON, "environment", text, "-e, --env-file")
 
 

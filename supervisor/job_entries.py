@@ -168,7 +168,7 @@ def _find_misplaced_keys(entry: Entry, values: Mapping[str, Any]) -> Iterator[tu
     if values.get("isolate", True):
         for key in ARE_FOR_THE_HOST:
             if key in entry.own and values.get(key) is not False:
-                yield key, "is for isolate = false: a container sees no files but its own"
+                yield key, "is for isolate = false; a container has read_only and volumes for that"
         return
     for key in NEED_ISOLATION:
         if key in entry.own and values.get(key, "host") != "host":

@@ -5,7 +5,7 @@ container does. Conventions are those of getopt_long(3): `--name value`, `--name
 `-nvalue`, flags run together as in `-it`, `--` ends the options; so does the first other word.
 """
 
-from _collections_abc import Iterable, Sequence
+from _collections_abc import Iterable, Mapping, Sequence
 
 from mocker.isolation import SpecError
 
@@ -58,13 +58,19 @@ class Parsed:
         return name in self._values
 
 
-def parse_options(words: Sequence[str], options: Iterable[Option], command: str = "run") -> Parsed:
+def parse_options(
+    words: Sequence[str],
+    options: Iterable[Option],
+    command: str = "run",
+    elsewhere: Mapping[str, str] | None = None,
+) -> Parsed:
     """Read the options at the start of a command line.
 
     Args:
         words: The line.
         options: Those that there are.
         command: Whose they are.
+        elsewhere: What to do instead of options that people know from other programs.
 
     Raises:
         SpecError: An option is unknown, lacks its value, or has one that it does not take.
@@ -79,7 +85,9 @@ def parse_options(words: Sequence[str], options: Iterable[Option], command: str 
         name, value = _split(word, by_name)
         option = by_name.get(name)
         if option is None:
-            raise SpecError(f"unknown option {name!r}{_suggest(name, by_name, command)}")
+            hint = (elsewhere or {}).get(name)
+            more = f"; {hint}" if hint else _suggest(name, by_name, command)
+            raise SpecError(f"unknown option {name!r}{more}")
         if not option.metavar:
             if value is not None and word.startswith("--"):
                 raise SpecError(f"{name} takes no value, not {value!r}")

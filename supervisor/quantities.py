@@ -34,10 +34,10 @@ def parse_size(text: str) -> int:
     lower = text.lower()
     number = lower.rstrip("bkmgti")
     unit = lower[len(number) :]
-    whole = number.isascii() and number.isdecimal() and len(number) <= _MAX_DIGITS
-    if unit not in _BYTES or not whole:
+    if unit not in _BYTES or not _is_number(number) or len(number) > _MAX_DIGITS:
         raise ValueError(f"must be a size such as '64k', '64M' or '1G', not {text!r}")
-    return int(int(number) * _BYTES[unit])
+    # Of a whole number every digit counts, and a float has 53 bits.
+    return int((int(number) if number.isdecimal() else float(number)) * _BYTES[unit])
 
 
 def _is_number(text: str) -> bool:

@@ -106,6 +106,16 @@ _OPTIONS = (
     Option("--init", "", "accepted; there is always one"),
     Option("--help", "", "print this; so does -h alone"),
 )
+# What people type who know docker run(1).
+_DOCKERS = {
+    "--cpuset-cpus": "what comes nearest is --cpu-affinity",
+    "--gpus": "no device of the host's can be had",
+    "--memory-reservation": "--memory is the only limit of it",
+    "--memory-swap": "with --memory nothing is swapped",
+    "--mount": "-v and --tmpfs do that",
+    "--privileged": "what comes nearest is --cap-add all --seccomp unconfined --allow-new-privs",
+    "--security-opt": "--seccomp FILTER does its seccomp=FILTER; no-new-privileges is on anyway",
+}
 _NETWORKS = ("none", "host")  # a command line has no other container to share that of
 _HELP = """\
 usage: mocker run [OPTIONS] COMMAND [ARG...]
@@ -176,7 +186,7 @@ def parse_run_arguments(
     """
     if list(arguments) == ["-h"]:  # with anything after it, it is docker's for --hostname
         return None
-    given = parse_options(arguments, _OPTIONS)
+    given = parse_options(arguments, _OPTIONS, elsewhere=_DOCKERS)
     if given.has("--help"):
         return None
     if not given.words:
@@ -218,7 +228,8 @@ def parse_run_arguments(
         nice=_parse_number(given.maybe("--nice"), "--nice", NICE_VALUES),
         oom_score_adj=_parse_number(given.maybe("--oom-score-adj"), "--oom-score-adj", OOM_SCORES),
         cpu_affinity=_parse_affinity(given.maybe("--cpu-affinity")),
-        rlimits=[_parse_ulimit(word) for word in given.all("--ulimit")],
+        # Of the same one twice, the last counts.
+        rlimits={r.name: r for r in map(_parse_ulimit, given.all("--ulimit"))}.values(),
         limits=_parse_cgroup_limits(given),
         grace=_parse_time(given.last("--grace", "10s"), "--grace"),
         stop_signal=_parse_signal(given.last("--stop-signal", "TERM")),

@@ -4,7 +4,8 @@ What docker's default profile denies given the capabilities of the container, an
 namespaces and what types into terminals. Whatever is denied fails with EPERM, as if the caller
 lacked a right. ENOSYS is for what a C library tries first and can do without.
 
-What is written here is what is denied. A number that no table has is denied, too.
+What is written here is what is denied. A number that no table has is denied, too;
+one that is higher than all of them is absent (ENOSYS).
 
 Source: moby/profiles seccomp/default.json, as of May 2026; ioctl_tty(2), personality(2).
 """
@@ -16,9 +17,8 @@ from .bpf import ALLOW, DENY, EQ, ERRNO, WORD, Condition, Verdict, decide
 from .ranges import Policy
 
 _ABSENT = ERRNO | ENOSYS
-_INT = (
-    2**32 - 1
-)  # the mask of an argument that the kernel takes as an int; the rest may be anything
+# The mask of an argument that the kernel takes as an int; the rest may be anything.
+_INT = 2**32 - 1
 _CLONE_NEWUSER = 0x1000_0000
 _NEW_NAMESPACES = 0x7E02_0000  # of clone(2): all but that of time, which it can't make
 _AF_ALG, _AF_VSOCK = 38, 40
@@ -30,7 +30,7 @@ _PERSONALITIES = 0, 8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF
 # Not for any capability that can be had in a container.
 _NEVER = """
     keyctl add_key request_key
-    userfaultfd io_uring_setup io_uring_enter io_uring_register
+    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register
     kexec_load kexec_file_load swapon swapoff pivot_root
     migrate_pages move_pages
     nfsservctl sysfs ustat uselib uprobe
@@ -43,15 +43,15 @@ _NEVER = """
 
     pciconfig_iobase pciconfig_read pciconfig_write usr26 usr32 get_tls
 """
+# mount(8) does with mount(2), then, which takes SYS_ADMIN.
+_MOUNT_API = "open_tree open_tree_attr move_mount fsopen fsconfig fsmount fspick mount_setattr"
 # Newer than what docker's profile knows; its runtime takes them for absent.
 _TOO_NEW = "file_getattr file_setattr listns"
 # For who has one of these capabilities.
 _BY_CAPABILITY = {
     "DAC_READ_SEARCH": "open_by_handle_at",
     "SYS_ADMIN": """
-        mount umount umount2 setns unshare
-        open_tree open_tree_attr move_mount fsopen fsconfig fsmount fspick mount_setattr
-        bpf perf_event_open fanotify_init lookup_dcookie quotactl quotactl_fd
+        mount umount umount2 setns unshare fanotify_init lookup_dcookie quotactl quotactl_fd
         setdomainname sethostname syslog lsm_get_self_attr lsm_set_self_attr lsm_list_modules
     """,
     "SYS_BOOT": "reboot",
@@ -64,8 +64,6 @@ _BY_CAPABILITY = {
     "SYS_TIME": "settimeofday stime clock_settime clock_settime64",
     "SYS_TTY_CONFIG": "vhangup",
     "SYSLOG": "syslog",
-    "BPF": "bpf",
-    "PERFMON": "perf_event_open",
 }
 
 
@@ -83,6 +81,7 @@ def plan_default(capabilities: Set[str]) -> Policy:
         if capability in capabilities:
             verdicts |= dict.fromkeys(names.split(), ALLOW)
     is_admin = "SYS_ADMIN" in capabilities
+    verdicts |= dict.fromkeys(_MOUNT_API.split(), _ABSENT if is_admin else DENY)
     namespaces = _CLONE_NEWUSER if is_admin else _NEW_NAMESPACES
     verdicts["clone"] = _deny_unless((0, namespaces, EQ, 0))
     if is_admin:

@@ -10,6 +10,7 @@ Source: moby/profiles seccomp/seccomp_linux.go; runc, libcontainer/seccomp; sock
 """
 
 import os
+import re
 from _collections_abc import Iterable, Set
 from errno import ENOSYS
 
@@ -143,5 +144,5 @@ def _check_names(profile: Profile) -> None:
 
 
 def _find_kernel() -> tuple[int, int]:
-    major, minor = os.uname().release.split(".")[:2]
-    return int(major), int("".join(c for c in minor if c.isdecimal()) or 0)
+    found = re.match(r"(\d+)(?:\.(\d+))?", os.uname().release)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)

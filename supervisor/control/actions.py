@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 import attrs
 import trio
 
-from mocker.isolation import Container, SetupError
+from mocker.isolation import Container, ExitStatus, SetupError
 
+from ..container_words import parse_signal as find_signal
 from ..dependencies import find_affected
 from ..jobs import Job
 from ..lifecycle import AT_REST, After, State
@@ -25,7 +26,7 @@ OTHERS_WISH = "somebody else asked for that"
 STILL_FREEZING = "some of it waits in the kernel, and is frozen as soon as it does not"
 AT_THE_END = "the supervisor is stopping, or a reload replaces it"
 # What a container's init cannot hand on to the command.
-_NOT_SENT = {signal.SIGKILL: "kill", signal.SIGSTOP: "", signal.SIGCHLD: ""}
+_NOT_SENT = {int(signal.SIGKILL): "kill", int(signal.SIGSTOP): "", int(signal.SIGCHLD): ""}
 
 
 @attrs.frozen
@@ -123,22 +124,18 @@ class Deed:
 
 
 def parse_signal(text: str) -> int:
-    """Return the number of a signal: "HUP", "SIGHUP" or "1".
+    """Return the number of a signal: "HUP", "SIGHUP", "RTMIN+3" or "1".
 
     Raises:
         RequestError: There is none of that name, or it cannot be sent.
     """
-    name = text.upper()
     try:
-        if name.isdecimal():
-            number = signal.Signals(int(name))
-        else:
-            number = signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
-    except (KeyError, ValueError):
+        number = find_signal(text)
+    except ValueError:
         raise RequestError("no-such-signal", 400, f"there is no signal {text[:20]!r}") from None
     if number in _NOT_SENT:
         hint = f"; the action {_NOT_SENT[number]!r} does that" if _NOT_SENT[number] else ""
-        text = f"cannot send {number.name} to a command in a container{hint}"
+        text = f"cannot send {ExitStatus(signal=number)} to a command in a container{hint}"
         raise RequestError("no-such-signal", 400, text)
     return number
 
@@ -225,13 +222,15 @@ class _Follower:
         if self._container is None:
             return Outcome(name, "not running", ok=False)
         self._container.send_signal(self._action.signal)
-        return Outcome(name, f"{signal.Signals(self._action.signal).name} sent")
+        return Outcome(name, f"{ExitStatus(signal=self._action.signal)} sent")
 
     async def _follow_pause(self) -> Outcome:
         job, name, container = self._job, self._job.config.name, self._container
         wished = f"{self._action.name}d"
         if container is None or job.life.state is not State.RUNNING:
-            return Outcome(name, "not running", ok=False)
+            reason = "" if container is None else f"it is {job.life.state.value}"
+            outcome = "not running" if container is None else f"not {wished}"
+            return Outcome(name, outcome, ok=False, reason=reason)
         if job.is_paused is (self._action.name == "pause"):
             return Outcome(name, f"already {'paused' if job.is_paused else 'running'}")
         try:
@@ -266,6 +265,9 @@ class _Follower:
         if job.life.final:
             return Outcome(name, f"not {action}ed", ok=False, reason=AT_THE_END)
         if action == "start" and self._before is State.RUNNING:
+            if job.is_paused:
+                reason = f"it is paused; 'mocker resume {name}' ends that"
+                return Outcome(name, "not started", ok=False, reason=reason)
             return Outcome(name, "already started")
         while self._action.wait and job.life.state in IN_BETWEEN:
             await job.wait_changed()

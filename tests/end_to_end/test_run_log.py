@@ -157,7 +157,7 @@ def test_terminal_stays_with_the_caller() -> None:
         console = terminal.run("mocker run --log console --name web sh -c 'test -t 1; echo $?'")
         refused = terminal.run("mocker run -it --log null true")
 
-    assert answer.status == 0
+    assert answer.status == 1
     assert console.text.rstrip().endswith("1")
     assert "web |" in console.text
     assert refused.status == 2

@@ -107,6 +107,10 @@ def find_odd(verdicts: dict[str, str], whom: str) -> dict[str, str]:
     }
 
 
+def test_each_probe_gets_through_somehow() -> None:
+    assert {probe.name for probe, _ in list_passes(as_root=True)} == set(PROBES)
+
+
 def test_there_are_as_many_probes_as_promised() -> None:
     assert len(PROBES) >= FEWEST
 

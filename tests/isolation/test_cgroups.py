@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation import Limits, SetupError
-from mocker.isolation.cgroups import Cgroup
+from mocker.isolation.cgroups import Cgroup, find_weights
 from tests.cgroups import own_tree, requires_cgroups
 from tests.containers import wait_readable
 from tests.requirements import requires_root
@@ -101,6 +101,24 @@ def test_usage_is_that_of_all_processes_in_it(cgroup: Cgroup) -> None:
     assert all(0 <= share <= 100 for share in usage.pressure.values())
 
 
+def test_pressure_is_the_share_of_ten_seconds_in_which_some_had_to_wait(tmp_path: Path) -> None:
+    stand_in = Cgroup(f"{tmp_path}/one", Limits())
+    lines = ["some avg10=2.50 avg60=1.00 avg300=0.10 total=9", "full avg10=1.20 avg60=1.00"]
+    Path(stand_in.path, "cpu.pressure").write_text("\n".join(lines))
+
+    pressure = stand_in.read_usage().pressure
+
+    os.close(stand_in.fd)
+    assert pressure == {"cpu": 2.5}
+
+
+def test_removed_cgroup_is_not_frozen(cgroup: Cgroup) -> None:
+    cgroup.freeze()
+    cgroup.remove()
+
+    assert not cgroup.is_frozen
+
+
 def test_usage_is_known_once_the_cgroup_is_removed(cgroup: Cgroup) -> None:
     with process_in(cgroup.path, COUNT) as process:
         assert process.stdout is not None
@@ -160,6 +178,24 @@ def test_limit_that_the_kernel_does_not_have_there_is_refused(limits: Limits, fi
             Cgroup(f"{tree}/one", limits)
 
         assert not (tree / "one").exists()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "qos", "file"),
+    [
+        ("none [mq-deadline] bfq", "8:0 enable=0 ctrl=auto", ""),
+        ("none [mq-deadline] bfq", "8:0 enable=0\n8:16 enable=1 ctrl=auto", "io.weight"),
+        ("none mq-deadline [bfq]", "8:0 enable=0 ctrl=auto", "io.bfq.weight"),
+    ],
+)
+def test_weights_are_those_that_disks_heed(
+    tmp_path: Path, scheduler: str, qos: str, file: str
+) -> None:
+    (tmp_path / "vda" / "queue").mkdir(parents=True)
+    (tmp_path / "vda" / "queue" / "scheduler").write_text(f"{scheduler}\n")
+    (tmp_path / "io.cost.qos").write_text(f"{qos}\n")
+
+    assert find_weights(str(tmp_path), str(tmp_path)) == file
 
 
 def test_name_that_is_taken_is_told_apart(cgroup: Cgroup) -> None:

@@ -30,8 +30,8 @@ def become(argv: Sequence[str], env: Mapping[str, str]) -> None:
     """Execute a command as the command's process of a container does."""
     words = tuple(argv)
     with suppress(OSError):
-        perform(try_execute(words, env, guarded=False))
-    execute(words, env, guarded=False)
+        perform(try_execute(words, env, guarded=None))
+    execute(words, env, guarded=None)
 
 
 def run(argv: Sequence[str], path: str | None = None, **env: str) -> Output:

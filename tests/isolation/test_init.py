@@ -30,6 +30,13 @@ def test_signal_that_ends_the_command_is_the_containers(name: str) -> None:
     assert status == ExitStatus(signal=signal.Signals[f"SIG{name}"])
 
 
+def test_end_of_the_command_is_noticed_however_many_signals_there_are() -> None:
+    flood = "(while :; do kill -HUP 1; done) & (while :; do kill -HUP 1; done) & sleep 0.2; exit 3"
+
+    with open_container(script(f"trap '' HUP; {flood}", grace=0.1)) as (container, _):
+        assert container.wait(20) == ExitStatus(code=3)
+
+
 def test_command_is_not_the_init_but_its_child_in_a_session_of_its_own() -> None:
     outcome = run_captured(script("echo $$ $PPID; cut -d ' ' -f 5,6 /proc/$$/stat"))
 

@@ -265,6 +265,14 @@ def test_place_that_is_not_there_is_said(tmp_path: Path) -> None:
     assert str(caught.value).startswith(message)
 
 
+def test_link_that_the_job_may_have_made_is_not_followed_at_its_next_start(inside: Path) -> None:
+    work = inside / "work"
+    work.symlink_to("/")
+
+    with pytest.raises(SetupError, match=r"cannot let it write to .*/work; a link is in the way"):
+        run_captured(fenced("true", writable=[str(work)]))
+
+
 def test_wall_is_among_the_steps(inside: Path) -> None:
     step = f"forbid by landlock to write but below {inside}"
 

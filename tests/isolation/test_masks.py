@@ -54,7 +54,7 @@ def test_switches_of_the_kernel_cannot_be_turned(rootfs: str, userns: str, tmp_p
     for switch in kernel/core_pattern vm/overcommit_memory net/ipv4/ip_unprivileged_port_start; do
         old=$(cat /proc/sys/$switch) && (echo "$old" >/proc/sys/$switch) && echo "$switch turned"
     done
-    [ ! -e /proc/sysrq-trigger ] || (echo h >/proc/sysrq-trigger) && echo sysrq
+    [ ! -e /proc/sysrq-trigger ] || { (echo h >/proc/sysrq-trigger) && echo sysrq turned; }
     """
 
     outcome = run_captured(script(text, rootfs=find_rootfs(rootfs, tmp_path), userns=userns))
@@ -174,3 +174,24 @@ def test_null_device_that_is_something_else_covers_nothing(stand_in: str, reason
     check_null()
     with pytest.raises(SetupError, match=f"cannot cover files with /dev/null; {reason}"):
         run_in_child(act)
+
+
+def test_what_docker_covers_is_covered() -> None:
+    switches = {f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger")}
+    names = [
+        "interrupts",
+        "kcore",
+        "keys",
+        "latency_stats",
+        "sched_debug",
+        "timer_list",
+        "timer_stats",
+    ]
+    directories = {
+        *("/proc/acpi", "/proc/asound", "/proc/scsi"),
+        *("/sys/firmware", "/sys/devices/virtual/powercap"),
+    }
+
+    assert set(READ_ONLY) == switches
+    assert {f"/proc/{name}" for name in names} <= set(HIDDEN_FILES)
+    assert directories <= set(list_hidden_directories(own_network=True))

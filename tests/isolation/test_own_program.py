@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation import CommandError
-from mocker.isolation.own_program import is_somebodys, refuse_own_program
+from mocker.isolation.own_program import find_own_program, refuse_own_program
 from mocker.isolation.user_mapping import IdRange, UserMapping
 from tests.containers import in_container, make_rootfs
 
@@ -37,6 +37,11 @@ def trap(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(path)
 
 
+def find_own() -> tuple[int, int]:
+    stat = Path(OWN).stat()
+    return stat.st_dev, stat.st_ino
+
+
 def render_program(loader: bytes, *, wide: bool) -> bytes:
     """Return an ELF file with nothing but the name of a loader, far from its beginning: elf(5)."""
     table, place = 5000, 9000
@@ -55,7 +60,7 @@ def render_program(loader: bytes, *, wide: bool) -> bytes:
 
 def test_program_that_runs_mocker_is_found_wherever_it_hides(trap: str) -> None:
     with pytest.raises(CommandError, match="leads to the program that runs mocker") as info:
-        refuse_own_program("trap", ("/no/such/file", trap))
+        refuse_own_program("trap", ("/no/such/file", trap), find_own())
 
     assert info.value.exit_code == 126
 
@@ -70,17 +75,17 @@ def test_other_programs_are_let_through(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "cut").write_bytes(whole[:6000])
     names = ("program", "fifo", "loop", "whole", "cut", "missing", ".")
 
-    refuse_own_program("x", tuple(str(tmp_path / name) for name in names))
+    refuse_own_program("x", tuple(str(tmp_path / name) for name in names), find_own())
 
 
 def test_program_that_is_there_by_its_own_name_is_let_through() -> None:
-    refuse_own_program("python", (os.path.realpath(OWN),))
+    refuse_own_program("python", (os.path.realpath(OWN),), find_own())
 
 
 def test_script_that_is_executed_by_itself_ends(tmp_path: Path) -> None:
     (tmp_path / "script").write_text(f"#!{tmp_path}/script")
 
-    refuse_own_program("script", (str(tmp_path / "script"),))
+    refuse_own_program("script", (str(tmp_path / "script"),), find_own())
 
 
 @pytest.mark.parametrize(
@@ -92,11 +97,13 @@ def test_owner_of_the_program_is_looked_for_among_the_users_inside(
     owner = Path(OWN).stat().st_uid
     ranges = [IdRange(0, owner + first, 65536)]
 
-    assert is_somebodys(UserMapping(ranges, ranges, deny_setgroups=False)) == expected
+    found = find_own_program(UserMapping(ranges, ranges, deny_setgroups=False))
+
+    assert found == (find_own() if expected else None)
 
 
 def test_without_a_user_namespace_everybody_is_somebody_inside() -> None:
-    assert is_somebodys(None)
+    assert find_own_program(None) == find_own()
 
 
 def run_own_copy(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -162,6 +162,12 @@ def test_capability_that_the_caller_does_not_have_cannot_be_given() -> None:
 
 
 @requires_root
+def test_root_of_the_host_is_not_let_near_its_init_by_one_capability() -> None:
+    with pytest.raises(SetupError, match=r"capability SYS_PTRACE; it could trace its init then"):
+        spawn(make_spec(userns="host", cap_add=["SYS_PTRACE"]))
+
+
+@requires_root
 @in_container
 def test_capability_that_the_caller_does_not_have_is_none_of_all() -> None:
     def act() -> int:
@@ -191,7 +197,7 @@ def test_command_without_a_container_keeps_what_it_has() -> None:
     fields = {"isolate": False, "rootfs": "host", "network": "host"}
     text = "grep -E '^(Cap|NoNewPrivs)' /proc/self/status; ulimit -c"
 
-    outside = capture_child(lambda: execute(("sh", "-c", text), dict(os.environ), guarded=False))
+    outside = capture_child(lambda: execute(("sh", "-c", text), dict(os.environ), guarded=None))
     outcome = run_captured(script(text, **fields))
 
     assert outcome.stdout == outside.text
@@ -327,7 +333,7 @@ def test_command_starts_with_no_signal_ignored_or_blocked() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         perform(reset_signals(find_changed_signals()))
         words = ("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status")
-        execute(words, {"PATH": "/usr/bin:/bin"}, guarded=False)
+        execute(words, {"PATH": "/usr/bin:/bin"}, guarded=None)
 
     output = capture_child(act)
 

@@ -104,7 +104,7 @@ def test_source_goes_below_the_root_by_number_or_by_itself(
         mount("none", "/mnt", "tmpfs")
         setup.root_fd = os.open("/mnt", os.O_PATH)
         setup.attach(0, "/by/number")
-        setup.attach_as_is("/usr", "/by/itself", 0, recursive=False)
+        setup.attach_as_is("/usr", "/by/itself", 0)
         return sorted(path.name for path in Path("/mnt/by").iterdir() if path.samefile("/usr"))
 
     assert in_new_namespaces(act) == ["itself", "number"]

@@ -216,8 +216,8 @@ def test_usual_places_are_writable_unless_others_are_named(tmp_path: Path) -> No
     ("keys", "mistake"),
     [
         ("isolate = false\nlandlock = 1", "landlock: must be true or false, not 1"),
-        ("landlock = true", "landlock: is for isolate = false: a container sees no files but its"),
-        ('writable = ["/a"]', "writable: is for isolate = false: a container sees no files but"),
+        ("landlock = true", "landlock: is for isolate = false; a container has read_only and"),
+        ('writable = ["/a"]', "writable: is for isolate = false; a container has read_only"),
         ('isolate = false\nwritable = ["/a"]', "writable: needs landlock = true"),
         (
             'isolate = false\nlandlock = true\nwritable = "/a"',

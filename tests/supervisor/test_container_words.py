@@ -41,6 +41,7 @@ def test_what_is_no_volume_is_refused(word: str) -> None:
         ("/t:", ("/t", None, 0o1777)),
         ("/t:size=64m", ("/t", 64 * 2**20, 0o1777)),
         ("/t:mode=700,size=1k", ("/t", 1024, 0o700)),
+        ("/t:rw,nosuid,nodev,size=1.5k", ("/t", 1536, 0o1777)),
     ],
 )
 def test_tmpfs_has_options(word: str, tmpfs: tuple[str, int | None, int]) -> None:
@@ -51,6 +52,7 @@ def test_tmpfs_has_options(word: str, tmpfs: tuple[str, int | None, int]) -> Non
     ("word", "sentence"),
     [
         ("/t:siz=1", "takes size=… and mode=…, not 'siz=1'"),
+        ("/t:noexec", "takes size=… and mode=…, not 'noexec'"),
         ("/t:mode=", "takes size=… and mode=…, not 'mode='"),
         ("/t:mode=8", "takes size=… and mode=…, not 'mode=8'"),
         ("/t:size=x", "size must be a size such as '64k', '64M' or '1G', not 'x'"),
@@ -135,6 +137,17 @@ def test_what_is_no_number_in_the_range_is_refused(text: str) -> None:
 @pytest.mark.parametrize("word", ["TERM", "SIGTERM", "term", "sigterm", "15"])
 def test_signal_has_a_name_and_a_number(word: str) -> None:
     assert parse_signal(word) == signal.SIGTERM
+
+
+@pytest.mark.parametrize("word", ["RTMIN+3", "sigrtmin+3", "37"])
+def test_real_time_signal_is_counted_from_the_first(word: str) -> None:
+    assert parse_signal(word) == signal.SIGRTMIN + 3
+
+
+@pytest.mark.parametrize("word", ["RTMIN+", "RTMIN+31", "RTMIN+-1", "RTMAX+1", "TERM+1", "+1"])
+def test_what_is_no_real_time_signal_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a signal such as TERM, not "):
+        parse_signal(word)
 
 
 @pytest.mark.parametrize("word", ["", "TERMM", "0", "99", "-1", "SIG", "1.0", "²"])

@@ -176,6 +176,13 @@ def test_every_limit_of_the_kernel_has_a_name(name: str) -> None:
     assert spec_of("--ulimit", f"{name}=1").rlimits[0].name == name
 
 
+def test_of_a_ulimit_that_is_given_twice_the_last_counts() -> None:
+    spec = spec_of("--ulimit", "nofile=100", "--ulimit", "core=0", "--ulimit", "nofile=200")
+
+    assert {limit.name: limit.hard for limit in spec.rlimits} == {"nofile": 200, "core": 0}
+    assert len(spec.rlimits) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -189,6 +196,12 @@ def test_every_limit_of_the_kernel_has_a_name(name: str) -> None:
             ["--log-driver", "journald", "true"],
             "unknown option '--log-driver'; did you mean '--log'?",
         ),
+        (["--security-opt", "x", "true"], "unknown option '--security-opt'; --seccomp FILTER does"),
+        (
+            ["--privileged", "true"],
+            "unknown option '--privileged'; what comes nearest is --cap-add",
+        ),
+        (["--mount", "x", "true"], "unknown option '--mount'; -v and --tmpfs do that"),
         (["-w"], "-w needs a value, DIR"),
         (["--read-only=yes", "true"], "--read-only takes no value, not 'yes'"),
         (["--rootfs", "", "true"], "--rootfs must be busybox, host or a directory, not ''"),
@@ -236,9 +249,12 @@ def test_every_limit_of_the_kernel_has_a_name(name: str) -> None:
         (["--cpus", "nan", "true"], "--cpus must be a number of CPUs"),
         (["--cpus", ".", "true"], "--cpus must be a number of CPUs"),
         (["--cpus", "0", "true"], "cpus must be 0.01 to 8192.0, not 0.0"),
-        (["--pids-limit", "", "true"], "--pids-limit must be a whole number, not ''"),
-        (["--pids-limit", "-1", "true"], "--pids-limit must be a whole number, not '-1'"),
-        (["--pids-limit", "9" * 5000, "true"], "--pids-limit must be a whole number"),
+        (["--pids-limit", "", "true"], "--pids-limit must be a whole number above 0, not ''"),
+        (
+            ["--pids-limit", "-1", "true"],
+            "--pids-limit must be a whole number above 0, not '-1'; with",
+        ),
+        (["--pids-limit", "9" * 5000, "true"], "--pids-limit must be a whole number above 0"),
         (["--pids-limit", "1", "true"], "pids must be 2 to"),
         (["--cap-add", "x", "true"], "--cap-add must be a capability such as NET_RAW, or ALL"),
         (["--cap-drop", "", "true"], "--cap-drop must be a capability such as NET_RAW, or ALL"),

@@ -84,6 +84,18 @@ def test_nothing_heavy_is_imported_before_the_fork_server() -> None:
     assert not {"attr", "attrs", "structlog", "trio", "asyncio"} & set(result.stdout.split())
 
 
+def test_what_answers_is_not_imported_before_somebody_asks() -> None:
+    program = "import sys; import mocker.supervisor.supervise_file; print(*sys.modules)"
+
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    modules = set(result.stdout.split())
+    assert "mocker.supervisor.control.server" in modules
+    assert not {"starlette", "hypercorn", "h11"} & modules
+
+
 @requires_user_namespaces
 def test_host_without_proc_is_told_in_a_sentence(tmp_path: Path) -> None:
     in_namespace = ["unshare", "--user", "--map-root-user", "--mount"]

@@ -397,11 +397,13 @@ async def act_on_one(means: Means, *actions: str) -> list[Outcome]:
 @in_container
 async def test_job_is_paused_and_resumed_once() -> None:
     with make_means_with_cgroups() as means:
-        outcomes = await act_on_one(means, "pause", "pause", "resume", "resume")
+        outcomes = await act_on_one(means, "pause", "pause", "start", "resume", "resume")
 
+    reason = "it is paused; 'mocker resume a' ends that"
     assert outcomes == [
         Outcome("a", "paused"),
         Outcome("a", "already paused"),
+        Outcome("a", "not started", ok=False, reason=reason),
         Outcome("a", "resumed"),
         Outcome("a", "already running"),
     ]
@@ -418,7 +420,8 @@ async def test_job_without_a_cgroup_is_not_paused(means: Means) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("HUP", 1), ("SIGHUP", 1), ("hup", 1), ("1", 1), ("15", 15)]
+    ("text", "number"),
+    [("HUP", 1), ("SIGHUP", 1), ("hup", 1), ("1", 1), ("15", 15), ("35", 35), ("RTMIN+3", 37)],
 )
 def test_signal_is_named_or_numbered(text: str, number: int) -> None:
     assert parse_signal(text) == number
