@@ -40,20 +40,21 @@ class Watch:
 
     Attributes:
         timed_out: Whether it ran into its time limit.
+        asked_to_end: Whether a signal that does so was handed on.
     """
 
     def __init__(self, container: "Attended", timeout: float | None) -> None:
         self.timed_out = False
         self._container = container
-        self._asked_to_end = False
+        self.asked_to_end = False
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def forward(self, number: int) -> None:
         """Hand a signal on to the command; the second that asks it to end kills everything."""
-        if number in ENDING_SIGNALS and self._asked_to_end:
+        if number in ENDING_SIGNALS and self.asked_to_end:
             self._container.kill()
             return
-        self._asked_to_end |= number in ENDING_SIGNALS
+        self.asked_to_end |= number in ENDING_SIGNALS
         self._container.send_signal(number)
 
     def remaining(self) -> float | None:

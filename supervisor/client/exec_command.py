@@ -106,6 +106,7 @@ def _attend(executed: Executed, pipes: TerminalPipes | None, signals: set[int]) 
     if pipes is not None:
         pipes.start()
     if executed.wait_started(signals):
+        watch.asked_to_end = executed.asked_to_end
         if executed.spec.terminal:
             _relay(executed, watch, signals)
         else:

@@ -33,6 +33,7 @@ class Executed:
         spec: What was asked for.
         terminal_fd: The other side of its terminal; -1 without one.
         problem: Why it is not executed, or not any more; empty if it has ended by itself.
+        asked_to_end: Whether a signal that does so came before it was told to be started.
     """
 
     gone = "the supervisor is gone, and what was executed with it"
@@ -59,7 +60,7 @@ class Executed:
         self._connection = connection
         self._status: ExitStatus | None = None
         self._stopped = 0
-        self._started = False
+        self._started = self.asked_to_end = False
         try:
             connection.setblocking(False)
             self._announce()
@@ -84,6 +85,7 @@ class Executed:
         while self.poll() is None and not self._started:
             number = signal.sigwaitinfo(signals | {signal.SIGCHLD}).si_signo
             ending += number in ENDING_SIGNALS
+            self.asked_to_end = ending > 0
             if ending > 1:
                 self._give_up(number)
             elif number != signal.SIGCHLD:

@@ -102,7 +102,7 @@ def test_description_names_what_was_asked_for(tmp_path: Path) -> None:
         "mount tmpfs on /scratch",
         "make the directory /srv",
         "open a terminal on /dev/pts/0",
-        "set the limit core to 0:0",
+        "set the limit core to 1:1",
         "become user ann:users in /srv",
         "execute 'echo' 'a b'",
     ):
