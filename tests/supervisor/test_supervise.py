@@ -220,6 +220,7 @@ async def test_start_without_an_answer_is_given_up_after_the_grace(
     means: Means, autojump_clock: MockClock
 ) -> None:
     os.kill(means.starter.server.pid, signal.SIGSTOP)
+    means.cgroups._are_everybodys = False  # no thread asks, for which the clock would not wait
     run = Run(means, configure(SLEEP, grace=5.0))
 
     with capture_logs() as events:
