@@ -36,6 +36,12 @@ from .quantities import parse_duration, parse_size
 from .sink_words import SinkWord, check_together, parse_sink
 from .stderr import make_printable
 
+TYPE_CHECKING = False  # for who checks types: `typing` costs as much as a container
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Result = TypeVar("Result")
+
 _OPTIONS = (
     Option(
         "--rootfs",
@@ -212,33 +218,32 @@ def parse_run_arguments(
         rootfs=rootfs if rootfs in {"busybox", "host"} else _make_absolute(rootfs, "--rootfs"),
         rootfs_mode=given.last("--rootfs-mode", "overlay"),
         read_only=given.has("--read-only"),
-        volumes=[_parse_volume(word) for word in given.all("--volume")],
-        tmpfs=[_parse_tmpfs(word) for word in given.all("--tmpfs")],
+        volumes=map(_parse_volume, given.all("--volume")),
+        tmpfs=[Tmpfs(*_parse("--tmpfs", parse_tmpfs, word)) for word in given.all("--tmpfs")],
         env=env,
         workdir=given.maybe("--workdir"),
         user=given.maybe("--user"),
         hostname=given.last("--hostname", given.last("--name", DEFAULT_HOSTNAME)),
         network=check_word(given.last("--network", "none"), _NETWORKS, "network"),
         userns=given.last("--userns", "private"),
-        cap_add=_parse_capabilities(given.all("--cap-add"), "--cap-add"),
-        cap_drop=_parse_capabilities(given.all("--cap-drop"), "--cap-drop"),
+        cap_add=[_parse("--cap-add", parse_capability, word) for word in given.all("--cap-add")],
+        cap_drop=[_parse("--cap-drop", parse_capability, word) for word in given.all("--cap-drop")],
         allow_new_privs=given.has("--allow-new-privs"),
-        seccomp=_read_seccomp(given.maybe("--seccomp")),
-        umask=_parse_umask(given.last("--umask", "022")),
-        nice=_parse_number(given.maybe("--nice"), "--nice", NICE_VALUES),
-        oom_score_adj=_parse_number(given.maybe("--oom-score-adj"), "--oom-score-adj", OOM_SCORES),
-        cpu_affinity=_parse_affinity(given.maybe("--cpu-affinity")),
+        seccomp=_find(given, "--seccomp", lambda word: read_seccomp(word, word)),
+        umask=_parse("--umask", parse_umask, given.last("--umask", "022")),
+        nice=_find(given, "--nice", parse_whole, *NICE_VALUES),
+        oom_score_adj=_find(given, "--oom-score-adj", parse_whole, *OOM_SCORES),
+        cpu_affinity=_find(given, "--cpu-affinity", parse_affinity),
         # Of the same one twice, the last counts.
         rlimits={r.name: r for r in map(_parse_ulimit, given.all("--ulimit"))}.values(),
-        limits=_parse_cgroup_limits(given),
-        grace=_parse_time(given.last("--grace", "10s"), "--grace"),
-        stop_signal=_parse_signal(given.last("--stop-signal", "TERM")),
+        limits=_find_limits(given),
+        grace=_parse("--grace", parse_duration, given.last("--grace", "10s")),
+        stop_signal=_parse("--stop-signal", parse_signal, given.last("--stop-signal", "TERM")),
         terminal=terminal,
     )
-    timeout = given.maybe("--timeout")
     return RunRequest(
         spec,
-        (_parse_time(timeout, "--timeout") or None) if timeout is not None else None,
+        _find(given, "--timeout", parse_duration) or None,
         sinks,
         name=given.last("--name", make_printable(os.path.basename(given.words[0]))),
         dry_run=given.has("--dry-run"),
@@ -246,11 +251,20 @@ def parse_run_arguments(
     )
 
 
-def _read_seccomp(word: str | None) -> str | None:
+def _parse(option: str, parse: "Callable[..., Result]", word: str, *more: int) -> "Result":
+    """Return what a word means; who knows what it should be does not know the option."""
     try:
-        return None if word is None else read_seccomp(word, word)
+        return parse(word, *more)
     except ValueError as error:
-        raise SpecError(f"--seccomp {error}") from None
+        raise SpecError(f"{option} {error}") from None
+
+
+def _find(
+    given: Parsed, option: str, parse: "Callable[..., Result]", *more: int
+) -> "Result | None":
+    """Return what the word of an option means; None if it is not given."""
+    word = given.maybe(option)
+    return None if word is None else _parse(option, parse, word, *more)
 
 
 def _make_absolute(path: str, option: str) -> str:
@@ -262,10 +276,7 @@ def _make_absolute(path: str, option: str) -> str:
 
 
 def _parse_sinks(words: Sequence[str]) -> list[SinkWord]:
-    try:
-        sinks = list(map(parse_sink, words))
-    except ValueError as error:
-        raise SpecError(f"--log {error}") from None
+    sinks = [_parse("--log", parse_sink, word) for word in words]
     for sink in sinks:
         if sink.path:
             sink.path = _make_absolute(sink.path, "--log")
@@ -277,19 +288,8 @@ def _parse_sinks(words: Sequence[str]) -> list[SinkWord]:
 
 
 def _parse_volume(word: str) -> Volume:
-    try:
-        source, destination, read_only = parse_volume(word)
-    except ValueError as error:
-        raise SpecError(f"--volume {error}") from None
+    source, destination, read_only = _parse("--volume", parse_volume, word)
     return Volume(_make_absolute(source, "--volume"), destination, read_only=read_only)
-
-
-def _parse_tmpfs(word: str) -> Tmpfs:
-    try:
-        values = parse_tmpfs(word)
-    except ValueError as error:
-        raise SpecError(f"--tmpfs {error}") from None
-    return Tmpfs(*values)
 
 
 def _parse_ulimit(word: str) -> Rlimit:
@@ -301,55 +301,13 @@ def _parse_ulimit(word: str) -> Rlimit:
     return Rlimit(name, *values)
 
 
-def _parse_cgroup_limits(given: Parsed) -> Limits | None:
-    memory, cpus, pids = (given.maybe(option) for option in ("--memory", "--cpus", "--pids-limit"))
+def _find_limits(given: Parsed) -> Limits | None:
+    memory = _find(given, "--memory", parse_size)
+    cpus = _find(given, "--cpus", parse_cpus)
+    pids = _find(given, "--pids-limit", parse_count)
     if memory is None and cpus is None and pids is None:
         return None
-    option = "--memory"
-    try:
-        size = None if memory is None else parse_size(memory)
-        option = "--cpus"
-        share = None if cpus is None else parse_cpus(cpus)
-        option = "--pids-limit"
-        count = None if pids is None else parse_count(pids)
-    except ValueError as error:
-        raise SpecError(f"{option} {error}") from None
-    return Limits(memory=size, cpus=share, pids=count)
-
-
-def _parse_capabilities(words: Sequence[str], option: str) -> list[str]:
-    try:
-        return list(map(parse_capability, words))
-    except ValueError as error:
-        raise SpecError(f"{option} {error}") from None
-
-
-def _parse_umask(word: str) -> int:
-    try:
-        return parse_umask(word)
-    except ValueError as error:
-        raise SpecError(f"--umask {error}") from None
-
-
-def _parse_number(word: str | None, option: str, bounds: tuple[int, int]) -> int | None:
-    try:
-        return None if word is None else parse_whole(word, *bounds)
-    except ValueError as error:
-        raise SpecError(f"{option} {error}") from None
-
-
-def _parse_affinity(word: str | None) -> tuple[int, ...] | None:
-    try:
-        return None if word is None else parse_affinity(word)
-    except ValueError as error:
-        raise SpecError(f"--cpu-affinity {error}") from None
-
-
-def _parse_signal(word: str) -> int:
-    try:
-        return parse_signal(word)
-    except ValueError as error:
-        raise SpecError(f"--stop-signal {error}") from None
+    return Limits(memory=memory, cpus=cpus, pids=pids)
 
 
 def parse_env(word: str, where: str) -> dict[str, str]:
@@ -378,10 +336,3 @@ def _read_env_file(path: str) -> dict[str, str]:
         reason = render_reason(error.errno or 0)
         raise SpecError(f"cannot read --env-file {path!r}{reason}") from error
     return env
-
-
-def _parse_time(text: str, option: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise SpecError(f"{option} {error}") from None
