@@ -9,18 +9,15 @@ from _collections_abc import Mapping, Sequence
 from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
 
 from .calls import close_range, dup2, dup_above, then
-from .errors import CommandError, SetupError
+from .errors import NOT_EXECUTABLE, NOT_FOUND, CommandError, SetupError
 from .memory import Cell
-from .own_program import refuse_own_program
+from .own_program import SHELL, refuse_own_program
 from .process_calls import execve
 from .spec import DEFAULT_PATH, ContainerSpec
 from .syscalls import CLOSE_RANGE_CLOEXEC
 from .tape import Call
 from .users import User
 
-NOT_EXECUTABLE = 126
-NOT_FOUND = 127
-_SHELL = "/bin/sh"
 Program = tuple[int, int]  # the device and inode of its file
 _SEARCH_GOES_ON = (EACCES, ENOENT, ENOTDIR)  # as in execvp(3): another directory may do
 
@@ -127,7 +124,7 @@ def _candidates(command: str, search_path: str) -> tuple[str, ...]:
 
 def _execute_script(path: str, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
     try:
-        os.execve(_SHELL, [_SHELL, path, *argv[1:]], env)
+        os.execve(SHELL, [SHELL, path, *argv[1:]], env)
     except OSError:
         return  # then the first answer, ENOEXEC, is the better explanation
 

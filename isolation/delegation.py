@@ -22,8 +22,11 @@ from errno import EBUSY, ESRCH
 
 from .cgroups import Cgroup
 from .errors import SetupError
+from .hints import read_switch
 from .limits import Limits
 from .scope import find_manager, has_systemd, is_unit_delegated, start_scope
+
+USUAL = ("cpu", "memory", "pids")  # those by which a container is accounted for, too
 
 _ROOT = "/sys/fs/cgroup"
 _STEP = "limit a container"
@@ -31,7 +34,6 @@ _LEAF = "mocker"
 _PREFIX = "mocker-"
 _UNITS = (".service", ".scope", ".slice")
 _DELEGATED = ("user.delegate", "trusted.delegate")  # the latter before systemd 251, and for root
-_USUAL = ("cpu", "memory", "pids")  # those by which a container is accounted for, too
 _ATTEMPTS = 10  # at moving who forks meanwhile
 _BOOT = "boot with systemd.unified_cgroup_hierarchy=1, so that version 2 has them all"
 _HOW = (
@@ -126,7 +128,7 @@ def find_delegation(pids: Iterable[int] = ()) -> Delegation:
     except OSError as error:
         raise SetupError("make cgroups in ", error.errno or 0, place) from error
     _remove_leftovers(place)
-    return Delegation(place, [name for name in _USUAL if _enable(place, name)])
+    return Delegation(place, [name for name in USUAL if _enable(place, name)])
 
 
 def find_place() -> tuple[str, str]:
@@ -155,6 +157,23 @@ def find_place() -> tuple[str, str]:
     else:
         hint = f"{place} is not delegated to user {os.geteuid()}; {_HOW}"
     raise SetupError(_STEP, hint=hint)
+
+
+def find_controllers() -> tuple[str, frozenset[str]]:
+    """Return where cgroups can be made, and with which controllers; nothing is done.
+
+    Raises:
+        SetupError: Nowhere.
+    """
+    place, manager = find_place()
+    directory = place
+    if manager:
+        uid = os.geteuid()
+        place = "a scope of its own, from systemd"
+        own = f"{_ROOT}/user.slice/user-{uid}.slice/user@{uid}.service"
+        directory = own if uid and os.path.isdir(own) else _ROOT
+    text = read_switch(f"{directory}/cgroup.controllers")
+    return place, frozenset(text.split()) & {*USUAL, "io"}
 
 
 def is_delegated() -> bool:

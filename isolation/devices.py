@@ -17,6 +17,7 @@ from . import calls
 from .errors import SetupError
 from .layers import BASE
 from .masks import (
+    CLOSED,
     HIDDEN_FILES,
     READ_ONLY,
     check_null,
@@ -32,7 +33,6 @@ from .syscalls import (
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
     MS_BIND,
-    MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
     MS_RDONLY,
@@ -56,7 +56,6 @@ _TTY_GID = 5  # the group that owns terminals on every distribution
 # As docker run has them; and as many files as have a use, which take memory even if they are empty.
 _DEV_BOUNDS = "size=64k,nr_inodes=1k"
 _SHM_BOUNDS = "size=64m,nr_inodes=64k"
-_CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
 _PLACE = "kernel"  # in the file system for layers
 
 # The same for container after container: up to what needs to write to /proc, and after it.
@@ -92,16 +91,16 @@ def _plan(own_network: bool, has_tty_group: bool, apart: bool) -> tuple[list[Ste
         pts += f",gid={_TTY_GID}"
     opening = [
         _mount(
-            "proc", "/proc", _CLOSED, "", before=_make_place() if apart else [calls.fchdir(ROOT)]
+            "proc", "/proc", CLOSED, "", before=_make_place() if apart else [calls.fchdir(ROOT)]
         ),
-        _mount("sysfs", "/sys", _CLOSED | MS_RDONLY, "") if own_network else _bind_sysfs(),
+        _mount("sysfs", "/sys", CLOSED | MS_RDONLY, "") if own_network else _bind_sysfs(),
         # What is a device there is a mount of its own.
-        _mount("tmpfs", "/dev", _CLOSED, f"mode=0755,{_DEV_BOUNDS}"),
+        _mount("tmpfs", "/dev", CLOSED, f"mode=0755,{_DEV_BOUNDS}"),
         Step(f"bind the host's {', '.join(NODES)}", "/dev", calls=tuple(_bind_nodes())),
         Step(f"link {', '.join(_LINKS)} in ", "/dev", calls=tuple(_make_links())),
         _mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, pts),
-        _mount("tmpfs", "/dev/shm", _CLOSED, f"mode=1777,{_SHM_BOUNDS}"),
-        _mount("mqueue", "/dev/mqueue", _CLOSED, ""),
+        _mount("tmpfs", "/dev/shm", CLOSED, f"mode=1777,{_SHM_BOUNDS}"),
+        _mount("mqueue", "/dev/mqueue", CLOSED, ""),
     ]
     hidden = list_hidden_directories(own_network=own_network)
     closing = [
@@ -196,4 +195,4 @@ def _make_links() -> list[Call]:
     ]
 
 
-_CGROUPS = _mount("cgroup2", "/sys/fs/cgroup", _CLOSED | MS_RDONLY, "")
+_CGROUPS = _mount("cgroup2", "/sys/fs/cgroup", CLOSED | MS_RDONLY, "")

@@ -14,6 +14,8 @@ are those of docker run(1), which took them from chroot(1) and the shell.
 import os
 from errno import errorcode
 
+NOT_EXECUTABLE, NOT_FOUND = 126, 127  # exit codes
+
 
 class IsolationError(Exception):
     """Anything that kept a container from being made, or from being watched."""

@@ -11,7 +11,7 @@ from _collections_abc import Sequence
 from errno import EINVAL
 
 from .capabilities import DEFAULT_SET, find_last_capability, names_of
-from .delegation import find_place
+from .delegation import USUAL, find_controllers
 from .errors import SetupError
 from .hints import filters_system_calls, read_switch
 from .landlock import find_landlock
@@ -23,8 +23,6 @@ from .seccomp.filters import find_filter
 from .syscalls import KEYCTL, PR_GET_NO_NEW_PRIVS, clone3, get_errno, get_function, prctl
 from .tape import Call, perform
 
-_CGROUPS = "/sys/fs/cgroup"
-_NEEDED = ("cpu", "memory", "pids")
 _CORE_PATTERN = "/proc/sys/kernel/core_pattern"
 _KEYCTL_GET_KEYRING_ID = 0
 _SESSION = -3  # the session keyring
@@ -94,28 +92,11 @@ def check_keyring() -> str:
 def check_limits() -> str:
     """Tell where cgroups with limits can be made, and what can be limited there."""
     place, controllers = find_controllers()
-    missing = [name for name in _NEEDED if name not in controllers]
+    missing = [name for name in USUAL if name not in controllers]
     if missing:
         hint = "what is above has to delegate it: Delegate=yes of its unit, or of user@.service"
         raise SetupError(f"limit {', '.join(missing)} in ", 0, place, hint)
     return f"{', '.join(sorted(controllers))} in {place}"
-
-
-def find_controllers() -> tuple[str, frozenset[str]]:
-    """Return where cgroups can be made, and with which controllers; nothing is done.
-
-    Raises:
-        SetupError: Nowhere.
-    """
-    place, manager = find_place()
-    directory = place
-    if manager:
-        uid = os.geteuid()
-        place = "a scope of its own, from systemd"
-        own = f"{_CGROUPS}/user.slice/user-{uid}.slice/user@{uid}.service"
-        directory = own if uid and os.path.isdir(own) else _CGROUPS
-    text = read_switch(f"{directory}/cgroup.controllers")
-    return place, frozenset(text.split()) & {*_NEEDED, "io"}
 
 
 def check_core_dumps() -> str:

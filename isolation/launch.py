@@ -15,8 +15,7 @@ import time
 from _collections_abc import Iterable, Sequence
 from errno import E2BIG, EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EOPNOTSUPP
 
-from .command import NOT_EXECUTABLE
-from .errors import CommandError, SetupError
+from .errors import NOT_EXECUTABLE, CommandError, SetupError
 from .handshake import receive_with_fds, send_go, send_refusal, send_with_fds
 from .init import run_init
 from .mounts import open_source

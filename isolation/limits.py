@@ -14,6 +14,8 @@ LEAST_CPUS, MOST_CPUS = 0.01, 8192.0  # a millisecond of the period; as many as 
 LEAST_PIDS, MOST_PIDS = 2, 2**22  # the init and the command; PID_MAX_LIMIT of the kernel
 LEAST_WEIGHT, MOST_WEIGHT = 1, 10000
 
+CONTROLLERS = {"cpus": "cpu", "io_weight": "io", "memory": "memory", "pids": "pids"}
+
 
 class Limits:
     """What the processes of a container may take together, its init included.
@@ -56,8 +58,9 @@ class Limits:
     @property
     def controllers(self) -> tuple[str, ...]:
         """Which controllers of cgroup v2 enforce them, in alphabetical order."""
-        needed = {"cpu": self.cpus, "io": self.io_weight, "memory": self.memory, "pids": self.pids}
-        return tuple(name for name, limit in needed.items() if limit is not None)
+        return tuple(
+            name for limit, name in CONTROLLERS.items() if getattr(self, limit) is not None
+        )
 
 
 def _check(value: float | None, least: float, most: float, what: str, unit: str = "") -> None:

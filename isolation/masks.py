@@ -56,7 +56,7 @@ _MOUNT_POINTS = ("/sys/kernel/debug", "/sys/kernel/tracing")  # in a sysfs that 
 _PROCESSORS = "/sys/devices/system/cpu"
 _NULL = "/dev/null"
 _NULL_DEVICE = os.makedev(1, 3)  # null(4)
-_CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
+CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
 
 
 def list_hidden_directories(*, own_network: bool) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ def forbid_writing() -> list[Call]:
     What is bound has the flags of the mount that it is bound from; so that forbids writing, for as
     long as this takes.
     """
-    remount = MS_REMOUNT | MS_BIND | _CLOSED
+    remount = MS_REMOUNT | MS_BIND | CLOSED
     names = [path[1:] for path in READ_ONLY]
     return [
         calls.mount("none", "proc", "", remount | MS_RDONLY),
@@ -117,7 +117,7 @@ def hide(directories: tuple[str, ...]) -> list[Call]:
     first = next(filter(os.path.isdir, directories), None)
     if first is None:
         return covered
-    flags, options = _CLOSED | MS_RDONLY, "size=4k,nr_inodes=1,mode=0555"
+    flags, options = CLOSED | MS_RDONLY, "size=4k,nr_inodes=1,mode=0555"
     covered.append(calls.mount("none", first[1:], "tmpfs", flags, options))
     covered += (
         calls.mount(first[1:], path[1:], "", MS_BIND, tolerated=(ENOENT,))

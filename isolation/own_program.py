@@ -16,13 +16,12 @@ import os
 import struct
 from errno import EACCES
 
-from .errors import CommandError
+from .errors import NOT_EXECUTABLE, CommandError
 from .syscalls import AT_FDCWD, RESOLVE_NO_MAGICLINKS, openat2
 from .user_mapping import UserMapping
 
 _OWN = "/proc/self/exe"
-_NOT_EXECUTABLE = 126
-_SHELL = "/bin/sh"  # which executes what has no format
+SHELL = "/bin/sh"  # which executes what has no format
 _HEAD = 256  # bytes; what the kernel looks at to tell what kind of program it is
 _MOST_PATH = 4096  # bytes
 _LOADER = 3  # PT_INTERP
@@ -45,10 +44,10 @@ def refuse_own_program(command: str, paths: tuple[str, ...], own: tuple[int, int
         paths: Where it may be.
         own: See `find_own_program`: what /proc is now may be the container's doing.
     """
-    for path in (*paths, _SHELL):
+    for path in (*paths, SHELL):
         if _leads_to(os.fsencode(path), own, _MOST_SCRIPTS):
             hint = f"{path} leads to the program that runs mocker"
-            raise CommandError(command, EACCES, _NOT_EXECUTABLE, hint)
+            raise CommandError(command, EACCES, NOT_EXECUTABLE, hint)
 
 
 def _leads_to(path: bytes, own: tuple[int, int], scripts: int) -> bool:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 from mocker.isolation import ContainerSpec, IsolationError
 from mocker.isolation.capabilities import NUMBERS, mask_of, names_of
+from mocker.isolation.delegation import find_controllers
 from mocker.isolation.devices import NODES
-from mocker.isolation.host_walls import check_keyring, find_controllers, find_core_program
+from mocker.isolation.host_walls import check_keyring, find_core_program
 from mocker.isolation.landlock import find_landlock
 from mocker.isolation.layers import TMPFS_BOUNDS
 from mocker.isolation.masks import HIDDEN_FILES, READ_ONLY, list_hidden_directories

@@ -10,8 +10,9 @@ from typing import Any
 
 from mocker.isolation import ContainerSpec, IsolationError, SetupError, describe
 from mocker.isolation.busybox import Busybox, find_busybox
+from mocker.isolation.delegation import find_controllers
 from mocker.isolation.errors import render_reason
-from mocker.isolation.host_walls import find_controllers
+from mocker.isolation.limits import CONTROLLERS
 from mocker.isolation.scheduling import try_schedule
 
 from .config import ContainerConfig, JobConfig, SupervisorConfig
@@ -20,8 +21,6 @@ from .executables import check_command
 from .mistakes import MistakeError, Mistakes, Place, find_job_place, suggest
 
 _OWN_DESCRIPTORS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")  # of who writes
-# What enforces a key.
-_CONTROLLERS = {"memory": "memory", "cpus": "cpu", "pids": "pids", "io_weight": "io"}
 
 
 def check_jobs(config: SupervisorConfig, mistakes: Mistakes) -> None:
@@ -111,7 +110,7 @@ class _Preflight:
     def _check_limits(self) -> None:
         wanted = {
             key: controller
-            for key, controller in _CONTROLLERS.items()
+            for key, controller in CONTROLLERS.items()
             if getattr(self._job.container, key) is not None
         }
         if not wanted:
