@@ -2,15 +2,14 @@
 
 import select
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from struct import Struct
 
 from .address import NoSupervisorError
-from .exchange import Answer, AnswerError, ProtocolError, parse_object, render_request
+from .exchange import Answer, Body, ProtocolError, Query, render_request
 
-_CHUNK = 2**16
+_CHUNK = 2**16  # bytes
 _UCRED = Struct("3i")  # struct ucred: pid, uid, gid
-_OK = range(200, 300)
 _PATIENCE_S = 30.0  # for an answer that takes no time, of a supervisor that is busy
 
 
@@ -29,7 +28,6 @@ class Asker:
         self._connection = connection
         self._answer = Answer()
         self._tell_version = tell_version
-        self._has_come = False  # anything at all
 
     def find_pid(self) -> int:
         """Return the supervisor's process; 0 if it cannot be seen from here."""
@@ -40,11 +38,7 @@ class Asker:
         return pid
 
     def ask(
-        self,
-        method: str,
-        path: str,
-        query: Sequence[tuple[str, str]] = (),
-        body: Mapping[str, object] | None = None,
+        self, method: str, path: str, query: Query = (), body: Body | None = None
     ) -> dict[str, object]:
         """Return the object that is the answer.
 
@@ -62,21 +56,13 @@ class Asker:
         with self._connection:
             if method == "GET":
                 self._connection.settimeout(_PATIENCE_S)
-            self._send(render_request(method, path, query, body))
+            send(self._connection, render_request(method, path, query, body))
             while not self._answer.at_end:
                 self._receive()
-            content = self._answer.take_body()
-        status = self._answer.status
-        if status not in _OK:
-            raise AnswerError(status, content)
-        return parse_object(content)
+        return self._answer.take_object()
 
     def stream(
-        self,
-        method: str,
-        path: str,
-        query: Sequence[tuple[str, str]] = (),
-        body: Mapping[str, object] | None = None,
+        self, method: str, path: str, query: Query = (), body: Body | None = None
     ) -> Iterator[dict[str, object]]:
         """Yield the objects of an answer that has one a line, as they come.
 
@@ -84,16 +70,14 @@ class Asker:
             AnswerError, NoSupervisorError, ProtocolError: See `ask`.
         """
         with self._connection:
-            self._send(render_request(method, path, query, body))
+            send(self._connection, render_request(method, path, query, body))
             while not self._answer.at_end:
                 self._receive()
-                if self._answer.status in _OK:
+                if self._answer.check_granted():
                     yield from self._answer.take_lines()
-            if self._answer.status not in _OK:
-                raise AnswerError(self._answer.status, self._answer.take_body())
 
     def stream_text(
-        self, method: str, path: str, query: Sequence[tuple[str, str]] = (), reader_fd: int = -1
+        self, method: str, path: str, query: Query = (), reader_fd: int = -1
     ) -> Iterator[bytes]:
         """Yield the lines of an answer that goes on, many in one piece, as they come.
 
@@ -111,43 +95,49 @@ class Asker:
         """
         rest = b""
         with self._connection:
-            self._send(render_request(method, path, query))
+            send(self._connection, render_request(method, path, query))
             while not self._answer.at_end:
                 if not _wait_readable(self._connection, reader_fd):
                     return
                 self._receive()
-                if self._answer.status in _OK:
+                if self._answer.check_granted():
                     lines, newline, rest = (rest + self._answer.take_body()).rpartition(b"\n")
                     yield lines + newline
-            if self._answer.status not in _OK:
-                raise AnswerError(self._answer.status, self._answer.take_body())
-
-    def _send(self, request: bytes) -> None:
-        try:
-            self._connection.sendall(request, socket.MSG_NOSIGNAL)  # or SIGPIPE might end it all
-        except OSError:
-            pass  # who closes it may have said why before
 
     def _receive(self) -> None:
-        try:
-            data = self._connection.recv(_CHUNK)
-        except TimeoutError:
-            text = f"the supervisor has not answered for {_PATIENCE_S:g} s"
-            raise NoSupervisorError(text) from None
-        except OSError:
-            data = b""
-        if not data and not self._has_come:
-            raise NoSupervisorError("cannot ask the supervisor: it is gone, or lets nobody in")
-        self._has_come = True
+        data = receive(self._connection)
         knew = self._answer.status
         try:
-            self._answer.feed(data)
+            self._answer.feed_received(data)
         except ProtocolError as error:
             if data or not self._answer.status:
                 raise
             raise NoSupervisorError("the supervisor is gone") from error
         if self._answer.status and not knew:
             self._tell_version(self._answer.version)
+
+
+def send(connection: socket.socket, request: bytes) -> None:
+    """Send a request; that nobody takes it is told by what comes back."""
+    try:
+        connection.sendall(request, socket.MSG_NOSIGNAL)  # or SIGPIPE might end it all
+    except OSError:
+        pass  # who closes it may have said why before
+
+
+def receive(connection: socket.socket) -> bytes:
+    """Return what comes next; nothing at the end of the connection.
+
+    Raises:
+        NoSupervisorError: Nothing comes in the time that it has.
+    """
+    try:
+        return connection.recv(_CHUNK)
+    except TimeoutError:
+        text = f"the supervisor has not answered for {_PATIENCE_S:g} s"
+        raise NoSupervisorError(text) from None
+    except OSError:
+        return b""
 
 
 def _wait_readable(connection: socket.socket, reader_fd: int) -> bool:

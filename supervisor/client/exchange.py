@@ -9,8 +9,14 @@ Source: RFC 9112.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from .address import NoSupervisorError
+
+Query = Sequence[tuple[str, str]]  # keys and values
+Body = Mapping[str, object]
+
 _MOST_HEAD = 2**16  # bytes
 _MOST_DIGITS = 15  # of a size
+_GRANTED = range(200, 300)
 _STATUSES = range(200, 600)  # what comes before an answer, 1xx, is only sent to who asks for it
 _END_OF_HEAD, _END_OF_LINE = b"\r\n\r\n", b"\r\n"
 _DIGITS = "0123456789abcdef"
@@ -42,12 +48,7 @@ class AnswerError(Exception):
         self.jobs, self.mistakes = _list_texts(facts, "jobs"), _list_texts(facts, "mistakes")
 
 
-def render_request(
-    method: str,
-    path: str,
-    query: Sequence[tuple[str, str]] = (),
-    body: Mapping[str, object] | None = None,
-) -> bytes:
+def render_request(method: str, path: str, query: Query = (), body: Body | None = None) -> bytes:
     """Return the bytes of a request, after whose answer the connection ends."""
     if query:
         path += "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in query)
@@ -76,6 +77,17 @@ class Answer:
         self._left: int | None = None  # bytes of the body, or of its present chunk
         self._is_chunked = False
 
+    def feed_received(self, data: bytes) -> None:
+        """Take what came from where a supervisor should be, see `feed`.
+
+        Raises:
+            NoSupervisorError: The connection has ended without a byte.
+            ProtocolError: See `feed`.
+        """
+        if not (data or self.status or self._raw):
+            raise NoSupervisorError("cannot ask the supervisor: it is gone, or lets nobody in")
+        self.feed(data)
+
     def feed(self, data: bytes) -> None:
         """Take what came; nothing at the end of the connection.
 
@@ -97,6 +109,27 @@ class Answer:
         body = bytes(self._body)
         self._body.clear()
         return body
+
+    def check_granted(self) -> bool:
+        """Return whether it is known that the supervisor does what it was asked for.
+
+        Raises:
+            AnswerError: It refuses, and all that it says of it has come.
+        """
+        is_granted = self.status in _GRANTED
+        if self.at_end and not is_granted:
+            raise AnswerError(self.status, self.take_body())
+        return is_granted
+
+    def take_object(self) -> dict[str, object]:
+        """Return the object that is the answer, once it is whole.
+
+        Raises:
+            AnswerError: It is refused.
+            ProtocolError: It is no JSON object.
+        """
+        self.check_granted()
+        return parse_object(self.take_body())
 
     def take_lines(self) -> Iterator[dict[str, object]]:
         """Yield the objects that have come whole since the last time, a line each.

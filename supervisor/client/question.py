@@ -1,12 +1,8 @@
 """A question to a supervisor that is answered while other things go on."""
 
-from collections.abc import Mapping, Sequence
-
-from .address import NoSupervisorError, connect
-from .exchange import Answer, AnswerError, parse_object, render_request
-
-_CHUNK = 2**16  # bytes
-_OK = range(200, 300)
+from .address import connect
+from .ask import receive, send
+from .exchange import Answer, Body, Query, parse_object, render_request
 
 
 class Question:
@@ -17,12 +13,7 @@ class Question:
     """
 
     def __init__(
-        self,
-        path: str,
-        method: str,
-        resource: str,
-        query: Sequence[tuple[str, str]] = (),
-        body: Mapping[str, object] | None = None,
+        self, path: str, method: str, resource: str, query: Query = (), body: Body | None = None
     ) -> None:
         """Ask it.
 
@@ -39,10 +30,7 @@ class Question:
         self.objects: list[dict[str, object]] = []
         self._answer = Answer()
         self._connection = connect(path)
-        try:
-            self._connection.sendall(render_request(method, resource, query, body))
-        except OSError:
-            pass  # who closes it may have said why before
+        send(self._connection, render_request(method, resource, query, body))
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when something has come."""
@@ -62,19 +50,11 @@ class Question:
             ProtocolError: It is no supervisor.
         """
         answer = self._answer
-        try:
-            data = self._connection.recv(_CHUNK)
-        except OSError:
-            data = b""
-        if not data and not answer.status:
-            raise NoSupervisorError("cannot ask the supervisor: it is gone, or lets nobody in")
-        answer.feed(data)
+        answer.feed_received(receive(self._connection))
         if answer.at_end:
             self.close()
-            body = answer.take_body()
-            if answer.status not in _OK:
-                raise AnswerError(answer.status, body)
-            self.objects = [parse_object(line) for line in body.splitlines()]
+            answer.check_granted()
+            self.objects = [parse_object(line) for line in answer.take_body().splitlines()]
 
     def close(self) -> None:
         """Wait for nothing more."""

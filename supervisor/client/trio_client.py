@@ -14,19 +14,10 @@ import trio
 
 from ..threads import run_in_thread
 from .address import NoSupervisorError, choose_socket, connect
-from .exchange import (
-    Answer,
-    AnswerError,
-    list_objects,
-    parse_object,
-    render_request,
-)
+from .exchange import Answer, Body, Query, list_objects, render_request
 
 _CHUNK = 2**16  # bytes
-_OK = range(200, 300)
 
-Query = Sequence[tuple[str, str]]
-Body = Mapping[str, object]
 Object = dict[str, object]
 
 
@@ -214,11 +205,8 @@ class Client:
             answer = Answer()
             await _send(stream, render_request(method, path, query, body))
             while not answer.at_end:
-                answer.feed(await _receive(stream, answer))
-        content = answer.take_body()
-        if answer.status not in _OK:
-            raise AnswerError(answer.status, content)
-        return parse_object(content)
+                await _receive(stream, answer)
+        return answer.take_object()
 
     @asynccontextmanager
     async def stream(
@@ -241,10 +229,8 @@ class Client:
         async with self._connected() as stream:
             answer = Answer()
             await _send(stream, render_request(method, path, query, body))
-            while not answer.status or (answer.status not in _OK and not answer.at_end):
-                answer.feed(await _receive(stream, answer))
-            if answer.status not in _OK:
-                raise AnswerError(answer.status, answer.take_body())
+            while not answer.check_granted():
+                await _receive(stream, answer)
             lines = _read_lines(stream, answer)
             try:
                 yield lines
@@ -282,7 +268,7 @@ async def _read_lines(stream: trio.SocketStream, answer: Answer) -> AsyncGenerat
             yield line
         if answer.at_end:
             return
-        answer.feed(await _receive(stream, answer))
+        await _receive(stream, answer)
 
 
 async def _send(stream: trio.SocketStream, request: bytes) -> None:
@@ -291,14 +277,11 @@ async def _send(stream: trio.SocketStream, request: bytes) -> None:
         await stream.send_all(request)
 
 
-async def _receive(stream: trio.SocketStream, answer: Answer) -> bytes:
-    """Return what comes next; nothing at the end of a connection that has begun to answer."""
+async def _receive(stream: trio.SocketStream, answer: Answer) -> None:
     data: bytes | bytearray = b""
     with suppress(trio.BrokenResourceError), _while_open():
         data = await stream.receive_some(_CHUNK)
-    if not data and not answer.status:
-        raise NoSupervisorError("cannot ask the supervisor: it is gone, or lets nobody in")
-    return bytes(data)
+    answer.feed_received(bytes(data))
 
 
 @contextmanager

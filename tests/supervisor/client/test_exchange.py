@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mocker.supervisor.client.address import NoSupervisorError
 from mocker.supervisor.client.exchange import (
     Answer,
     AnswerError,
@@ -145,6 +146,56 @@ def test_chunks_count_where_a_length_is_told_as_well() -> None:
 
 def test_what_follows_an_answer_is_ignored() -> None:
     assert read(with_length(b"body") + b"more") == (200, "0.1.0", True, b"body")
+
+
+def test_answer_is_granted_as_soon_as_its_head_is_there() -> None:
+    answer = Answer()
+    answer.feed(HEAD)
+    before = answer.check_granted()
+    answer.feed(b"\r\n")
+
+    assert (before, answer.check_granted(), answer.at_end) == (False, True, False)
+
+
+def test_refusal_is_an_error_once_it_says_why() -> None:
+    whole = with_length(b'{"error": {"message": "not now"}}').replace(b"200", b"409")
+    answer = Answer()
+    answer.feed(whole[:-1])
+    before = answer.check_granted()
+    answer.feed(whole[-1:])
+
+    with pytest.raises(AnswerError, match=r"^not now$"):
+        answer.check_granted()
+    assert before is False
+
+
+def test_answer_that_is_whole_is_an_object() -> None:
+    answer = Answer()
+    answer.feed(with_length(b'{"jobs": []}'))
+
+    assert answer.take_object() == {"jobs": []}
+
+
+def test_refusal_is_no_object() -> None:
+    answer = Answer()
+    answer.feed(with_length(b"{}").replace(b"200", b"500"))
+
+    with pytest.raises(AnswerError, match=r"^the answer is HTTP 500$"):
+        answer.take_object()
+
+
+def test_end_without_a_byte_is_no_supervisor() -> None:
+    with pytest.raises(NoSupervisorError, match="it is gone, or lets nobody in"):
+        Answer().feed_received(b"")
+
+
+@pytest.mark.parametrize("begun", [b"SSH-2.0", CHUNKED])
+def test_end_after_a_byte_is_that_of_an_answer(begun: bytes) -> None:
+    answer = Answer()
+    answer.feed_received(begun)
+
+    with pytest.raises(ProtocolError, match="the connection ended in the middle"):
+        answer.feed_received(b"")
 
 
 def test_supervisor_that_does_not_tell_its_version_has_none() -> None:
