@@ -7,6 +7,7 @@ from mocker.isolation import SpecError
 
 from ..options import Option, Parsed
 from ..stderr import make_printable
+from . import resources
 from .arguments import Command
 from .exchange import get_value
 from .run import FAILED, Ask, run
@@ -92,18 +93,14 @@ def act(name: str, words: Sequence[str]) -> int:
 
     def carry_out(parsed: Parsed, ask: Ask) -> int:
         jobs = list(parsed.words)
-        body: dict[str, object] = {"action": name}
-        if name == "signal":
-            body["signal"] = jobs.pop(0)
-        body |= {"jobs": jobs, "wait": not parsed.has("--no-wait")}
-        if parsed.has("--force"):
-            body["force"] = True
-        if parsed.has("--rolling"):
-            if parsed.has("--no-wait"):
-                raise SpecError("--rolling has to wait, so it cannot be with --no-wait")
-            body["rolling"] = True
+        signal = jobs.pop(0) if name == "signal" else None
+        wait, rolling = not parsed.has("--no-wait"), parsed.has("--rolling")
+        if rolling and not wait:
+            raise SpecError("--rolling has to wait, so it cannot be with --no-wait")
+        force = parsed.has("--force")
+        request = resources.act(name, jobs, wait=wait, force=force, rolling=rolling, signal=signal)
         worst = os.EX_OK
-        for outcome in ask().stream("POST", "/v1/actions", body=body):
+        for outcome in ask().stream(*request):
             print(render_outcome(outcome), flush=True)
             worst = worst if get_value(outcome, "ok") else FAILED
         return worst

@@ -77,7 +77,7 @@ class Asker:
                     yield from self._answer.take_lines()
 
     def stream_text(
-        self, method: str, path: str, query: Query = (), reader_fd: int = -1
+        self, method: str, path: str, query: Query, body: Body | None, reader_fd: int
     ) -> Iterator[bytes]:
         """Yield the lines of an answer that goes on, many in one piece, as they come.
 
@@ -87,6 +87,7 @@ class Asker:
             method: Of HTTP.
             path: The resource.
             query: Keys and values.
+            body: An object, if it has one.
             reader_fd: What is made of them is written there.
 
         Raises:
@@ -95,7 +96,7 @@ class Asker:
         """
         rest = b""
         with self._connection:
-            send(self._connection, render_request(method, path, query))
+            send(self._connection, render_request(method, path, query, body))
             while not self._answer.at_end:
                 if not _wait_readable(self._connection, reader_fd):
                     return

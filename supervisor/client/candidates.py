@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from ..control_socket import list_sockets
 from ..name_lock import find_runtime_directory
+from . import resources
 from .address import NoSupervisorError, choose_socket, connect
 from .ask import Asker
 from .exchange import AnswerError, ProtocolError, get_value, list_objects
@@ -132,7 +133,7 @@ def _list_jobs(supervisor: str | None, env: Mapping[str, str]) -> list[str]:
     """Return the names of jobs, and those that mean several; none if no supervisor answers."""
     try:
         asker = Asker(connect(choose_socket(supervisor, env)))
-        jobs = list_objects(asker.ask("GET", "/v1/jobs"), "jobs")
+        jobs = list_objects(asker.ask(*resources.list_jobs()), "jobs")
         names = [str(get_value(job, "name")) for job in jobs]
         groups = [str(job.get("group", "")) for job in jobs]
     except (NoSupervisorError, AnswerError, ProtocolError):

@@ -5,8 +5,9 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ..options import Option, Parsed
+from . import resources
 from .arguments import Command
-from .exchange import ProtocolError, get_value, list_objects, quote
+from .exchange import ProtocolError, get_value, list_objects
 from .run import Ask, run
 from .toml_table import render_tables
 
@@ -35,7 +36,7 @@ def config(words: Sequence[str]) -> int:
 
 
 def _show(parsed: Parsed, ask: Ask) -> int:
-    answer = ask().ask("GET", f"/v1/jobs/{quote(parsed.words[0])}/config")
+    answer = ask().ask(*resources.get_config(parsed.words[0]))
     jobs = list_objects(answer, "jobs")
     if parsed.has("--json"):
         print(json.dumps(answer))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ..options import Option, Parsed
 from ..stderr import make_printable
+from . import resources
 from .arguments import Command
 from .exchange import ProtocolError
 from .run import Ask, run
@@ -31,7 +32,7 @@ def events(words: Sequence[str]) -> int:
 
 
 def _show(parsed: Parsed, ask: Ask) -> int:
-    for text in ask().stream_text("GET", "/v1/events", (), _STDOUT):
+    for text in ask().stream_text(*resources.follow_events(), _STDOUT):
         told = parse_lines(text)
         shown = text.decode() if parsed.has("--json") else "".join(map(_render, told))
         print(shown, end="", flush=True)

@@ -8,6 +8,7 @@ from mocker.isolation import SpecError
 from ..options import Option, Parsed
 from ..quantities import parse_duration
 from ..stderr import write_line
+from . import resources
 from .arguments import Command
 from .run import Ask, run
 from .told_lines import LineText, Told, escape_steering, parse_lines
@@ -46,12 +47,15 @@ def logs(words: Sequence[str]) -> int:
 def _carry_out(parsed: Parsed, ask: Ask) -> int:
     if parsed.has("--truncate"):
         return _truncate(parsed, ask)
-    query = [("job", name) for name in parsed.words] + _read_limits(parsed)
-    follows = parsed.has("--follow")
-    query += [("follow", "1")] if follows else []
+    request = resources.get_logs(
+        parsed.words,
+        count=_read_count(parsed),
+        since_s=_read_since(parsed),
+        follow=parsed.has("--follow"),
+    )
     if parsed.has("--json"):
         is_terminal = os.isatty(_STDOUT)
-        for text in ask().stream_text("GET", "/v1/logs", query, _STDOUT):
+        for text in ask().stream_text(*request, _STDOUT):
             _write(escape_steering(text) if is_terminal else text)
             if text.startswith(b'{"error":'):
                 parse_lines(text)
@@ -61,7 +65,7 @@ def _carry_out(parsed: Parsed, ask: Ask) -> int:
         with_time=parsed.has("--timestamps"),
         is_terminal=os.isatty(_STDOUT),
     )
-    for text in ask().stream_text("GET", "/v1/logs", query, _STDOUT):
+    for text in ask().stream_text(*request, _STDOUT):
         for told in _tell_lost(parse_lines(text)):
             _write(shown.render(told))
     return os.EX_OK
@@ -70,32 +74,33 @@ def _carry_out(parsed: Parsed, ask: Ask) -> int:
 def _truncate(parsed: Parsed, ask: Ask) -> int:
     if not parsed.words:
         raise SpecError("--truncate needs JOB...")
-    answer = ask().ask("POST", "/v1/logs/truncate", body={"jobs": list(parsed.words)})
+    answer = ask().ask(*resources.truncate_logs(parsed.words))
     jobs = answer.get("jobs")
     for name in jobs if isinstance(jobs, list) else []:
         print(f"{name}: truncated")
     return os.EX_OK
 
 
-def _read_limits(parsed: Parsed) -> list[tuple[str, str]]:
-    query = list[tuple[str, str]]()
+def _read_count(parsed: Parsed) -> int | None:
     count = parsed.last("--tail", "all")
-    if count != "all":
-        if not (count.isascii() and count.isdecimal() and len(count) <= _MOST_DIGITS):
-            raise SpecError(f"-n must be a number of lines or 'all', not {count!r}")
-        query.append(("n", count))
+    if count == "all":
+        return None
+    if not (count.isascii() and count.isdecimal() and len(count) <= _MOST_DIGITS):
+        raise SpecError(f"-n must be a number of lines or 'all', not {count!r}")
+    return int(count)
+
+
+def _read_since(parsed: Parsed) -> float | None:
     since = parsed.maybe("--since")
-    if since is not None:
-        try:
-            query.append(("since_s", f"{parse_duration(since):f}"))
-        except ValueError as error:
-            raise SpecError(f"--since {error}") from error
-    return query
+    try:
+        return None if since is None else parse_duration(since)
+    except ValueError as error:
+        raise SpecError(f"--since {error}") from error
 
 
 def _find_width(parsed: Parsed, ask: Ask) -> int:
     """Return the width of the column of names; 0 if there is but one job."""
-    answer = ask().ask("GET", "/v1/jobs", [("name", name) for name in parsed.words])
+    answer = ask().ask(*resources.list_jobs(parsed.words))
     jobs = answer.get("jobs")
     names = [str(job["name"]) for job in jobs] if isinstance(jobs, list) else []
     return max(map(len, names)) if len(names) > 1 else 0

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from mocker.isolation import SpecError
 
 from ..options import Option, Parsed
+from . import resources
 from .amounts import render_percent, render_size
 from .arguments import Command
 from .exchange import get_value, list_objects
@@ -64,10 +65,7 @@ def _carry_out(parsed: Parsed, ask: Ask) -> int:
 
 def _look(parsed: Parsed, ask: Ask) -> tuple[str, int]:
     """Return what is shown of the jobs, and the exit status."""
-    query = [("name", name) for name in parsed.words]
-    if not parsed.has("--quiet"):
-        query.append(("stats", "1"))
-    answer = ask().ask("GET", "/v1/jobs", query)
+    answer = ask().ask(*resources.list_jobs(parsed.words, stats=not parsed.has("--quiet")))
     jobs = list_objects(answer, "jobs")
     status = os.EX_OK if all(get_value(job, "is_well") for job in jobs) else NOT_ALL_WELL
     if parsed.has("--json"):

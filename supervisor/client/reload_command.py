@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..options import Option, Parsed
 from ..stderr import make_printable, write_line
+from . import resources
 from .arguments import Command
 from .exchange import AnswerError, ProtocolError
 from .run import WRONG_USAGE, Ask, run
@@ -37,7 +38,7 @@ def reload(words: Sequence[str]) -> int:
 def _reload(parsed: Parsed, ask: Ask) -> int:
     is_dry = parsed.has("--dry-run")
     try:
-        answer = ask().ask("POST", "/v1/reload", body={"dry_run": is_dry})
+        answer = ask().ask(*resources.reload(dry_run=is_dry))
     except AnswerError as error:
         if error.code != "config-rejected":
             raise

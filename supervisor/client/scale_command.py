@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from mocker.isolation import SpecError
 
 from ..options import Parsed
+from . import resources
 from .action_commands import render_outcome
 from .arguments import Command
 from .run import FAILED, Ask, run
@@ -36,7 +37,7 @@ def scale(words: Sequence[str]) -> int:
 def _scale(parsed: Parsed, ask: Ask) -> int:
     counts = dict(map(_parse_count, parsed.words))
     worst, told = os.EX_OK, 0
-    for outcome in ask().stream("POST", "/v1/scale", body={"jobs": counts}):
+    for outcome in ask().stream(*resources.scale(counts)):
         print(render_outcome(outcome), flush=True)
         worst = worst if outcome.get("ok") else FAILED
         told += 1

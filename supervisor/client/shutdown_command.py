@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from ..options import Option, Parsed
 from ..stderr import make_printable, write_line
+from . import resources
 from .arguments import Command
 from .run import Ask, run
 
@@ -37,11 +38,11 @@ def shutdown(words: Sequence[str]) -> int:
 
 def _shut_down(parsed: Parsed, ask: Ask) -> int:
     # Who connects before it runs to a socket of systemd's has that as its peer.
-    ask().ask("GET", "/v1/supervisor")
+    ask().ask(*resources.get_supervisor())
     asker = ask()
     # Before it is asked, as the number might be another process's afterwards.
     with _open_process(asker.find_pid()) as pidfd:
-        name = make_printable(str(asker.ask("POST", "/v1/shutdown", body={}).get("name")))
+        name = make_printable(str(asker.ask(*resources.shut_down()).get("name")))
         if parsed.has("--no-wait"):
             print(f"{name}: stopping")
         elif pidfd is None:

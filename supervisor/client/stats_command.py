@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ..options import Option, Parsed
+from . import resources
 from .amounts import render_percent, render_size
 from .arguments import Command
 from .exchange import get_value, list_objects
@@ -38,7 +39,7 @@ def stats(words: Sequence[str]) -> int:
 
 
 def _show(parsed: Parsed, ask: Ask) -> int:
-    answer = ask().ask("GET", "/v1/stats", [("name", name) for name in parsed.words])
+    answer = ask().ask(*resources.list_figures(parsed.words))
     jobs = list_objects(answer, "jobs")
     if parsed.has("--json"):
         print(json.dumps(answer))

@@ -12,6 +12,7 @@ from typing import NoReturn
 from mocker.isolation import SpecError
 
 from ..options import Parsed
+from . import resources
 from .action_commands import render_outcome
 from .address import choose_socket
 from .arguments import Command
@@ -44,6 +45,7 @@ exit status:
   4  there is no such job""",
 )
 _PAUSE_S = 1.0  # between two looks
+_LOG_LINES = 100
 _LATE_S = 3.0  # for an answer that takes no time
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 _WAKING = (signal.SIGWINCH, signal.SIGCONT)
@@ -66,7 +68,7 @@ def top(words: Sequence[str]) -> int:
 def _carry_out(parsed: Parsed, ask: Ask) -> int:
     if not (os.isatty(0) and os.isatty(1)):
         raise SpecError("stdin and stdout must be a terminal; 'mocker ps' needs none")
-    supervisor = ask().ask("GET", "/v1/supervisor")
+    supervisor = ask().ask(*resources.get_supervisor())
     path = choose_socket(parsed.maybe("--supervisor"), os.environ)
     view = View(str(supervisor.get("name")))
     try:
@@ -87,8 +89,7 @@ class _Top:
     """What goes on behind the screen: looks, one after the other, and actions, all at once."""
 
     def __init__(self, path: str, names: Sequence[str], view: View) -> None:
-        self._path = path
-        self._query = [*(("name", name) for name in names), ("stats", "1")]
+        self._path, self._names = path, names
         self._view = view
         self._look: Question | None = None
         self._looked_at = self._look_at = 0.0  # the last and the next one, in monotonic time
@@ -136,8 +137,7 @@ class _Top:
             if view.wish:
                 action, job = view.wish
                 view.wish = None
-                body = {"action": action, "jobs": [job]}
-                self._actions.append(Question(self._path, "POST", "/v1/actions", body=body))
+                self._actions.append(Question(self._path, *resources.act(action, [job])))
         if view.log == [] or self._actions:
             self._look_at = 0.0  # to show it soon
 
@@ -150,11 +150,10 @@ class _Top:
         if now < self._look_at:
             return
         self._looked_at, self._look_at = now, now + _PAUSE_S
-        self._look = Question(self._path, "GET", "/v1/jobs", self._query)
+        self._look = Question(self._path, *resources.list_jobs(self._names, stats=True))
         job = self._view.selected
         if self._view.log is not None and self._log is None and job:
-            query = [("job", job), ("n", "100")]
-            self._log = Question(self._path, "GET", "/v1/logs", query)
+            self._log = Question(self._path, *resources.get_logs([job], count=_LOG_LINES))
             self._log_of = job
 
     def _take(self, question: Question) -> None:

@@ -6,13 +6,14 @@ same errors. Each question has a connection of its own, so that none waits for a
 
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 
 import trio
 
 from ..threads import run_in_thread
+from . import resources
 from .address import NoSupervisorError, choose_socket, connect
 from .exchange import Answer, Body, Query, list_objects, render_request
 
@@ -76,12 +77,11 @@ class Client:
             names: Names, patterns such as "web-*", or none for all.
             stats: Whether to tell their CPU and memory as well.
         """
-        query = [("name", name) for name in names]
-        return await self._list("/v1/jobs", query + [("stats", "1")] * stats)
+        return await self._list(resources.list_jobs(names, stats=stats))
 
     async def stats(self, *names: str) -> list[Object]:
         """Return what jobs use and have printed, in the order of the file."""
-        return await self._list("/v1/stats", [("name", name) for name in names])
+        return await self._list(resources.list_figures(names))
 
     async def start(self, *names: str, wait: bool = True) -> list[Object]:
         """Start jobs; return the outcomes, each as it came, once all are known.
@@ -90,7 +90,7 @@ class Client:
             names: Names, patterns such as "web-*", or "all".
             wait: Whether to wait until they are started.
         """
-        return await self._act("start", names, wait=wait)
+        return await self._list_all(resources.act("start", names, wait=wait))
 
     async def stop(self, *names: str, wait: bool = True, force: bool = False) -> list[Object]:
         """Stop jobs, see `start`.
@@ -100,7 +100,7 @@ class Client:
             wait: See `start`.
             force: Whether to stop also what others that run depend on.
         """
-        return await self._act("stop", names, wait=wait, force=force)
+        return await self._list_all(resources.act("stop", names, wait=wait, force=force))
 
     async def restart(self, *names: str, wait: bool = True, rolling: bool = False) -> list[Object]:
         """Stop jobs and start them anew, see `start`.
@@ -111,20 +111,19 @@ class Client:
             rolling: Whether to do so one by one, each once the one before it is ready; if this is
                 cancelled, the next ones keep running.
         """
-        more = {"rolling": True} if rolling else {}
-        return await self._act("restart", names, wait=wait, **more)
+        return await self._list_all(resources.act("restart", names, wait=wait, rolling=rolling))
 
     async def kill(self, *names: str) -> list[Object]:
         """Stop jobs without their grace, see `start`."""
-        return await self._act("kill", names)
+        return await self._list_all(resources.act("kill", names))
 
     async def pause(self, *names: str, wait: bool = True) -> list[Object]:
         """Freeze all processes of jobs, see `start`."""
-        return await self._act("pause", names, wait=wait)
+        return await self._list_all(resources.act("pause", names, wait=wait))
 
     async def resume(self, *names: str) -> list[Object]:
         """Let jobs that are paused go on, see `start`."""
-        return await self._act("resume", names)
+        return await self._list_all(resources.act("resume", names))
 
     async def signal(self, name: str, *names: str) -> list[Object]:
         """Send a signal to the commands of jobs, see `start`.
@@ -133,7 +132,7 @@ class Client:
             name: Of the signal, such as "HUP".
             names: See `start`.
         """
-        return await self._act("signal", names, signal=name)
+        return await self._list_all(resources.act("signal", names, signal=name))
 
     async def scale(self, counts: Mapping[str, int]) -> list[Object]:
         """Have other numbers of replicas; return what came of each that came or went.
@@ -141,7 +140,7 @@ class Client:
         Args:
             counts: How many of each entry of the file that has replicas.
         """
-        return await self._list_all("/v1/scale", {"jobs": dict(counts)})
+        return await self._list_all(resources.scale(counts))
 
     async def wait(self, *names: str, condition: str = "ready") -> list[Object]:
         """Wait until all jobs are as they are to be, or never will be; return the outcomes.
@@ -150,7 +149,7 @@ class Client:
             names: See `start`.
             condition: "ready", "completed" or "stopped".
         """
-        return await self._list_all("/v1/wait", {"jobs": list(names), "for": condition})
+        return await self._list_all(resources.wait(names, condition))
 
     def logs(
         self,
@@ -167,16 +166,11 @@ class Client:
             since: Seconds; only what came since so long ago.
             follow: Whether to go on with what they print, until the supervisor ends.
         """
-        query = [("job", name) for name in names] + [("follow", "1")] * follow
-        if count is not None:
-            query.append(("n", str(count)))
-        if since is not None:
-            query.append(("since_s", f"{since:f}"))
-        return self.stream("GET", "/v1/logs", query)
+        return self.stream(*resources.get_logs(names, count=count, since_s=since, follow=follow))
 
     def events(self) -> AbstractAsyncContextManager[AsyncIterator[Object]]:
         """Give how all jobs are, and then each change, for the length of a block, see `stream`."""
-        return self.stream("GET", "/v1/events")
+        return self.stream(*resources.follow_events())
 
     async def reload(self, *, dry_run: bool = False) -> Object:
         """Have the supervisor follow what has changed in its file; return that once it is done.
@@ -184,11 +178,11 @@ class Client:
         Args:
             dry_run: Whether only to tell what would be changed.
         """
-        return await self.ask("POST", "/v1/reload", body={"dry_run": dry_run})
+        return await self.ask(*resources.reload(dry_run=dry_run))
 
     async def shutdown(self) -> None:
         """Have the supervisor stop all jobs in order, and end; this does not wait for it."""
-        await self.ask("POST", "/v1/shutdown", body={})
+        await self.ask(*resources.shut_down())
 
     async def ask(
         self, method: str, path: str, query: Query = (), body: Body | None = None
@@ -237,14 +231,11 @@ class Client:
             finally:
                 await lines.aclose()
 
-    async def _list(self, path: str, query: Query) -> list[Object]:
-        return list_objects(await self.ask("GET", path, query), "jobs")
+    async def _list(self, request: resources.Request) -> list[Object]:
+        return list_objects(await self.ask(*request), "jobs")
 
-    async def _act(self, action: str, names: Sequence[str], **more: object) -> list[Object]:
-        return await self._list_all("/v1/actions", {"action": action, "jobs": list(names), **more})
-
-    async def _list_all(self, path: str, body: Body) -> list[Object]:
-        async with self.stream("POST", path, body=body) as outcomes:
+    async def _list_all(self, request: resources.Request) -> list[Object]:
+        async with self.stream(*request) as outcomes:
             return [outcome async for outcome in outcomes]
 
     @asynccontextmanager

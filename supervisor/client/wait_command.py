@@ -8,6 +8,7 @@ from mocker.isolation import SpecError
 
 from ..options import Option, Parsed
 from ..quantities import parse_duration
+from . import resources
 from .action_commands import render_outcome
 from .address import NoSupervisorError
 from .arguments import Command
@@ -56,11 +57,9 @@ def _carry_out(parsed: Parsed, ask: Ask) -> int:
         raise SpecError(f"--for must be one of {known}, not {condition!r}")
     began, seconds = time.monotonic(), _parse_timeout(parsed)
     asker = _wait_for_supervisor(ask, began + (seconds or 0.0))
-    body: dict[str, object] = {"jobs": list(parsed.words), "for": condition}
-    if seconds is not None:
-        body["timeout_s"] = max(began + seconds - time.monotonic(), 0.0)
+    left_s = None if seconds is None else max(began + seconds - time.monotonic(), 0.0)
     status = os.EX_OK
-    for outcome in asker.stream("POST", "/v1/wait", body=body):
+    for outcome in asker.stream(*resources.wait(parsed.words, condition, left_s)):
         print(render_outcome(outcome), flush=True)
         if not get_value(outcome, "ok"):
             status = _TIMED_OUT if outcome.get("timed_out") else FAILED
