@@ -8,6 +8,7 @@ minutes goes on doing that.
 Source: crontab(5), and cron(8) of Debian, "Notes".
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from cronsim import CronSim, CronSimError
@@ -21,6 +22,8 @@ _WORDS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+_FIELDS = 5  # the last ones, from the minute on
+_LONGEST_SKIP = timedelta(days=1)  # a country that changes its side of the date line
 _MAX_LENGTH = 200  # characters; a list of 60 minutes fits
 
 
@@ -66,9 +69,9 @@ def next_time(expression: str, after: datetime, zone: tzinfo = LOCAL) -> datetim
     if len(text) > _MAX_LENGTH:
         raise ValueError(f"must have at most {_MAX_LENGTH} characters, not {len(text)}")
     try:
-        for time in CronSim(text, after.astimezone(zone)):
+        for instant in _list_instants(text, after, zone):
             # An hour that comes twice is named by its first pass: in the second that is over.
-            if (instant := time.astimezone(UTC)) > after:
+            if instant > after:
                 return instant
     except (CronSimError, AssertionError, ValueError, OverflowError) as error:
         reason = str(error).lower() or "unknown form"
@@ -76,6 +79,33 @@ def next_time(expression: str, after: datetime, zone: tzinfo = LOCAL) -> datetim
             f"must be a schedule such as '*/5 * * * *' or '@daily', not {expression!r}: {reason}"
         ) from None
     raise ValueError(f"must have a time in the next 50 years, not {expression!r}")
+
+
+def _list_instants(expression: str, after: datetime, zone: tzinfo) -> Iterator[datetime]:
+    """Yield the times of an expression, in UTC; the first ones may be over."""
+    local = after.astimezone(zone)
+    fields = expression.split()[-_FIELDS:]
+    if any(field.startswith("*") for field in fields[:2]):  # it is for no certain hour
+        for time in CronSim(expression, local):
+            yield time.astimezone(UTC)
+        return
+    # What CronSim does about changes it does with five fields alone.
+    for wall in CronSim(expression, local.replace(tzinfo=None)):
+        instant = wall.replace(tzinfo=zone).astimezone(UTC)
+        is_skipped = instant.astimezone(zone).replace(tzinfo=None) != wall
+        yield _find_change(instant, zone) if is_skipped else instant
+
+
+def _find_change(instant: datetime, zone: tzinfo) -> datetime:
+    """Return when the clock was set forward last, to the second, before an instant soon after."""
+    offset = instant.astimezone(zone).utcoffset()
+    early = 0
+    late = int(_LONGEST_SKIP.total_seconds())
+    while late - early > 1:
+        middle = (early + late) // 2
+        is_new = (instant - timedelta(seconds=middle)).astimezone(zone).utcoffset() == offset
+        early, late = (middle, late) if is_new else (early, middle)
+    return instant - timedelta(seconds=early)
 
 
 def check_schedule(expression: str) -> str:

@@ -91,6 +91,22 @@ def test_hour_that_comes_twice_counts_once() -> None:
     assert found == ["25 02:30:00 +0200", "26 02:30:00 +0100"]
 
 
+def test_seconds_change_nothing_about_hours_that_are_skipped_or_come_twice() -> None:
+    forward = times("5,40 30 2 * * *", "2026-03-28T12:00:00Z", 2)
+    back = times("5,40 30 2 * * *", "2026-10-24T12:00:00Z", 3)
+
+    assert forward == ["29 03:00:00 +0200", "30 02:30:05 +0200"]
+    assert back == ["25 02:30:05 +0200", "25 02:30:40 +0200", "26 02:30:05 +0100"]
+
+
+def test_day_that_is_skipped_is_made_up_for_when_the_next_one_begins() -> None:
+    samoa = ZoneInfo("Pacific/Apia")  # which had no December 30 in 2011
+
+    found = times("30 12 * * *", "2011-12-29T00:00:00Z", 3, samoa)
+
+    assert found == ["29 12:30:00 -1000", "31 00:00:00 +1400", "31 12:30:00 +1400"]
+
+
 def test_second_pass_of_an_hour_does_not_bring_back_the_first() -> None:
     found = times("30 2 * * *", "2026-10-25T01:15:00Z", 1)
 
