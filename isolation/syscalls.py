@@ -101,6 +101,7 @@ _MAP_FLAGS = 0x2 | 0x20 | 0x4000  # private, anonymous, and no memory set aside 
 _MAP_FIXED_NOREPLACE = 0x10_0000
 _LOW = 0x7000_0000  # an address that neither brk(2) nor a program without PIE comes to soon
 _MADV_NOHUGEPAGE = 15
+_M_ARENA_MAX = -8
 
 # Older than the calls with one number for all.
 CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
@@ -362,6 +363,16 @@ def reserve_memory(size: int) -> tuple[memoryview, int]:
     get_function("madvise")(address, size, _MADV_NOHUGEPAGE, 0, 0, 0)
     memory = (ctypes.c_char * size).from_address(address)
     return memoryview(memory).cast("B").cast("l"), address
+
+
+def use_one_heap() -> None:
+    """Have threads take their memory from the one heap that there is, and not each from its own.
+
+    A heap of its own keeps what the thread needed at most, and many threads do that. Only the GNU C
+    library has several heaps.
+    """
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def trim_heap() -> None:

@@ -223,7 +223,7 @@ class Sink:
         """Write what has gathered, put back what is not written; return why, and whether any is."""
         lane, pieces = self._lanes.take(self._most)
         if self._entry is None:
-            # Put together here and not there: each thread has a heap of its own, and keeps it.
+            # Put together here and not there: so the pieces are let go before, and not after.
             pieces = [b"".join(pieces)]
         self._in_thread = pieces
         rest, error = await self._call_target(pieces)
