@@ -47,11 +47,11 @@ def read_line(process: subprocess.Popen[str]) -> str:
 
 def find_descendants(pid: int) -> list[int]:
     """Return all processes below one, as the host sees them: the init first, then the command."""
-    listings = Path(f"/proc/{pid}/task").glob("*/children")
     children = []
-    for listing in listings:
-        with suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
-            children += [int(child) for child in listing.read_text().split()]
+    with suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                children += [int(child) for child in (thread / "children").read_text().split()]
     return children + [below for child in children for below in find_descendants(child)]
 
 
