@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.asking import Said, ask, asking, make_env, run_curl
+from tests.end_to_end.controlled import open_controlled
 from tests.end_to_end.processes import MOCKER, PATIENCE
 from tests.end_to_end.pty_driver import CTRL_C, open_terminal
 from tests.end_to_end.supervised import MOCKER_SUPERVISE, open_supervisor
@@ -129,6 +130,26 @@ def test_jobs_are_named_by_patterns_and_groups(
         assert set(said.out.splitlines()) == {f"{name}: stopped" for name in stopped}
         now = states(tmp_path)
         assert {name for name, state in now.items() if state == "STOPPED"} == stopped
+
+
+def test_job_that_others_need_is_stopped_by_force_alone(tmp_path: Path) -> None:
+    needing = "[jobs.{}]\ncommand = ['sleep', '1000']\ndepends_on = ['db']\n"
+    text = f"[jobs.db]\ncommand = {SLEEP}\n{needing.format('web')}{needing.format('api')}"
+    with open_controlled(tmp_path, text) as control:
+        control.run.wait_event("job.started", count=3)
+
+        refused = control.mocker("stop", "db")
+        before = control.read_states()
+        forced = control.mocker("stop", "--force", "db")
+        after = control.read_states()
+
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        "mocker stop: cannot stop db: needed by web, api; stop these too, or use --force\n"
+    )
+    assert before == {"db": "RUNNING", "web": "RUNNING", "api": "RUNNING"}
+    assert (forced.returncode, forced.stdout, forced.stderr) == (0, "db: stopped\n", "")
+    assert after == {"db": "STOPPED", "web": "RUNNING", "api": "RUNNING"}
 
 
 def test_slow_stop_holds_up_no_other_command(tmp_path: Path) -> None:

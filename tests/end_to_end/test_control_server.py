@@ -6,8 +6,10 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from socket import SHUT_WR
@@ -279,6 +281,46 @@ def test_endless_body_is_not_taken(control: Controlled, head: str, method: str, 
 
     assert sent < MUCH / 10
     assert read_status(answer) == {"/v1/actions": 413, "/v1/jobs": 200}.get(path, 404)
+
+
+ODD = {
+    "a-body-of-a-gigabyte": render("POST", "/v1/actions", b"", f"Content-Length: {MUCH}"),
+    "an-endless-body": render("POST", "/v1/actions", b"", "Transfer-Encoding: chunked"),
+    "no-json": act(b'{"action": "stop", "jobs": ['),
+    "deep-json": act(b"[" * 100_000),
+    "a-path-that-climbs": render("GET", "/v1/../../etc/passwd"),
+    "half-a-request": b"GET /v1/jobs HT",
+}
+
+
+def say_on_and_on(control: Controlled, request: bytes, enough: threading.Event) -> None:
+    """Say something odd, and then as much as is taken, time and again."""
+    while not enough.is_set():
+        with suppress(OSError), control.connect() as connection:
+            connection.settimeout(0.5)
+            connection.sendall(request)
+            if request in (ODD["a-body-of-a-gigabyte"], ODD["an-endless-body"]):
+                while not enough.is_set():
+                    connection.sendall(b"10000\r\n" + bytes(2**16) + b"\r\n")
+            read_all(connection)
+
+
+@pytest.mark.parametrize("request_", [pytest.param(ODD[name], id=name) for name in ODD])
+def test_ps_is_answered_while_others_ask_odd_things(control: Controlled, request_: bytes) -> None:
+    enough, lasted = threading.Event(), list[float]()
+
+    with unharmed(control), ThreadPoolExecutor(4) as others:
+        for _ in range(4):
+            others.submit(say_on_and_on, control, request_, enough)
+        try:
+            for _ in range(5):
+                began = time.monotonic()
+                assert control.read_states() == {"web": "RUNNING", "late": "STARTING"}
+                lasted.append(time.monotonic() - began)
+        finally:
+            enough.set()
+
+    assert max(lasted) < SOON_S
 
 
 Hold = Callable[[Controlled, ExitStack], None]
