@@ -1,8 +1,9 @@
 """How long a start takes: mocker, other runtimes, and a C program that does what mocker does.
 
-    python tests/benchmarks/start_latency.py [--count N] [--alive N] [--json FILE]
+    python -m tests.benchmarks.start_latency [--count N] [--alive N] [--json FILE]
 
-Run it with the interpreter that mocker is installed for, as root or as an ordinary user. Three
+Run it in the root of the repository with the interpreter that mocker is installed for, as root or
+as an ordinary user. Three
 questions:
 
 - From cold, from the start of a program to its end: `mocker run true` beside `runc run`,
@@ -11,9 +12,10 @@ questions:
   server beside the C program.
 - Many kept alive: time until the command is executed, and private memory, for each.
 
-mocker takes part twice: as it is, and without what of its hardening can be left out, which is the
-filter of system calls, the dropping of capabilities and no_new_privs. What that costs is the
-difference within each round; masked and read-only paths, which nothing turns off, are in both.
+mocker takes part twice: as it is, and without its hardening: the filter of system calls, the
+dropping of capabilities, no_new_privs, masked and read-only paths, and the namespaces that keep
+those in place; see unhardened.py. What that costs is the difference within each round. How long
+the filter alone takes to load is measured as well: prctl(2), in a process that ends then.
 
 The contestants take turns, in an order that is shuffled for each round, so that whatever else the
 machine does hits all of them alike. Milliseconds belong to the machine: look at the ratios.
@@ -42,9 +44,14 @@ from mocker.isolation import Container, ContainerSpec, ForkServer, IsolationErro
 from mocker.isolation.busybox import find_busybox
 from mocker.isolation.capabilities import DEFAULT_SET
 from mocker.isolation.plan import make_plan
+from mocker.isolation.process_calls import load_filter
 from mocker.isolation.seccomp import DEFAULT
 from mocker.isolation.seccomp.filters import find_filter
+from mocker.isolation.syscalls import PR_SET_NO_NEW_PRIVS, prctl
+from mocker.isolation.tape import perform
 from mocker.isolation.user_mapping import IdRange, UserMapping, render_id_map
+
+from . import unhardened
 
 MOCKER = "mocker run true"
 MOCKER_SOFT = "mocker run true, not hardened"
@@ -58,13 +65,14 @@ SPAWN = "spawn, wait"
 SPAWN_SOFT = "spawn, wait, not hardened"
 SERVER = "ForkServer.spawn, wait"
 SERVER_SOFT = "ForkServer.spawn, wait, not hardened"
+FILTER = "loading the filter of system calls"
 FLOOR_WARM = "C program, warm"
 SERVER_ALIVE = "ForkServer.spawn, kept alive"
 FLOOR_ALIVE = "C program, kept alive"
 
 NAMES = (
     *(MOCKER, MOCKER_SOFT, RUNC, RUNC_EQUAL, BUBBLEWRAP, DOCKER, PYTHON, FLOOR),
-    *(SPAWN, SPAWN_SOFT, SERVER, SERVER_SOFT, FLOOR_WARM, SERVER_ALIVE, FLOOR_ALIVE),
+    *(SPAWN, SPAWN_SOFT, SERVER, SERVER_SOFT, FILTER, FLOOR_WARM, SERVER_ALIVE, FLOOR_ALIVE),
 )
 
 # Who is compared with whom, and how many times as long it may take.
@@ -83,6 +91,7 @@ MAX_MEGABYTES = 1.0
 
 # Who is compared with whom, and how many milliseconds longer it may take.
 DIFFERENCES = ((MOCKER, MOCKER_SOFT, 5.0), (SPAWN, SPAWN_SOFT, 1.5), (SERVER, SERVER_SOFT, 1.5))
+MAX_FILTER_MILLISECONDS = 1.0
 
 WARM_UP = 2  # rounds that do not count: files come into the cache, busybox tells its applets
 ALIVE_ROUNDS = 3
@@ -151,11 +160,15 @@ class Setting:
         rootfs: A directory with busybox and what runtimes mount on.
         mapping: Which IDs mocker maps.
         server: A fork server.
+        server_soft: Another one, see `unhardened`.
     """
 
     def __init__(self, stack: ExitStack) -> None:
         # First, as a program does that wants its containers to be forked from little.
         self.server = stack.enter_context(ForkServer())
+        put_up = unhardened.take_walls_down()
+        self.server_soft = stack.enter_context(ForkServer())
+        put_up()
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="start-latency-"))
         self.directory = Path(directory)
         self.directory.chmod(0o755)  # root in a container is somebody else outside
@@ -200,11 +213,11 @@ def measure(
 ) -> None:
     """Let everybody run: in turns, then those that are kept alive."""
     stdio = {"stdin": setting.null, "stdout": setting.null, "stderr": setting.null}
-    server, alive = setting.server, options.alive
+    server, server_soft, alive = setting.server, setting.server_soft, options.alive
     in_turns: dict[str, Callable[[], Measure]] = {
         MOCKER: lambda: time_program(find_beside_python("mocker"), "run", "true"),
         MOCKER_SOFT: lambda: time_program(
-            find_beside_python("mocker"), "run", *SOFT_OPTIONS, "true"
+            sys.executable, unhardened.__file__, "run", *SOFT_OPTIONS, "true"
         ),
         RUNC: lambda: prepare_runc(setting, equal=False),
         RUNC_EQUAL: lambda: prepare_runc(setting, equal=True),
@@ -213,9 +226,10 @@ def measure(
         PYTHON: lambda: time_program(sys.executable, "-c", "pass"),
         FLOOR: lambda: time_program(*floor_command(setting, "once")),
         SPAWN: lambda: time_container(lambda: spawn(TRUE, **stdio)),
-        SPAWN_SOFT: lambda: time_container(lambda: spawn(TRUE_SOFT, **stdio)),
+        SPAWN_SOFT: lambda: without_walls(time_container(lambda: spawn(TRUE_SOFT, **stdio))),
         SERVER: lambda: time_container(lambda: server.spawn(TRUE, **stdio)),
-        SERVER_SOFT: lambda: time_container(lambda: server.spawn(TRUE_SOFT, **stdio)),
+        SERVER_SOFT: lambda: time_container(lambda: server_soft.spawn(TRUE_SOFT, **stdio)),
+        FILTER: lambda: time_filter,
         FLOOR_WARM: lambda: prepare_warm_floor(setting, stack),
     }
     take_turns(in_turns, results, warm_up=WARM_UP, count=options.count)
@@ -284,6 +298,42 @@ def time_container(start: Callable[[], Container]) -> Measure:
         return milliseconds
 
     return run
+
+
+def without_walls(measure: Measure) -> Measure:
+    """Return how to measure the same where `unhardened` is at work."""
+
+    def run() -> float:
+        put_up = unhardened.take_walls_down()
+        try:
+            return measure()
+        finally:
+            put_up()
+
+    return run
+
+
+def time_filter() -> float:
+    """Load the default filter in a process of its own, and return the milliseconds that took."""
+    program = find_filter(DEFAULT, DEFAULT_SET)
+    calls = load_filter(program)
+    near, far = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            prctl(PR_SET_NO_NEW_PRIVS, 1)
+            begin = time.perf_counter()
+            perform(calls)
+            os.write(far, b"%f" % since(begin))
+        finally:
+            os._exit(0)
+    os.close(far)
+    os.waitpid(pid, 0)
+    milliseconds = os.read(near, 100)
+    os.close(near)
+    if not milliseconds:
+        raise ObstacleError("the filter cannot be loaded")
+    return float(milliseconds)
 
 
 def keep_alive(start: Callable[[], Container], count: int, results: Results) -> float:
@@ -491,7 +541,8 @@ def render_table(results: Results, options: argparse.Namespace) -> str:
     lines += ["", f"{'milliseconds of hardening':56}{'is':>8}{'at most':>10}"]
     for name, other, limit in DIFFERENCES:
         lines.append(render_ratio(name, results.difference(name, other), limit))
-    lines.append(f"(not hardened is {' '.join(SOFT_OPTIONS)})")
+    lines.append(f"(not hardened is {' '.join(SOFT_OPTIONS)}, and no masks)")
+    lines.append(render_ratio(FILTER, results.median(FILTER), MAX_FILTER_MILLISECONDS))
     if results.memory:
         memory = render_ratio(
             "private MB of each kept alive", results.memory / 2**20, MAX_MEGABYTES

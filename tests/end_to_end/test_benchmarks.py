@@ -27,7 +27,6 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-START_LATENCY = ROOT / "tests/benchmarks/start_latency.py"
 OURS = {
     "mocker run true",
     "mocker run true, not hardened",
@@ -36,6 +35,7 @@ OURS = {
     "ForkServer.spawn, wait",
     "ForkServer.spawn, wait, not hardened",
     "ForkServer.spawn, kept alive",
+    "loading the filter of system calls",
 }
 FLOOR = {"C program", "C program, warm", "C program, kept alive"}
 FILE_LOGS = {"mocker-supervise, raw", "mocker-supervise, text", "mocker-supervise, JSON"}
@@ -46,9 +46,10 @@ TICKS = 10  # of which the first is left out
 def run_start_latency(report: Path, **env: str) -> subprocess.CompletedProcess[str]:
     arguments = ["--count", "1", "--alive", "2", "--json", str(report)]
     return subprocess.run(
-        [sys.executable, START_LATENCY, *arguments],
+        [sys.executable, "-m", "tests.benchmarks.start_latency", *arguments],
         capture_output=True,
         text=True,
+        cwd=ROOT,
         env=env or None,
         check=False,
     )

@@ -1,0 +1,50 @@
+"""mocker without those walls of its hardening that no option takes away, to tell what they cost.
+
+    python tests/benchmarks/unhardened.py run [OPTIONS] COMMAND [ARG...]
+
+is `mocker run` without masked and read-only paths, and without the second user, mount and UTS
+namespace, in which a command has no rights over the mounts and the name of the first. It is for
+benchmarks alone: what is left keeps nobody in. It imports nothing that `mocker run` does not.
+"""
+
+from _collections_abc import Callable
+
+from mocker.isolation import devices, program
+from mocker.isolation.steps import Step
+
+_plan = devices._plan
+_prepared: dict[tuple[bool, bool, bool], tuple[list[Step], list[Step]]] = {}
+
+
+def take_walls_down() -> Callable[[], None]:
+    """Plan containers without these walls from now on, and return what puts them up again.
+
+    A fork server that is started meanwhile goes on like that.
+    """
+    without = [
+        (devices, "_plan", _plan_without_masks),
+        (devices, "_prepared", _prepared),  # what was planned is used again
+        (program, "inner_namespace_flags", lambda _: 0),
+        (program, "map_inner_namespace", lambda _: []),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in without]
+    for each in without:
+        setattr(*each)
+
+    def put_up() -> None:
+        for each in before:
+            setattr(*each)
+
+    return put_up
+
+
+def _plan_without_masks(*key: bool) -> tuple[list[Step], list[Step]]:
+    opening, (_forbid_writing, _hide, *others) = _plan(*key)
+    return opening, others
+
+
+if __name__ == "__main__":
+    from mocker.supervisor.cli import main
+
+    take_walls_down()
+    main()
