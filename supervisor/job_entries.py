@@ -150,8 +150,9 @@ def _find_conflicts(entry: Entry, values: Mapping[str, Any]) -> Iterator[tuple[s
     kind = _find_kind(values)
     if kind == "service" and "schedule" in values:
         yield "schedule", "is for a oneshot; make the type 'oneshot', or leave it out"
-    if "overlap" in entry.own and "schedule" not in given:
-        yield "overlap", "needs a schedule"
+    for key in ("overlap", "run_on_start"):
+        if key in entry.own and "schedule" not in given:
+            yield key, "needs a schedule"
     if kind == "oneshot" and entry.own.get("restart") == "always":
         yield "restart", "must be 'on-failure' or 'never' for a oneshot, not 'always'"
     codes = values.get("success_codes", _SUCCESS) & values.get("permanent_codes", frozenset())

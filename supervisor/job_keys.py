@@ -96,6 +96,7 @@ FIELD_KEYS: dict[str, Parse] = {
     "alive": parse_alive,
     "schedule": _parse_schedule,
     "overlap": one_of("skip", "queue"),
+    "run_on_start": parse_boolean,
     "stdin": parse_path,
     "tty": parse_boolean,
 }

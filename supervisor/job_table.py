@@ -39,6 +39,7 @@ def _list_keys(job: JobConfig) -> Iterator[tuple[str, object]]:
     yield "alive", _render_probe(job.alive)
     yield "schedule", job.schedule
     yield "overlap", None if job.schedule is None else job.overlap
+    yield "run_on_start", None if job.schedule is None else job.run_on_start
     yield "stdin", job.stdin
     yield "tty", job.tty
     for channel, sinks in job.channels.items():

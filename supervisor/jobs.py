@@ -52,6 +52,7 @@ class Job:
         tally: How much they have printed.
         oom_kills: How many processes of all its runs the kernel has killed for want of memory.
         oom_killed: Whether any of its last run.
+        skips: How many times of its schedule came while its former run went on.
         terminal: Of the present run; None without one.
         kill_at: When it will be killed, in trio's time; None unless it is stopping.
         pause: Of its present run, or the last one.
@@ -80,7 +81,7 @@ class Job:
         self.terminal: Pseudoterminal | None = None
         self.ring = means.rings.make_ring()
         self.tally = Tally()
-        self.oom_kills, self.oom_killed = 0, False
+        self.oom_kills, self.oom_killed, self.skips = 0, False, 0
         self.notice = Notice()
         self.pause = Pause()
         self._means = means

@@ -347,9 +347,10 @@ class Supervisor:
         self._ask(again)
 
     def _ask(self, names: Iterable[str]) -> None:
-        """Start jobs, but for those that the clock starts."""
+        """Start jobs, but for those that the clock alone starts."""
         for name in names:
-            if self.jobs[name].config.schedule is None:
+            config = self.jobs[name].config
+            if config.schedule is None or config.run_on_start:
                 self.jobs[name].start()
 
     async def _shut_down(self) -> int:

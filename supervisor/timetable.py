@@ -45,12 +45,17 @@ async def run_on_schedule(
         while True:
             last = await _wait_next(schedule, last, clock)
             if not queue and not job.life.at_rest:
-                log.warning("job.skipped", job=job.config.name, reason="its former run goes on")
+                _skip(job, "its former run goes on")
                 continue
             try:
                 send.send_nowait(None)
             except trio.WouldBlock:
-                log.warning("job.skipped", job=job.config.name, reason="its former run ends now")
+                _skip(job, "its former run ends now")
+
+
+def _skip(job: Job, reason: str) -> None:
+    job.skips += 1
+    log.warning("job.skipped", job=job.config.name, reason=reason, count=job.skips)
 
 
 async def _run_each(job: Job, times: trio.MemoryReceiveChannel[None]) -> None:

@@ -94,6 +94,7 @@ def describe_figures(job: Job, seen: Mapping[int, Seen]) -> dict[str, object]:
         "output_bytes": tally.bytes,
         "output_lines": tally.lines,
         "restarts": max(job.life.attempt - 1, 0),
+        "skips": job.skips,
     }
 
 

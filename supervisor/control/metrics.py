@@ -157,6 +157,12 @@ def _render_counters(jobs: Mapping[str, Job], counts: StartCounts) -> Iterator[s
         ((labels, count.restarts) for labels, count in found.items()),
     )
     yield _render(
+        "job_skips_total",
+        "counter",
+        "Times of its schedule that came while its former run went on.",
+        ((labels, job.skips) for labels, job in jobs.items() if job.config.schedule is not None),
+    )
+    yield _render(
         "job_output_bytes_total",
         "counter",
         "Bytes that it printed and that passed through the supervisor.",

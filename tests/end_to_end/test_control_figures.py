@@ -91,6 +91,7 @@ def test_figures_are_those_of_each_job(supervised: Supervised, tmp_path: Path) -
         "output_bytes": len("one\ntwo\n"),
         "output_lines": 2,
         "restarts": 0,
+        "skips": 0,
     }
 
 

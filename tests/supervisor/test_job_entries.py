@@ -226,6 +226,7 @@ def test_job_on_a_schedule_is_a_oneshot(tmp_path: Path) -> None:
             "schedule: is for a oneshot; make the type 'oneshot', or leave it out",
         ),
         ('overlap = "skip"', "overlap: needs a schedule"),
+        ("run_on_start = false", "run_on_start: needs a schedule"),
         (
             'type = "oneshot"\nrestart = "always"',
             "restart: must be 'on-failure' or 'never' for a oneshot, not 'always'",

@@ -9,7 +9,8 @@ from tests.configs import find_job_mistakes, load_job
 PROMISED = """
     command type rootfs volumes tmpfs env env_file workdir user hostname network isolate replicas
     depends_on restart backoff give_up success_codes permanent_codes start_timeout stop_signal grace
-    critical ready alive schedule overlap stdin tty userns rootfs_mode read_only ulimits
+    critical ready alive schedule overlap run_on_start stdin tty userns rootfs_mode
+    read_only ulimits
     cap_add cap_drop allow_new_privs seccomp umask nice oom_score_adj cpu_affinity landlock writable
     memory cpus pids io_weight stdout stderr output on_full max_line
     """
@@ -48,6 +49,7 @@ def test_job_that_says_only_its_command_has_defaults(tmp_path: Path) -> None:
         ("critical = true", "critical", True),
         ('schedule = "@daily"', "schedule", "@daily"),
         ('schedule = "@daily"\noverlap = "queue"', "overlap", "queue"),
+        ('schedule = "@daily"\nrun_on_start = true', "run_on_start", True),
         ('stdin = "/dev/null"', "stdin", "/dev/null"),
         ("tty = true", "tty", True),
     ],

@@ -12,6 +12,7 @@ EVERYTHING = r"""
     type = "oneshot"
     schedule = "* * * * *"
     overlap = "queue"
+    run_on_start = true
     rootfs = "/srv"
     rootfs_mode = "overlay"
     read_only = true

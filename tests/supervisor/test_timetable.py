@@ -93,12 +93,17 @@ async def test_time_at_which_the_former_run_goes_on_is_skipped(
     means: Means, autojump_clock: MockClock
 ) -> None:
     clock = Clock()
+    job = ScheduledJob(means, clock, 90)
 
     with capture_logs() as events:
-        starts = await run_for(305, ScheduledJob(means, clock, 90), EVERY_MINUTE, clock)
+        starts = await run_for(305, job, EVERY_MINUTE, clock)
 
     assert starts == ["00:01:00", "00:03:00", "00:05:00"]
-    assert [event["event"] for event in events] == ["job.skipped"] * 2
+    assert [(event["event"], event["count"]) for event in events] == [
+        ("job.skipped", 1),
+        ("job.skipped", 2),
+    ]
+    assert job.skips == 2
 
 
 async def test_time_at_which_the_former_run_goes_on_is_queued_if_asked_for(

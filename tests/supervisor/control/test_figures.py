@@ -143,4 +143,5 @@ async def test_job_without_processes_uses_nothing(means: Means) -> None:
         "output_bytes": len("ready\n"),
         "output_lines": 1,
         "restarts": 0,
+        "skips": 0,
     }

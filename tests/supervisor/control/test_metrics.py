@@ -103,6 +103,16 @@ async def test_what_jobs_print_is_counted(means: Means) -> None:
     assert find(samples, "job_output_lines_total", job="db") == []
 
 
+async def test_times_that_a_job_has_missed_are_counted_if_it_has_a_schedule(means: Means) -> None:
+    backup = configure(SLEEP, name="backup", kind="oneshot", schedule="@yearly")
+    async with open_asked(means, configure(SLEEP), backup) as asked:
+        asked.supervisor.jobs["backup"].skips = 2
+        samples = parse(render_metrics(asked.supervisor, trio.current_time(), {}))
+
+    assert find(samples, "job_skips_total", job="backup") == [2]
+    assert find(samples, "job_skips_total", job="web") == []
+
+
 async def test_what_was_seen_of_a_job_is_told(means: Means) -> None:
     async with open_asked(means, configure(SLEEP)) as asked:
         job = asked.supervisor.jobs["web"]
