@@ -14,8 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.process_use import read_private_memory
-from tests.end_to_end.processes import wait_until
-from tests.end_to_end.supervised import Supervised, open_supervisor, supervise
+from tests.end_to_end.processes import DEFAULT_SIGNALS, wait_until
+from tests.end_to_end.supervised import (
+    MOCKER_SUPERVISE,
+    Supervised,
+    open_supervisor,
+    supervise,
+)
 from tests.end_to_end.test_mocker_supervise import SLEEP, job
 from tests.journald import open_journald, requires_journald
 from tests.requirements import (
@@ -71,6 +76,27 @@ def test_each_channel_is_in_order_and_has_its_name(tmp_path: Path) -> None:
         ("web", "stdout"): [f"o{number}" for number in count_up(500)],
         ("web", "stderr"): [f"e{number}" for number in count_up(500)],
     }
+
+
+def test_no_line_is_torn_by_an_event_where_both_go_into_one_pipe(tmp_path: Path) -> None:
+    other = job("other", "exit 1", "backoff = { initial = 0 }\n")
+    text = job("web", "seq 20000; seq 20000; exit 3", "critical = true\nrestart = 'never'\n")
+    file = tmp_path / "jobs.toml"
+    file.write_text(f"[supervisor]\nlog_format = 'prefix'\n{text}{other}")
+
+    with subprocess.Popen(
+        [*DEFAULT_SIGNALS, MOCKER_SUPERVISE, file],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+    ) as process:
+        assert process.stdout is not None
+        time.sleep(0.5)  # so long nobody reads, and a pipe gets full
+        said = process.stdout.read().decode().splitlines()
+
+    lines = [line for line in said if " | " in line]
+    assert lines == [f"<6>web | {number}" for number in count_up(20_000) * 2]
+    assert process.returncode == 3
 
 
 def test_both_channels_in_one_pipe_keep_their_order(tmp_path: Path) -> None:

@@ -56,6 +56,29 @@ async def test_descriptor_that_somebody_made_non_blocking_gets_everything() -> N
     assert text == PIECE * 10
 
 
+async def test_lines_that_do_not_fit_are_not_torn_by_others_in_the_same_pipe() -> None:
+    read_end, write_end = os.pipe()
+    other_end = os.dup(write_end)
+    lines = b"".join(b"line %d\n" % number for number in range(20_000))
+    events = [b"event\n"] * 100
+    text = b""
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, Console(write_end).write, [lines])
+        await trio.lowlevel.wait_readable(read_end)
+        other = Console(other_end)
+        for event in events:
+            nursery.start_soon(trio.to_thread.run_sync, other.write, [event])
+        while len(text) < len(lines) + sum(map(len, events)):
+            await trio.lowlevel.wait_readable(read_end)
+            text += os.read(read_end, 5000)
+
+    for fd in (read_end, write_end, other_end):
+        os.close(fd)
+    assert text.replace(b"event\n", b"") == lines
+    assert text.splitlines().count(b"event") == len(events)
+
+
 def test_caller_keeps_the_descriptor() -> None:
     memory = os.memfd_create("console")
     console = Console(memory)
