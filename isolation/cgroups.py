@@ -13,33 +13,40 @@ from _collections_abc import Iterator
 from errno import ENODEV, ENOENT, EOPNOTSUPP
 
 from .errors import SetupError
-from .limits import Limits
+from .limits import MOST_WEIGHT, Limits
 
 _PERIOD_US = 100_000  # of cpu.max, as docker has it
 _SOFT = 10  # the part below memory.max in which the kernel reclaims, and slows who allocates
 _SWAPS = "/proc/swaps"
 _LAST_S = 1.0  # for what was killed to be gone
 _WEIGHT, _BFQ_WEIGHT = "io.weight", "io.bfq.weight"
-_MOST_BFQ_WEIGHT = 1000
+_WEIGHTS = {  # the most that each takes, and the kernel's option for it
+    _WEIGHT: (MOST_WEIGHT, "CONFIG_BLK_CGROUP_IOCOST"),
+    _BFQ_WEIGHT: (1000, "CONFIG_BFQ_GROUP_IOSCHED"),
+}
+HOW_HEEDED = "no disk heeds it; enable one in io.cost.qos, or choose its scheduler bfq"
 _CHUNK = 2**14  # bytes; more than any file that is read here
 _GONE = {ENOENT, ENODEV}
 _PRESSURES = ("cpu", "io", "memory")
 
 
-def find_weights(cgroups: str = "/sys/fs/cgroup", disks: str = "/sys/block") -> str:
-    """Return the file by whose weights disks are shared; nothing if no disk heeds any.
+def find_weights(cgroups: str = "/sys/fs/cgroup", disks: str = "/sys/block") -> list[str]:
+    """Return the files by whose weights disks are shared; nothing if no disk heeds any.
+
+    There may be two: each disk has its own way, and one that has both lets io.cost decide.
 
     Args:
         cgroups: Where the root of all cgroups is.
         disks: Where the kernel lists them.
     """
+    found = [_WEIGHT] if b"enable=1" in _read_whole(f"{cgroups}/io.cost.qos") else []
     try:
         names = os.listdir(disks)
     except OSError:
         names = []
     if any(b"[bfq]" in _read_whole(f"{disks}/{name}/queue/scheduler") for name in names):
-        return _BFQ_WEIGHT
-    return _WEIGHT if b"enable=1" in _read_whole(f"{cgroups}/io.cost.qos") else ""
+        found.append(_BFQ_WEIGHT)
+    return found
 
 
 def _read_whole(path: str) -> bytes:
@@ -172,16 +179,13 @@ class Cgroup:
             self._weigh(limits.io_weight)
 
     def _weigh(self, weight: int) -> None:
-        name = find_weights()
-        if name == _BFQ_WEIGHT:
-            self._limit(name, str(min(weight, _MOST_BFQ_WEIGHT)))
-            return
-        hint = "this kernel has no weights for block devices (CONFIG_BLK_CGROUP_IOCOST)"
-        self._limit(_WEIGHT, str(weight), hint)
-        if not name:
-            step = f"set {_WEIGHT} to {weight} in "
-            hint = "no disk heeds it; enable one in io.cost.qos, or choose its scheduler bfq"
-            raise SetupError(step, 0, self.path, hint)
+        names = find_weights()
+        for name in names or [_WEIGHT]:
+            most, option = _WEIGHTS[name]
+            hint = f"this kernel has no weights for block devices ({option})"
+            self._limit(name, str(min(weight, most)), hint)
+        if not names:
+            raise SetupError(f"set {_WEIGHT} to {weight} in ", 0, self.path, HOW_HEEDED)
 
     def _forbid_swap(self) -> None:
         try:

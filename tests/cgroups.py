@@ -77,6 +77,14 @@ def show_controllers(controllers: str, mode: int = 0o755) -> None:
     directory.chmod(mode)
 
 
+def show_disk(scheduler: str) -> None:
+    """Show one disk, with this line about its scheduler, to who has mounts of its own."""
+    mount("none", "/sys/block", "tmpfs")
+    queue = Path("/sys/block/vda/queue")
+    queue.mkdir(parents=True)
+    (queue / "scheduler").write_text(f"{scheduler}\n")
+
+
 def read_cgroup(pid: int) -> str:
     """Return the path of a process's cgroup of version 2, as the caller sees it."""
     lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()

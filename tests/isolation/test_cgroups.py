@@ -10,8 +10,10 @@ import pytest
 
 from mocker.isolation import Limits, SetupError
 from mocker.isolation.cgroups import Cgroup, find_weights
-from tests.cgroups import own_tree, requires_cgroups
+from tests.cgroups import own_tree, requires_cgroups, show_disk
 from tests.containers import wait_readable
+from tests.in_namespaces import run_in_child
+from tests.refusals import enter_private_mounts
 from tests.requirements import requires_root
 
 pytestmark = [requires_root, requires_cgroups]
@@ -181,21 +183,38 @@ def test_limit_that_the_kernel_does_not_have_there_is_refused(limits: Limits, fi
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "qos", "file"),
+    ("scheduler", "qos", "files"),
     [
-        ("none [mq-deadline] bfq", "8:0 enable=0 ctrl=auto", ""),
-        ("none [mq-deadline] bfq", "8:0 enable=0\n8:16 enable=1 ctrl=auto", "io.weight"),
-        ("none mq-deadline [bfq]", "8:0 enable=0 ctrl=auto", "io.bfq.weight"),
+        ("none [mq-deadline] bfq", "8:0 enable=0 ctrl=auto", []),
+        ("none [mq-deadline] bfq", "8:0 enable=0\n8:16 enable=1 ctrl=auto", ["io.weight"]),
+        ("none mq-deadline [bfq]", "8:0 enable=0 ctrl=auto", ["io.bfq.weight"]),
+        ("none [bfq]", "8:0 enable=0\n8:16 enable=1 ctrl=auto", ["io.weight", "io.bfq.weight"]),
     ],
 )
 def test_weights_are_those_that_disks_heed(
-    tmp_path: Path, scheduler: str, qos: str, file: str
+    tmp_path: Path, scheduler: str, qos: str, files: list[str]
 ) -> None:
     (tmp_path / "vda" / "queue").mkdir(parents=True)
     (tmp_path / "vda" / "queue" / "scheduler").write_text(f"{scheduler}\n")
     (tmp_path / "io.cost.qos").write_text(f"{qos}\n")
 
-    assert find_weights(str(tmp_path), str(tmp_path)) == file
+    assert find_weights(str(tmp_path), str(tmp_path)) == files
+
+
+def test_scheduler_that_knows_no_cgroups_is_told() -> None:
+    def look() -> str:
+        enter_private_mounts()
+        show_disk("none [bfq]")
+        with pytest.raises(SetupError) as caught:
+            Cgroup(f"{tree}/one", Limits(io_weight=10000))
+        return str(caught.value)
+
+    # The tree's own controllers are enabled for nobody below it.
+    with own_tree() as tree:
+        told = run_in_child(look)
+
+    assert told.startswith(f"cannot set io.bfq.weight to 1000 in {tree}/one: ")
+    assert "this kernel has no weights for block devices (CONFIG_BFQ_GROUP_IOSCHED)" in told
 
 
 def test_name_that_is_taken_is_told_apart(cgroup: Cgroup) -> None:

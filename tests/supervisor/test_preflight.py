@@ -7,7 +7,7 @@ import pytest
 from mocker.isolation.syscalls import mount
 from mocker.supervisor.config_file import read_config
 from mocker.supervisor.preflight import check_jobs
-from tests.cgroups import show_controllers
+from tests.cgroups import show_controllers, show_disk
 from tests.configs import write_config
 from tests.in_namespaces import run_in_child
 from tests.refusals import Refusal, enter_private_mounts, refuse_system_calls
@@ -83,12 +83,25 @@ def test_limits_need_their_controllers(
 
     def look() -> list[str]:
         show_controllers(controllers)
+        show_disk("none [bfq]")
         return check(tmp_path, keys)
 
     found = run_in_child(look)
 
     assert [line[: line.index("/sys")] for line in found] == mistakes
     assert all(line.endswith("'") for line in found)
+
+
+@requires_busybox
+def test_weight_needs_a_disk_that_heeds_it(tmp_path: Path) -> None:
+    def look() -> list[str]:
+        show_controllers("io")
+        show_disk("[none] bfq")
+        return check(tmp_path, "io_weight = 50")
+
+    (mistake,) = run_in_child(look)
+
+    assert mistake.startswith("io_weight: cannot be set; no disk heeds it; ")
 
 
 @requires_busybox
