@@ -18,6 +18,8 @@ from tests.requirements import requires, requires_root
 
 ROOT = Path("/sys/fs/cgroup")
 HIERARCHY = ROOT if (ROOT / "cgroup.controllers").exists() else ROOT / "unified"
+# A kernel without CONFIG_PSI, such as that of tests/vm, or booted with psi=0, has none.
+KINDS_OF_PRESSURE = {"cpu", "io", "memory"} if Path("/proc/pressure").exists() else set[str]()
 
 Test = TypeVar("Test", bound=Callable[..., object])
 

@@ -21,7 +21,7 @@ COMMAND = Command(
     "[JOB...]",
     "Show jobs: names, patterns such as 'web-*', or all.",
     (
-        Option("-o --output", "wide", "show the command and the reason too"),
+        Option("-o --output", "wide", "show processes, the reason and the command too"),
         Option("-q --quiet", "", "print names only"),
         Option("-w --watch", "", "look again each second, until Ctrl-C"),
         Option("--json", "", "print what the supervisor answers, for programs"),
@@ -35,7 +35,7 @@ exit status:
   4  there is no such job""",
 )
 _HEAD = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "HEALTH", "CPU", "MEM")
-_WIDE = ("LAST EXIT", "REASON", "COMMAND")
+_WIDE = ("PROCESSES", "LAST EXIT", "REASON", "COMMAND")
 _PAUSE_S = 1.0  # between two looks
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\033[H", "\033[K", "\033[J"
 
@@ -104,7 +104,12 @@ def _make_row(job: Mapping[str, object], *, is_wide: bool) -> list[str]:
     if is_wide:
         command = job.get("command")
         words = " ".join(map(str, command)) if isinstance(command, list) else ""
-        row += [render_last_exit(job), _show_value(job.get("reason")), words]
+        row += [
+            _show_value(job.get("processes")),
+            render_last_exit(job),
+            _show_value(job.get("reason")),
+            words,
+        ]
     return row
 
 

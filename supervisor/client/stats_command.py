@@ -20,9 +20,10 @@ COMMAND = Command(
     more="""\
 CPU is the share of one CPU since somebody last looked, or else since the job was started. MEM is
 what its processes have in memory; what several of them share counts for each. Of a job that has a
-cgroup, such as for its limits, MEM is what counts for those, and PROCESSES are its threads. BYTES
-and LINES are what it has printed since the supervisor began; lines are not counted of a job that
-has printed more than 16 MB in a second.
+cgroup, such as for its limits, MEM is what counts for those, PROCESSES are its threads, and
+PRESSURE is the share of the last ten seconds in which something of it had to wait for a CPU, a disk
+or memory, where the kernel tells. BYTES and LINES are what it has printed since the supervisor
+began; lines are not counted of a job that has printed more than 16 MB in a second.
 
 exit status:
   0  they are shown
@@ -30,7 +31,10 @@ exit status:
   2  wrong usage
   4  there is no such job""",
 )
-_HEAD = ("NAME", "CPU", "CPU TIME", "MEM", "PROCESSES", "BYTES", "LINES", "RESTARTS")
+_HEAD = (
+    *("NAME", "CPU", "CPU TIME", "MEM", "PROCESSES", "PRESSURE"),
+    *("BYTES", "LINES", "RESTARTS"),
+)
 
 
 def stats(words: Sequence[str]) -> int:
@@ -57,6 +61,7 @@ def _make_row(job: Mapping[str, object]) -> list[str]:
         render_duration(cpu_s if isinstance(cpu_s, int | float) else None),
         _show_memory(job),
         _show_count(job.get("processes")),
+        _show_pressure(job.get("pressure")),
         render_size(job.get("output_bytes")),
         _show_count(job.get("output_lines")),
         _show_count(job.get("restarts")),
@@ -67,6 +72,12 @@ def _show_memory(job: Mapping[str, object]) -> str:
     """Return what it has, and what it may have, if that is limited."""
     has, may = job.get("memory_bytes"), job.get("memory_limit_bytes")
     return render_size(has) if may is None else f"{render_size(has)}/{render_size(may)}"
+
+
+def _show_pressure(pressure: object) -> str:
+    """Return for how much of the time it had to wait, and for what."""
+    shares = pressure.items() if isinstance(pressure, dict) else ()
+    return ", ".join(f"{kind} {render_percent(share)}" for kind, share in shares) or "-"
 
 
 def _show_count(count: object) -> str:

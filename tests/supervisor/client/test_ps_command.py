@@ -19,6 +19,7 @@ WEB = {
     "health": "ready",
     "cpu_percent": 12.34,
     "memory_bytes": 1572864,
+    "processes": 17,
     "last_exit": "exit code 3",
     "command": ["sh", "-c", "exec\tnginx"],
     "is_well": True,
@@ -49,9 +50,9 @@ def test_wide_table_has_what_is_run_and_why_it_is_not(
     show(tmp_path, make_answer({"jobs": [WEB, BATCH]}), "-o", "wide")
 
     head, web, batch = capsys.readouterr().out.splitlines()
-    assert head.split()[-4:] == ["LAST", "EXIT", "REASON", "COMMAND"]
-    assert web.endswith(r"exit code 3  -           sh -c exec\tnginx")
-    assert batch.split() == ["batch", "FATAL", *"-------", "3", "failures"]
+    assert head.split()[-5:] == ["PROCESSES", "LAST", "EXIT", "REASON", "COMMAND"]
+    assert web.endswith(r"17         exit code 3  -           sh -c exec\tnginx")
+    assert batch.split() == ["batch", "FATAL", *"--------", "3", "failures"]
 
 
 def test_without_jobs_all_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +130,7 @@ json_values = st.recursive(
 def test_whatever_is_said_of_a_job_is_a_row(job: dict[str, object]) -> None:
     row = _make_row({"name": "web", **job}, is_wide=True)
 
-    assert len(row) == 11
+    assert len(row) == 12
     assert all(isinstance(cell, str) for cell in row)
 
 

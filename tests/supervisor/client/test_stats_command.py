@@ -28,10 +28,12 @@ def test_figures_are_shown_in_a_table(tmp_path: Path, capsys: pytest.CaptureFixt
         status = stats(["-s", path, "web", "db"])
 
     assert (status, asked) == (0, ["GET /v1/stats?name=web&name=db"])
-    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
-        ["NAME", "CPU", "CPU", "TIME", "MEM", "PROCESSES", "BYTES", "LINES", "RESTARTS"],
-        ["web", "12.5%", "1m4s", "3.0M", "4", "2.0K", "-", "2"],
-        ["db", "-", "-", "-", "-", "0", "0", "0"],
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split("  ", 1)[0] == "NAME"
+    assert head.endswith("  CPU TIME  MEM   PROCESSES  PRESSURE  BYTES  LINES  RESTARTS")
+    assert [row.split() for row in rows] == [
+        ["web", "12.5%", "1m4s", "3.0M", "4", "-", "2.0K", "-", "2"],
+        ["db", "-", "-", "-", "-", "-", "0", "0", "0"],
     ]
 
 
@@ -41,6 +43,18 @@ def test_memory_is_shown_with_its_limit(tmp_path: Path, capsys: pytest.CaptureFi
         stats(["-s", path])
 
     assert "3.0M/256.0M" in capsys.readouterr().out
+
+
+def test_pressure_is_shown_by_what_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pressed = WEB | {"pressure": {"cpu": 2.5, "io": 0.0, "memory": 61.25}}
+    with open_answerer(tmp_path, {"/v1/stats": {"jobs": [pressed, DB]}}) as (path, _):
+        stats(["-s", path])
+
+    _, web, db = capsys.readouterr().out.splitlines()
+    assert "  4          cpu 2.5%, io 0.0%, memory 61.2%  2.0K  " in web
+    assert db.split() == ["db", *"-----", *"000"]
 
 
 def test_json_is_what_the_supervisor_answers(

@@ -14,6 +14,7 @@ from mocker.supervisor.jobs import Job
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.runs import Means
 from mocker.supervisor.supervise import Supervisor
+from tests.cgroups import KINDS_OF_PRESSURE
 from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
 from tests.supervisor.cgroup_world import make_means_with_cgroups
 from tests.supervisor.job_world import configure, make_means, reach, surroundings, wait_for_line
@@ -89,6 +90,7 @@ async def test_cgroup_is_asked_where_there_is_one() -> None:
     assert one.usage is not None
     assert one.usage.cpu_s > 0
     assert described["pressure"] == one.usage.pressure
+    assert one.usage.pressure.keys() == KINDS_OF_PRESSURE
     # Where its cgroup does not count them, its processes are looked at.
     assert isinstance(described["memory_bytes"], int)
 
