@@ -49,15 +49,22 @@ class TreeSource:
         attributes: MOUNT_ATTR_ bits that are set on every mount of it.
         must_map: Whether a file system that can't be ID-mapped is refused; else its files belong
             to nobody in the container.
+        nosuid_below: Whether the mounts below it are nosuid, while it stays as it is.
     """
 
-    __slots__ = ("attributes", "must_map", "path", "recursive")
+    __slots__ = ("attributes", "must_map", "nosuid_below", "path", "recursive")
 
     def __init__(
-        self, path: str, *, recursive: bool, attributes: int, must_map: bool = True
+        self,
+        path: str,
+        *,
+        recursive: bool,
+        attributes: int,
+        must_map: bool = True,
+        nosuid_below: bool = False,
     ) -> None:
-        self.path, self.recursive = path, recursive
-        self.attributes, self.must_map = attributes, must_map
+        self.path, self.recursive, self.attributes = path, recursive, attributes
+        self.must_map, self.nosuid_below = must_map, nosuid_below
 
 
 def source_attributes(*, read_only: bool) -> int:
@@ -83,6 +90,8 @@ def open_source(source: TreeSource, userns_fd: int | None = None) -> int:
             mount_setattr(tree, source.attributes, recursive=source.recursive)
         else:
             _map_ids(tree, source, userns_fd)
+        if source.nosuid_below:
+            _take_setuid_below(tree)
     except OSError:
         os.close(tree)
         raise
@@ -104,6 +113,14 @@ def _map_ids(tree: int, source: TreeSource, userns_fd: int) -> None:
         if source.must_map or error.errno != EINVAL:
             raise
         mount_setattr(tree, attributes, recursive=recursive, propagation=MS_SLAVE)
+
+
+def _take_setuid_below(tree: int) -> None:
+    """Make every mount of a tree nosuid but the topmost, unless that was before."""
+    was_before = os.fstatvfs(tree).f_flag & os.ST_NOSUID
+    mount_setattr(tree, MOUNT_ATTR_NOSUID, recursive=True)
+    if not was_before:
+        mount_setattr(tree, 0, attr_clr=MOUNT_ATTR_NOSUID, recursive=False)
 
 
 def attach(tree_fd: int, root_fd: int, path: str) -> None:

@@ -114,7 +114,11 @@ def _plan_directory(spec: ContainerSpec, sources: list[TreeSource]) -> list[Step
         raise SetupError("use the rootfs ", 0, spec.rootfs, "it is not a directory")
     writable = spec.rootfs_mode == "rw"
     index = len(sources)
-    sources.append(TreeSource(spec.rootfs, recursive=writable, attributes=MOUNT_ATTR_NODEV))
+    sources.append(
+        TreeSource(
+            spec.rootfs, recursive=writable, attributes=MOUNT_ATTR_NODEV, nosuid_below=writable
+        )
+    )
     if writable:
         place = Step(f"bind {spec.rootfs}", "/", bind_root, index)
     else:

@@ -255,10 +255,16 @@ def move_mount(tree_fd: int, target_fd: int) -> None:
 
 
 def mount_setattr(
-    fd: int, attr_set: int, *, recursive: bool, propagation: int = 0, userns_fd: int = 0
+    fd: int,
+    attr_set: int,
+    *,
+    recursive: bool,
+    attr_clr: int = 0,
+    propagation: int = 0,
+    userns_fd: int = 0,
 ) -> None:
-    """Call mount_setattr(2) on the mount that a descriptor refers to; clears nothing."""
-    attr = MountAttr(attr_set=attr_set, propagation=propagation, userns_fd=userns_fd)
+    """Call mount_setattr(2) on the mount that a descriptor refers to."""
+    attr = MountAttr(attr_set, attr_clr, propagation, userns_fd)
     _check(
         _syscall(
             MOUNT_SETATTR,

@@ -69,7 +69,7 @@ def render_prepared(plan: Plan, spec: bytes, stdio: Sequence[int], tape: Tape) -
     known: tuple[object, ...] = (
         spec,
         None if mapping is None else _render_mapping(mapping),
-        [(s.path, s.recursive, s.attributes, s.must_map) for s in plan.sources],
+        [(s.path, s.recursive, s.attributes, s.must_map, s.nosuid_below) for s in plan.sources],
         [(step.action, step.path) for step in plan.steps],
         [(r.name, r.soft, r.hard) for r in plan.rlimits],
         plan.workdir,
@@ -104,8 +104,14 @@ def parse_prepared(text: bytes) -> tuple[Prepared, list[Action]]:
     plan.spec = parse_spec(spec)
     plan.mapping = None if mapping is None else _parse_mapping(*mapping)
     plan.sources = tuple(
-        TreeSource(path, recursive=recursive, attributes=attributes, must_map=must_map)
-        for path, recursive, attributes, must_map in sources
+        TreeSource(
+            path,
+            recursive=recursive,
+            attributes=attributes,
+            must_map=must_map,
+            nosuid_below=nosuid_below,
+        )
+        for path, recursive, attributes, must_map, nosuid_below in sources
     )
     plan.steps = tuple(Step(*names) for names in steps)
     plan.rlimits = tuple(Rlimit(*limit) for limit in rlimits)

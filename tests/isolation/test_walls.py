@@ -11,7 +11,7 @@ import pytest
 
 from mocker.isolation import ContainerSpec, Tmpfs, Volume, spawn
 from mocker.isolation.devices import NODES
-from mocker.isolation.syscalls import mount
+from mocker.isolation.syscalls import MS_NOSUID, mount
 from tests.containers import in_container, make_rootfs, run_captured, script
 from tests.in_namespaces import run_in_child
 from tests.refusals import enter_private_mounts
@@ -95,6 +95,28 @@ def test_read_only_volume_is_so_with_all_that_is_mounted_below_it(
         return outcome.stdout, [path.name for path in volume.rglob("new")]
 
     assert run_in_child(act) == ("", [])
+
+
+@in_container
+@each_userns
+@pytest.mark.parametrize("own", [0, MS_NOSUID], ids=["plain", "nosuid"])
+def test_mounts_below_a_root_that_is_written_through_have_no_programs_of_other_users(
+    own: int, userns: str, tmp_path: Path
+) -> None:
+    def act() -> dict[str, bool]:
+        enter_private_mounts()
+        mount("none", str(tmp_path), "tmpfs", own)
+        root = make_rootfs(tmp_path)
+        for path in (root / "below", root / "below/deep"):
+            path.mkdir()
+            mount("none", str(path), "tmpfs")
+        spec = script("cat /proc/self/mountinfo", rootfs=str(root), rootfs_mode="rw", userns=userns)
+        mounts = list_mounts(run_captured(spec).stdout)
+        return {point: "nosuid" in flags for point, _, flags, _ in mounts}
+
+    found = run_in_child(act)
+
+    assert (found["/"], found["/below"], found["/below/deep"]) == (own == MS_NOSUID, True, True)
 
 
 # Looks at every fork of the init again and again, until its stdin ends, and says how many it has
