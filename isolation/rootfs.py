@@ -22,7 +22,7 @@ from .etc_files import render_network_files, render_user_files
 from .host_root import plan_host_root
 from .layers import BASE, STACK_BASE, bind_root, open_part, overlay_root, stack_tmpfs
 from .memory import Cell
-from .mounts import TreeSource, make_file, open_in_root, source_attributes
+from .mounts import TreeSource, check_attached, make_file, open_in_root, source_attributes
 from .spec import ContainerSpec
 from .steps import ROOT, Setup, Step
 from .syscalls import MOUNT_ATTR_NODEV, move_mount
@@ -182,14 +182,16 @@ def _write_files(files: dict[str, str]) -> list[Call]:
 
 def _bind_files(setup: Setup, files: dict[str, str], create: bool) -> None:
     for name, text in files.items():
-        target = _open_file(setup.root_fd, f"/etc/{name}", create=create)
+        path = f"/etc/{name}"
+        target = _open_file(setup.root_fd, path, create=create)
         if target < 0:
             continue
         _write_file(BASE.value, f"files/{name}", text)
         tree = open_part(f"files/{name}")
         move_mount(tree, target)
-        os.close(tree)
         os.close(target)
+        check_attached(tree, setup.root_fd, path)
+        os.close(tree)
 
 
 def _open_file(root_fd: int, path: str, *, create: bool) -> int:

@@ -227,11 +227,13 @@ def test_start_works_or_says_why_not_while_somebody_changes_the_root(
     before = describe_tree(directory / "outside")
     volumes = [Volume(str(directory / "volume"), "/data/in")]
 
-    with made_root(directory, {"proc": "directory", "data": "directory"}) as root:
+    entries = {"proc": "directory", "data": "directory", "etc/hosts": "file"}
+    with made_root(directory, entries) as root:
         make_fake_proc(root / "fake")
         (root / "proc.link").symlink_to("fake")
-        (root / "data.link").symlink_to("../outside/directory")
-        with repeated(lambda: swap(root, ("proc", "data"))):
+        for name in ("data", "etc"):
+            (root / f"{name}.link").symlink_to("../outside/directory")
+        with repeated(lambda: swap(root, ("proc", "data", "etc"))):
             came = [
                 try_to_run(
                     argv=["/bin/sh", "-c", "true"],
@@ -245,6 +247,19 @@ def test_start_works_or_says_why_not_while_somebody_changes_the_root(
     assert describe_tree(directory / "outside") == before
     refusals = {answer for answer in came if isinstance(answer, str)}
     assert {answer.split()[0] for answer in refusals} <= {"cannot"}
+
+
+@in_container
+def test_file_of_etc_that_somebody_moves_away_while_it_is_bound_is_missed(directory: Path) -> None:
+    refusal = "cannot mount on /etc/hosts; what is there leads elsewhere, or somebody changes"
+
+    with made_root(directory, {"etc/hosts": "file", "etc.link/hosts": "file"}) as root:
+        fields = {"rootfs": str(root), "rootfs_mode": "rw"}
+        with repeated(lambda: swap(root, ("etc",))):
+            answers = (str(try_to_run(argv=["/bin/sh", "-c", ":"], **fields)) for _ in range(400))
+            is_missed = any(answer.startswith(refusal) for answer in answers)
+
+    assert is_missed
 
 
 @in_container
