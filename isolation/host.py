@@ -9,6 +9,7 @@ import os
 from _collections_abc import Callable
 
 from .busybox import default_rootfs, find_busybox
+from .checks import NICE_VALUES, OOM_SCORES
 from .errors import IsolationError, SetupError
 from .hints import explain
 from .launch import check_one_thread
@@ -60,14 +61,20 @@ def check_host() -> tuple[HostCheck, ...]:
         checks.append(_check("ID-mapped mounts", _check_mapped_mounts, lost=lost))
         lost = "what takes them is refused"
         checks.append(_check("capabilities", host_walls.check_capabilities, lost=lost))
+    first = ContainerSpec(["true"], nice=NICE_VALUES[0])
+    last = ContainerSpec(["true"], oom_score_adj=OOM_SCORES[0])
     checks += [
         _check("overlay in a user namespace", _check_overlay, lost="nothing is copied on write"),
         _check("cgroup v2 delegation", host_walls.check_limits, lost="no limits but --ulimit"),
+        _check("ulimits", host_walls.check_ulimits),
+        _check("nice", host_walls.check_schedule, first, lost="none below the caller's"),
+        _check("oom_score_adj", host_walls.check_schedule, last, lost="none below the caller's"),
         _check("no_new_privs", host_walls.check_no_new_privs),
         _check("seccomp", host_walls.check_seccomp),
         _check("landlock", host_walls.check_landlock, lost="no job with landlock = true"),
         _check("keyrings", host_walls.check_keyring, lost="no keys inside"),
         _check("core dumps", host_walls.check_core_dumps),
+        _check("own program", _check_own_program, lost="who is inside may win a race for it"),
         _check("busybox", lambda: find_busybox().path, lost="no fresh roots"),
         _check("a container", _try_container),
     ]
@@ -169,6 +176,12 @@ def _check_subordinate_ids() -> str:
 def _check_overlay() -> str:
     _in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_overlay, "mount overlay")
     return "can be mounted"
+
+
+def _check_own_program() -> str:
+    from .host_walls import check_own_program
+
+    return check_own_program(plan_user_mapping())
 
 
 def _check_mapped_mounts() -> str:

@@ -2,28 +2,36 @@
 
 Each function tells what was found, or raises SetupError with what is missing and what to do.
 
-Source: cgroups(7), landlock(7), prctl(2) PR_SET_NO_NEW_PRIVS, keyctl(2), core(5), mount_setattr(2).
+Source: cgroups(7), landlock(7), prctl(2) PR_SET_NO_NEW_PRIVS, keyctl(2), core(5), mount_setattr(2),
+getrlimit(2), setpriority(2), proc_pid_oom_score_adj(5).
 """
 
 import _signal as signal
 import os
+import resource
 from _collections_abc import Sequence
 from errno import EINVAL
 
 from .capabilities import DEFAULT_SET, find_last_capability, names_of
+from .cgroups import HOW_HEEDED, find_weights
 from .delegation import USUAL, find_controllers
 from .errors import SetupError
 from .hints import filters_system_calls, read_switch
 from .landlock import find_landlock
 from .mounts import TreeSource, open_source
+from .own_program import OWN, find_own_program
 from .privileges import forbid_new_privileges, read_capabilities
 from .process_calls import load_filter
+from .scheduling import try_schedule
 from .seccomp import DEFAULT
 from .seccomp.filters import find_filter
+from .spec import RLIMIT_NAMES, ContainerSpec
 from .syscalls import KEYCTL, PR_GET_NO_NEW_PRIVS, clone3, get_errno, get_function, prctl
 from .tape import Call, perform
+from .user_mapping import UserMapping
 
 _CORE_PATTERN = "/proc/sys/kernel/core_pattern"
+_UNLIMITED = -1
 _KEYCTL_GET_KEYRING_ID = 0
 _SESSION = -3  # the session keyring
 
@@ -96,7 +104,25 @@ def check_limits() -> str:
     if missing:
         hint = "what is above has to delegate it: Delegate=yes of its unit, or of user@.service"
         raise SetupError(f"limit {', '.join(missing)} in ", 0, place, hint)
-    return f"{', '.join(sorted(controllers))} in {place}"
+    refused = "io" in controllers and not find_weights()
+    weights = f"; io_weight is refused: {HOW_HEEDED}" if refused else ""
+    return f"{', '.join(sorted(controllers))} in {place}{weights}"
+
+
+def check_ulimits() -> str:
+    """Tell of the caller's hard limits, which no --ulimit raises."""
+    told = list[str]()
+    for name in RLIMIT_NAMES:
+        hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
+        if hard != _UNLIMITED and name != "ofile":  # which is nofile again
+            told.append(f"{name} {hard}")
+    return f"up to the caller's hard limits: {', '.join(told)}" if told else "can be any"
+
+
+def check_schedule(spec: ContainerSpec) -> str:
+    """Try, in a child that ends at once, what a container asks for that is to go before others."""
+    try_schedule(spec)
+    return "can be any"
 
 
 def check_core_dumps() -> str:
@@ -113,6 +139,19 @@ def find_core_program() -> str:
     pattern = read_switch(_CORE_PATTERN)
     words = pattern[1:].split() if pattern.startswith("|") else []
     return words[0] if words else ""
+
+
+def check_own_program(mapping: UserMapping) -> str:
+    """Tell whether somebody inside owns the program that runs mocker, see `own_program`.
+
+    Args:
+        mapping: The users inside.
+    """
+    path = os.readlink(OWN)
+    if find_own_program(mapping):
+        hint = "it is a user of the container; run mocker by a Python that root owns"
+        raise SetupError("rely on the owner of ", 0, path, hint)
+    return f"{path} belongs to nobody inside"
 
 
 def check_mapped_mounts(userns: int) -> str:

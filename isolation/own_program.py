@@ -20,7 +20,7 @@ from .errors import NOT_EXECUTABLE, CommandError
 from .syscalls import AT_FDCWD, RESOLVE_NO_MAGICLINKS, openat2
 from .user_mapping import UserMapping
 
-_OWN = "/proc/self/exe"
+OWN = "/proc/self/exe"
 SHELL = "/bin/sh"  # which executes what has no format
 _HEAD = 256  # bytes; what the kernel looks at to tell what kind of program it is
 _MOST_PATH = 4096  # bytes
@@ -30,7 +30,7 @@ _MOST_SCRIPTS = 5  # of which one is executed by the next; the kernel takes fewe
 
 def find_own_program(mapping: UserMapping | None) -> tuple[int, int] | None:
     """Return the device and inode of the program, if its owner is a user of the container."""
-    stat = os.stat(_OWN)
+    stat = os.stat(OWN)
     if mapping is None or any(r.outside <= stat.st_uid < r.outside + r.count for r in mapping.uids):
         return stat.st_dev, stat.st_ino
     return None

@@ -37,15 +37,19 @@ NAMES = [
     *(["ID-mapped mounts", "capabilities"] if os.geteuid() == 0 else []),
     "overlay in a user namespace",
     "cgroup v2 delegation",
+    "ulimits",
+    "nice",
+    "oom_score_adj",
     "no_new_privs",
     "seccomp",
     "landlock",
     "keyrings",
     "core dumps",
+    "own program",
     "busybox",
     "a container",
 ]
-NEEDED = {"kernel", *NAMESPACES, "no_new_privs", "seccomp", "core dumps", "a container"}
+NEEDED = {"kernel", *NAMESPACES, "ulimits", "no_new_privs", "seccomp", "core dumps", "a container"}
 
 Found = tuple[bool, bool, str]
 

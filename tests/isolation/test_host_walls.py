@@ -1,23 +1,30 @@
 import os
+import resource
 from collections.abc import Callable
 from errno import EINVAL, ENOSYS, EPERM
 from pathlib import Path
 
 import pytest
 
-from mocker.isolation import SetupError
+from mocker.isolation import ContainerSpec, SetupError
 from mocker.isolation.capabilities import NUMBERS
 from mocker.isolation.host_walls import (
     check_capabilities,
     check_core_dumps,
     check_keyring,
     check_landlock,
+    check_limits,
     check_mapped_mounts,
     check_no_new_privs,
+    check_own_program,
+    check_schedule,
     check_seccomp,
+    check_ulimits,
 )
 from mocker.isolation.landlock import find_landlock
 from mocker.isolation.syscalls import PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, prctl
+from mocker.isolation.user_mapping import IdRange, UserMapping
+from tests.cgroups import show_controllers, show_disk
 from tests.in_namespaces import run_in_child
 from tests.refusals import PR_SET_SECCOMP, Refusal, bind, enter_private_mounts, refuse_system_calls
 from tests.requirements import requires_root, requires_user_namespaces
@@ -87,6 +94,62 @@ def test_keyring_is_asked_for() -> None:
 
 @requires_user_namespaces
 @pytest.mark.parametrize(
+    ("controllers", "scheduler", "told"),
+    [
+        ("cpu io memory pids", "none [bfq]", ""),
+        ("cpu memory pids", "[none] bfq", ""),
+        ("cpu io memory pids", "[none] bfq", "io_weight is refused: no disk heeds it"),
+    ],
+)
+def test_weights_that_no_disk_heeds_are_told(controllers: str, scheduler: str, told: str) -> None:
+    def act() -> str:
+        show_controllers(controllers)
+        show_disk(scheduler)
+        return check_limits()
+
+    found, weights, *_ = (*run_in_child(act).split("; "), "")
+
+    assert found.startswith(f"{controllers.replace(' ', ', ')} in /sys/fs/cgroup")
+    assert weights == told
+
+
+def test_hard_limits_of_the_caller_are_told() -> None:
+    def act() -> str:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (70, 77))
+        return check_ulimits()
+
+    told, _, limits = run_in_child(act).partition(": ")
+
+    assert told == "up to the caller's hard limits"
+    assert [limit for limit in limits.split(", ") if "ofile" in limit] == ["nofile 77"]
+
+
+def test_turn_after_all_others_can_be_had() -> None:
+    assert check_schedule(ContainerSpec(["true"], nice=19)) == "can be any"
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        (ContainerSpec(["true"], nice=-20), "cannot set the nice value to -20: "),
+        (ContainerSpec(["true"], oom_score_adj=-1000), "cannot set oom_score_adj to -1000: "),
+    ],
+)
+def test_turn_before_all_others_is_refused_to_who_has_no_right(
+    spec: ContainerSpec, text: str
+) -> None:
+    def prepare() -> None:
+        resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
+        if os.geteuid() == 0:
+            os.setresuid(7777, 7777, 7777)
+
+    told = find_refusal(lambda: check_schedule(spec), prepare)
+
+    assert told.startswith(f"{text}Permission denied (EACCES); less than the caller")
+
+
+@requires_user_namespaces
+@pytest.mark.parametrize(
     ("pattern", "text"),
     [
         ("core.%p\n", "are files called 'core.%p'; "),
@@ -103,6 +166,17 @@ def test_what_becomes_of_core_dumps_is_told(tmp_path: Path, pattern: str, text: 
         return check_core_dumps()
 
     assert run_in_child(act).startswith(text)
+
+
+def test_own_program_is_told_if_its_owner_is_inside() -> None:
+    program = Path("/proc/self/exe").resolve()
+    owner = program.stat().st_uid
+    inside, outside = (UserMapping([IdRange(0, n, 1)], [IdRange(0, n, 1)]) for n in (owner, 7777))
+
+    with pytest.raises(SetupError, match=f"cannot rely on the owner of {program}; it is a user "):
+        check_own_program(inside)
+
+    assert check_own_program(outside) == f"{program} belongs to nobody inside"
 
 
 @requires_root
