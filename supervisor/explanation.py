@@ -18,6 +18,7 @@ from mocker.isolation.layers import TMPFS_BOUNDS
 from mocker.isolation.masks import HIDDEN_FILES, READ_ONLY, list_hidden_directories
 from mocker.isolation.namespaces import namespace_flags
 from mocker.isolation.plan import Plan, make_plan
+from mocker.isolation.privileges import inner_namespace_flags
 from mocker.isolation.process_calls import INSTRUCTION_SIZE
 from mocker.isolation.seccomp import DEFAULT
 
@@ -61,6 +62,7 @@ def _list_rows(plan: Plan) -> Iterator[Row]:
     spec = plan.spec
     yield _explain_namespaces(spec)
     yield _explain_users(plan)
+    yield _explain_locked_mounts(plan)
     yield _explain_capabilities(plan)
     yield _explain_new_privileges(plan)
     yield _explain_seccomp(plan)
@@ -93,6 +95,14 @@ def _explain_users(plan: Plan) -> Row:
     users = "root is the only user inside" if count == 1 else f"{count} users inside"
     text = f"{users}; root is {plan.mapping.root_uid} outside"
     return Row(ON, "user mapping", text, "off with --userns host, for root")
+
+
+def _explain_locked_mounts(plan: Plan) -> Row:
+    if not inner_namespace_flags(plan.mapping):
+        text = "root with sys_admin can take off what is mounted, and change how"
+        return Row(OFF, "locked mounts", text, "on without --userns host")
+    text = "root inside, in a second user namespace below the init's, takes none off nor changes it"
+    return Row(ON, "locked mounts", text, "off with --userns host, for root")
 
 
 def _explain_capabilities(plan: Plan) -> Row:

@@ -258,6 +258,16 @@ def test_capabilities_are_those_of_the_table(fields: dict[str, object]) -> None:
     assert found == {"Bnd": mask, "Prm": mask, "Eff": mask, "Inh": 0, "Amb": 0}
 
 
+@pytest.mark.parametrize(
+    ("userns", "word"), [("private", ON), pytest.param("host", OFF, marks=requires_root)]
+)
+def test_mounts_are_locked_as_the_table_says(userns: str, word: str) -> None:
+    spec = script("umount /proc/sys", userns=userns, cap_add=["ALL"], seccomp="unconfined")
+
+    assert run_captured(spec).status.success == (word == OFF)
+    assert find(spec, "locked mounts")[0] == word
+
+
 @requires_subordinate_ids
 def test_other_users_have_no_capabilities_as_the_table_says() -> None:
     status = read_status(user="nobody")
