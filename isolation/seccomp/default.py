@@ -7,13 +7,14 @@ lacked a right. ENOSYS is for what a C library tries first and can do without.
 What is written here is what is denied. A number that no table has is denied, too;
 one that is higher than all of them is absent (ENOSYS).
 
-Source: moby/profiles seccomp/default.json, as of May 2026; ioctl_tty(2), personality(2).
+Source: moby/profiles seccomp/default.json, as of 2026 (02e898b137ae, which knows of Linux 7.2);
+ioctl_tty(2), personality(2); linux/socket.h.
 """
 
 from _collections_abc import Set
 from errno import ENOSYS
 
-from .bpf import ALLOW, DENY, EQ, ERRNO, WORD, Condition, Verdict, decide
+from .bpf import ALLOW, DENY, EQ, ERRNO, GT, WORD, Condition, Verdict, decide
 from .ranges import Policy
 
 _ABSENT = ERRNO | ENOSYS
@@ -21,7 +22,10 @@ _ABSENT = ERRNO | ENOSYS
 _INT = 2**32 - 1
 _CLONE_NEWUSER = 0x1000_0000
 _NEW_NAMESPACES = 0x7E02_0000  # of clone(2): all but that of time, which it can't make
-_AF_ALG, _AF_VSOCK = 38, 40
+# What nothing in a container needs, AF_ALG and AF_VSOCK; and what Linux has given up, AF_DECnet,
+# AF_ECONET, AF_ATMSVC, AF_IRDA, AF_WANPIPE, AF_ISDN and AF_CAIF, but an older kernel may have.
+_DENIED_FAMILIES = 38, 40, 12, 19, 20, 23, 25, 34, 37
+_AF_MCTP = 45  # the newest family; what comes after it is denied until somebody has looked at it
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _SYS_SOCKET = 1  # of socketcall(2)
 # Linux, with 32 bits, with a version number of old, with both; and which it is at present.
@@ -88,7 +92,10 @@ def plan_default(capabilities: Set[str]) -> Policy:
         verdicts["unshare"] = _deny_unless((0, _CLONE_NEWUSER, EQ, 0))
     # Its flags are in memory, where no filter can look.
     verdicts["clone3"] = _ABSENT
-    verdicts["socket"] = _deny_if(*((0, _INT, EQ, family) for family in (_AF_ALG, _AF_VSOCK)))
+    # A number with bits that the kernel ignores is greater than any family's.
+    verdicts["socket"] = _deny_if(
+        (0, WORD, GT, _AF_MCTP), *((0, _INT, EQ, family) for family in _DENIED_FAMILIES)
+    )
     # So are the arguments of this one's calls: it would open what `socket` does not.
     verdicts["socketcall"] = _deny_if((0, _INT, EQ, _SYS_SOCKET))
     verdicts["ioctl"] = _deny_if(*((1, _INT, EQ, number) for number in (_TIOCSTI, _TIOCLINUX)))

@@ -34,7 +34,8 @@ pytestmark = [pytest.mark.end_to_end, requires_busybox, requires_user_namespaces
 X32 = 2**30
 HIGH = 2**32  # what the kernel does not look at, where it takes an int
 CLONE_NEWUSER = 0x1000_0000
-AF_UNIX, AF_ALG, AF_VSOCK, SOCK_STREAM = 1, 38, 40, 1
+AF_UNIX, AF_DECNET, AF_ECONET, AF_ALG, AF_VSOCK, SOCK_STREAM = 1, 12, 19, 38, 40, 1
+AF_NEWER = 46  # than any that is known
 TIOCSTI, TIOCLINUX, TCGETS = 0x5412, 0x541C, 0x5401
 SHOW = ["grep", "-E", "^(Seccomp|NoNewPrivs):", "/proc/self/status"]
 FILTERED, UNFILTERED = "NoNewPrivs:\t1\nSeccomp:\t2\n", "NoNewPrivs:\t1\nSeccomp:\t0\n"
@@ -55,6 +56,10 @@ DENIED = {
     "socket AF_ALG": ("x86_64", 41, (AF_ALG, 5), EPERM, {0, EAFNOSUPPORT}),
     "socket AF_VSOCK": ("x86_64", 41, (AF_VSOCK, SOCK_STREAM), EPERM, {0, EAFNOSUPPORT}),
     "socket AF_VSOCK, high bits": ("x86_64", 41, (HIGH | AF_VSOCK, 1), EPERM, {0, EAFNOSUPPORT}),
+    "socket AF_DECnet": ("x86_64", 41, (AF_DECNET, SOCK_STREAM), EPERM, {EAFNOSUPPORT}),
+    "socket AF_ECONET": ("x86_64", 41, (AF_ECONET, SOCK_STREAM), EPERM, {EAFNOSUPPORT}),
+    "socket of a newer family": ("x86_64", 41, (AF_NEWER, SOCK_STREAM), EPERM, {EAFNOSUPPORT}),
+    "socket AF_UNIX, high bits": ("x86_64", 41, (HIGH | AF_UNIX, SOCK_STREAM), EPERM, {0}),
     "ioctl TIOCSTI": ("x86_64", 16, (0, TIOCSTI), EPERM, {ENOTTY}),
     "ioctl TIOCSTI, high bits": ("x86_64", 16, (0, HIGH | TIOCSTI), EPERM, {ENOTTY}),
     "ioctl TIOCLINUX": ("x86_64", 16, (0, TIOCLINUX), EPERM, {ENOTTY}),
@@ -63,6 +68,7 @@ DENIED = {
     "i386 keyctl": ("i386", 288, (9999,), EPERM, {EOPNOTSUPP}),
     "i386 unshare": ("i386", 310, (CLONE_NEWUSER,), EPERM, {0}),
     "i386 socket AF_VSOCK": ("i386", 359, (AF_VSOCK, SOCK_STREAM), EPERM, {0, EAFNOSUPPORT}),
+    "i386 socket AF_ECONET": ("i386", 359, (AF_ECONET, SOCK_STREAM), EPERM, {EAFNOSUPPORT}),
     "i386 socketcall": ("i386", 102, (1, 0), EPERM, {EFAULT}),
     "i386 ioctl TIOCSTI": ("i386", 54, (0, TIOCSTI), EPERM, {ENOTTY}),
 }

@@ -23,7 +23,7 @@ from .probe import (
 )
 
 _ADDR_NO_RANDOMIZE = 0x40000
-_AF_ALG, _AF_VSOCK = 38, 40
+_AF_ECONET, _AF_ALG, _AF_VSOCK = 19, 38, 40
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
 _FAN_REPORT_FID = 0x200
 _EVERYTHING = -1  # as flags; no call knows all of them
@@ -177,6 +177,12 @@ def open_vm_socket(facts: Facts) -> None:
 def open_vm_socket_by_wide_number(facts: Facts) -> None:
     """Reach it by a number with bits that the kernel ignores, and a filter may not."""
     os.close(call("socket", _AF_VSOCK | 1 << 32, socket.SOCK_STREAM, 0))
+
+
+@probe("G-af-econet", SECCOMP, "EPERM", then="EAFNOSUPPORT")
+def open_socket_of_a_retired_family(facts: Facts) -> None:
+    """Reach a family of sockets that Linux has given up (AF_ECONET)."""
+    socket.socket(_AF_ECONET, socket.SOCK_DGRAM).close()
 
 
 @probe("G-clone-user-wide", SECCOMP, "EPERM")

@@ -1,6 +1,7 @@
-"""What docker's default profile lets through, by name: facts that the default filter is held to.
+"""What docker's default profile lets through: facts that the default filter is held to.
 
-As of May 2026, moby/profiles seccomp/default.json: whatever is not here is denied with EPERM.
+As of 2026, moby/profiles seccomp/default.json at 02e898b137ae: whatever is not here is denied with
+EPERM, but for clone3, which is absent (ENOSYS).
 """
 
 ALWAYS = frozenset(
@@ -28,21 +29,20 @@ ALWAYS = frozenset(
     msgrcv msgsnd msync munlock munlockall munmap name_to_handle_at nanosleep newfstatat _newselect
     open openat openat2 pause pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc pkey_free
     pkey_mprotect poll ppoll ppoll_time64 prctl pread64 preadv preadv2 prlimit64 process_mrelease
-    process_vm_readv process_vm_writev pselect6 pselect6_time64 ptrace pwrite64 pwritev pwritev2
-    read readahead readlink readlinkat readv recv recvfrom recvmmsg recvmmsg_time64 recvmsg
-    remap_file_pages removexattr removexattrat rename renameat renameat2 restart_syscall
-    riscv_hwprobe rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn
-    rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 rt_tgsigqueueinfo sched_getaffinity
-    sched_getattr sched_getparam sched_get_priority_max sched_get_priority_min sched_getscheduler
-    sched_rr_get_interval sched_rr_get_interval_time64 sched_setaffinity sched_setattr
-    sched_setparam sched_setscheduler sched_yield seccomp select semctl semget semop semtimedop
-    semtimedop_time64 send sendfile sendfile64 sendmmsg sendmsg sendto setfsgid setfsgid32 setfsuid
-    setfsuid32 setgid setgid32 setgroups setgroups32 setitimer setpgid setpriority setregid
-    setregid32 setresgid setresgid32 setresuid setresuid32 setreuid setreuid32 setrlimit
-    set_robust_list setsid setsockopt set_thread_area set_tid_address setuid setuid32 setxattr
-    setxattrat shmat shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4 sigprocmask
-    sigreturn socketcall socketpair splice stat stat64 statfs statfs64 statmount statx symlink
-    symlinkat sync sync_file_range syncfs sysinfo tee tgkill time timer_create timer_delete
+    pselect6 pselect6_time64 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv recv
+    recvfrom recvmmsg recvmmsg_time64 recvmsg remap_file_pages removexattr removexattrat rename
+    renameat renameat2 restart_syscall riscv_hwprobe rmdir rseq rt_sigaction rt_sigpending
+    rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64
+    rt_tgsigqueueinfo sched_getaffinity sched_getattr sched_getparam sched_get_priority_max
+    sched_get_priority_min sched_getscheduler sched_rr_get_interval sched_rr_get_interval_time64
+    sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield seccomp select
+    semctl semget semop semtimedop semtimedop_time64 send sendfile sendfile64 sendmmsg sendmsg
+    sendto setfsgid setfsgid32 setfsuid setfsuid32 setgid setgid32 setgroups setgroups32 setitimer
+    setpgid setpriority setregid setregid32 setresgid setresgid32 setresuid setresuid32 setreuid
+    setreuid32 setrlimit set_robust_list setsid setsockopt set_thread_area set_tid_address setuid
+    setuid32 setxattr setxattrat shmat shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4
+    sigprocmask sigreturn socketcall socketpair splice stat stat64 statfs statfs64 statmount statx
+    symlink symlinkat sync sync_file_range syncfs sysinfo tee tgkill time timer_create timer_delete
     timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_settime64 timerfd_create
     timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64 times tkill truncate
     truncate64 ugetrlimit umask uname unlink unlinkat uretprobe utime utimensat utimensat_time64
@@ -50,16 +50,27 @@ ALWAYS = frozenset(
     """.split()
 )
 
-# It looks at the arguments of these.
+# With older kernels they get around a filter.
+SINCE_4_8 = frozenset({"process_vm_readv", "process_vm_writev", "ptrace"})
+
+# By the first argument: one of these numbers, or none of these bits.
+FAMILIES_BELOW = 12  # all of them
+FAMILIES_FROM_THERE = frozenset(
+    {*range(13, 19), 21, 22, 24, *range(26, 34), 35, 36, 39, *range(41, 46)}
+)
+PERSONALITIES = frozenset({0, 8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF})
+NEW_NAMESPACES = 0x7E02_0000
 SOMETIMES = frozenset({"clone", "personality", "socket"})
 
-# Of the native table and those beside it.
+# By docker's words for machines, of the native table and those beside it.
 BY_MACHINE = {
-    "x86_64": frozenset({"arch_prctl", "modify_ldt"}),
-    "aarch64": frozenset(
-        "arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush "
-        "set_tls".split()
-    ),
+    ("amd64", "x32"): "arch_prctl",
+    ("amd64", "x32", "x86"): "modify_ldt",
+    ("arm", "arm64"): "arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush "
+    "set_tls",
+    ("ppc64le",): "sync_file_range2 swapcontext",
+    ("riscv64",): "riscv_flush_icache",
+    ("s390", "s390x"): "s390_pci_mmio_read s390_pci_mmio_write s390_runtime_instr",
 }
 
 BY_CAPABILITY = {
@@ -80,4 +91,17 @@ BY_CAPABILITY = {
     "SYSLOG": "syslog",
     "BPF": "bpf",
     "PERFMON": "perf_event_open",
+}
+
+# The machines that it is for, and whose tables their kernels run besides.
+ARCHITECTURES = {
+    "X86_64": ("X86", "X32"),
+    "AARCH64": ("ARM",),
+    "MIPS64": ("MIPS", "MIPS64N32"),
+    "MIPS64N32": ("MIPS", "MIPS64"),
+    "MIPSEL64": ("MIPSEL", "MIPSEL64N32"),
+    "MIPSEL64N32": ("MIPSEL", "MIPSEL64"),
+    "S390X": ("S390",),
+    "RISCV64": (),
+    "LOONGARCH64": (),
 }
