@@ -22,6 +22,7 @@ from tests.conftest import Mocker
 from tests.end_to_end.call_program import write_program
 from tests.end_to_end.controlled import open_controlled
 from tests.end_to_end.supervised import supervise
+from tests.isolation.seccomp.profiles import write_dockers
 from tests.requirements import (
     requires_busybox,
     requires_root,
@@ -72,6 +73,8 @@ DENIED = {
     "i386 socketcall": ("i386", 102, (1, 0), EPERM, {EFAULT}),
     "i386 ioctl TIOCSTI": ("i386", 54, (0, TIOCSTI), EPERM, {ENOTTY}),
 }
+# Which docker does not deny.
+OWN = {name for name in DENIED if "TIOC" in name or name == "i386 socketcall"}
 LET_THROUGH = {
     "getpid": ("x86_64", 39, (), 0),
     "socket AF_UNIX": ("x86_64", 41, (AF_UNIX, SOCK_STREAM), 0),
@@ -136,6 +139,28 @@ def test_call_is_let_through(
     program = write_program(tmp_path / "call", table, number, arguments)
 
     result = mocker("run", "-v", f"{program}:/call:ro", "/call")
+
+    assert (result.returncode, result.stderr) == (answer, "")
+
+
+@pytest.mark.parametrize(
+    ("table", "number", "arguments", "answer"),
+    [case[:4] for name, case in DENIED.items() if name not in OWN] + [*LET_THROUGH.values()],
+    ids=[*(name for name in DENIED if name not in OWN), *LET_THROUGH],
+)
+def test_dockers_whole_profile_answers_as_the_default_filter(
+    mocker: Mocker,
+    tmp_path: Path,
+    table: str,
+    number: int,
+    arguments: tuple[int, ...],
+    answer: int,
+) -> None:
+    program = write_program(tmp_path / "call", table, number, arguments)
+    profile = tmp_path / "profile.json"
+    profile.write_text(write_dockers())
+
+    result = mocker("run", "--seccomp", str(profile), "-v", f"{program}:/call:ro", "/call")
 
     assert (result.returncode, result.stderr) == (answer, "")
 
