@@ -40,7 +40,7 @@ MOUNT_API = {
 }
 # What docker lets through, for some capability, and mocker for none.
 NOBODYS = {*MOUNT_API, "bpf", "perf_event_open"}
-BY_ARGUMENTS = {"clone", "ioctl", "personality", "socket", "socketcall"}
+BY_ARGUMENTS = {"clone", "ioctl", "personality", "socket", "socketcall", "unshare"}
 # Of which docker lets more through.
 STRICTER = {*NOBODYS, "clone", "clone3", "ioctl", "socketcall", "unshare"}
 VALUES = (
