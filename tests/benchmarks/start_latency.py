@@ -91,7 +91,7 @@ MAX_MEGABYTES = 1.0
 
 # Who is compared with whom, and how many milliseconds longer it may take.
 DIFFERENCES = ((MOCKER, MOCKER_SOFT, 5.0), (SPAWN, SPAWN_SOFT, 1.5), (SERVER, SERVER_SOFT, 1.5))
-MAX_FILTER_MILLISECONDS = 1.0
+MAX_FILTER_MILLISECONDS = 0.5
 
 WARM_UP = 2  # rounds that do not count: files come into the cache, busybox tells its applets
 ALIVE_ROUNDS = 3
