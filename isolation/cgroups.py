@@ -13,17 +13,15 @@ from _collections_abc import Iterator
 from errno import ENODEV, ENOENT, EOPNOTSUPP
 
 from .errors import SetupError
-from .limits import MOST_WEIGHT, Limits
+from .limits import Limits
 
 _PERIOD_US = 100_000  # of cpu.max, as docker has it
 _SOFT = 10  # the part below memory.max in which the kernel reclaims, and slows who allocates
 _SWAPS = "/proc/swaps"
 _LAST_S = 1.0  # for what was killed to be gone
 _WEIGHT, _BFQ_WEIGHT = "io.weight", "io.bfq.weight"
-_WEIGHTS = {  # the most that each takes, and the kernel's option for it
-    _WEIGHT: (MOST_WEIGHT, "CONFIG_BLK_CGROUP_IOCOST"),
-    _BFQ_WEIGHT: (1000, "CONFIG_BFQ_GROUP_IOSCHED"),
-}
+_OPTIONS = {_WEIGHT: "CONFIG_BLK_CGROUP_IOCOST", _BFQ_WEIGHT: "CONFIG_BFQ_GROUP_IOSCHED"}
+_MOST_BFQ_WEIGHT = 1000  # BFQ_MAX_WEIGHT of the kernel
 HOW_HEEDED = "no disk heeds it; enable one in io.cost.qos, or choose its scheduler bfq"
 _CHUNK = 2**14  # bytes; more than any file that is read here
 _GONE = {ENOENT, ENODEV}
@@ -55,6 +53,14 @@ def _read_whole(path: str) -> bytes:
             return file.read()
     except OSError:
         return b""
+
+
+def find_weight_obstacle(weight: int) -> str:
+    """Return why disks would not be shared by a weight, and what to do; nothing if they would."""
+    names = find_weights()
+    if weight > _MOST_BFQ_WEIGHT and _BFQ_WEIGHT in names:
+        return f"the scheduler bfq, which a disk has, takes {_MOST_BFQ_WEIGHT} at most"
+    return "" if names else HOW_HEEDED
 
 
 class Usage:
@@ -179,13 +185,15 @@ class Cgroup:
             self._weigh(limits.io_weight)
 
     def _weigh(self, weight: int) -> None:
-        names = find_weights()
-        for name in names or [_WEIGHT]:
-            most, option = _WEIGHTS[name]
-            hint = f"this kernel has no weights for block devices ({option})"
-            self._limit(name, str(min(weight, most)), hint)
-        if not names:
-            raise SetupError(f"set {_WEIGHT} to {weight} in ", 0, self.path, HOW_HEEDED)
+        names, obstacle = find_weights(), find_weight_obstacle(weight)
+        if not names or not obstacle:
+            # Where no disk heeds it, so that a kernel which has no weights is told as such.
+            for name in names or [_WEIGHT]:
+                hint = f"this kernel has no weights for block devices ({_OPTIONS[name]})"
+                self._limit(name, str(weight), hint)
+        if obstacle:
+            name = _BFQ_WEIGHT if names else _WEIGHT
+            raise SetupError(f"set {name} to {weight} in ", 0, self.path, obstacle)
 
     def _forbid_swap(self) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mocker.isolation import ContainerSpec, IsolationError, SetupError, describe
 from mocker.isolation.busybox import Busybox, find_busybox
-from mocker.isolation.cgroups import HOW_HEEDED, find_weights
+from mocker.isolation.cgroups import find_weight_obstacle
 from mocker.isolation.delegation import find_controllers
 from mocker.isolation.errors import render_reason
 from mocker.isolation.limits import CONTROLLERS
@@ -125,8 +125,13 @@ class _Preflight:
             if controller not in controllers:
                 text = f"cannot be limited in {place}, without the controller {controller!r}"
                 self._refuse(key, text)
-            elif key == "io_weight" and not find_weights():
-                self._refuse(key, f"cannot be set; {HOW_HEEDED}")
+        weight = self._job.container.io_weight
+        if (
+            weight is not None
+            and "io" in controllers
+            and (obstacle := find_weight_obstacle(weight))
+        ):
+            self._refuse("io_weight", f"cannot be {weight}; {obstacle}")
 
     def _check_schedule(self) -> None:
         for key in ("nice", "oom_score_adj", "cpu_affinity"):

@@ -201,20 +201,27 @@ def test_weights_are_those_that_disks_heed(
     assert find_weights(str(tmp_path), str(tmp_path)) == files
 
 
-def test_scheduler_that_knows_no_cgroups_is_told() -> None:
+@pytest.mark.parametrize(
+    ("weight", "reason"),
+    [
+        (1000, "this kernel has no weights for block devices (CONFIG_BFQ_GROUP_IOSCHED)"),
+        (1001, "the scheduler bfq, which a disk has, takes 1000 at most"),
+    ],
+)
+def test_weight_that_a_scheduler_does_not_take_is_refused(weight: int, reason: str) -> None:
     def look() -> str:
         enter_private_mounts()
         show_disk("none [bfq]")
         with pytest.raises(SetupError) as caught:
-            Cgroup(f"{tree}/one", Limits(io_weight=10000))
+            Cgroup(f"{tree}/one", Limits(io_weight=weight))
         return str(caught.value)
 
     # The tree's own controllers are enabled for nobody below it.
     with own_tree() as tree:
         told = run_in_child(look)
 
-    assert told.startswith(f"cannot set io.bfq.weight to 1000 in {tree}/one: ")
-    assert "this kernel has no weights for block devices (CONFIG_BFQ_GROUP_IOSCHED)" in told
+    assert told.startswith(f"cannot set io.bfq.weight to {weight} in {tree}/one")
+    assert told.endswith(f"; {reason}")
 
 
 def test_name_that_is_taken_is_told_apart(cgroup: Cgroup) -> None:

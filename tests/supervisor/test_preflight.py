@@ -93,15 +93,24 @@ def test_limits_need_their_controllers(
 
 
 @requires_busybox
-def test_weight_needs_a_disk_that_heeds_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("scheduler", "weight", "text"),
+    [
+        ("[none] bfq", 50, "io_weight: cannot be 50; no disk heeds it; "),
+        ("none [bfq]", 1001, "io_weight: cannot be 1001; the scheduler bfq, which a disk has, "),
+    ],
+)
+def test_weight_needs_a_disk_that_heeds_it(
+    tmp_path: Path, scheduler: str, weight: int, text: str
+) -> None:
     def look() -> list[str]:
         show_controllers("io")
-        show_disk("[none] bfq")
-        return check(tmp_path, "io_weight = 50")
+        show_disk(scheduler)
+        return check(tmp_path, f"io_weight = {weight}")
 
     (mistake,) = run_in_child(look)
 
-    assert mistake.startswith("io_weight: cannot be set; no disk heeds it; ")
+    assert mistake.startswith(text)
 
 
 @requires_busybox
