@@ -36,10 +36,6 @@ _UNITS = (".service", ".scope", ".slice")
 _DELEGATED = ("user.delegate", "trusted.delegate")  # the latter before systemd 251, and for root
 _ATTEMPTS = 10  # at moving who forks meanwhile
 _BOOT = "boot with systemd.unified_cgroup_hierarchy=1, so that version 2 has them all"
-_HOW = (
-    "start mocker with systemd-run --user --scope -p Delegate=yes, or from a unit that has "
-    "Delegate=yes"
-)
 
 
 class Delegation:
@@ -155,7 +151,10 @@ def find_place() -> tuple[str, str]:
     if os.statvfs(place).f_flag & os.ST_RDONLY:
         hint = f"{_ROOT} is read-only here, as in a container; start the outer one privileged"
     else:
-        hint = f"{place} is not delegated to user {os.geteuid()}; {_HOW}"
+        uid = os.geteuid()
+        run = f"systemd-run {'--user ' if uid else ''}--scope -p Delegate=yes"
+        how = f"start mocker with {run}, or from a unit that has Delegate=yes"
+        hint = f"{place} is not delegated to user {uid}; {how}"
     raise SetupError(_STEP, hint=hint)
 
 

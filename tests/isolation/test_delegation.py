@@ -146,8 +146,13 @@ def test_cgroup_that_systemd_has_not_delegated_is_systemds() -> None:
         unit = tree / "session.scope"
         unit.mkdir()
 
-        with pytest.raises(SetupError, match=r"session\.scope is not delegated to user 0; start"):
+        with pytest.raises(SetupError) as caught:
             find_from(unit, find, prepare=boot)
+
+    assert caught.value.hint == (
+        f"{seen(unit)} is not delegated to user 0; start mocker with systemd-run --scope "
+        "-p Delegate=yes, or from a unit that has Delegate=yes"
+    )
 
 
 @in_own_tree
