@@ -11,50 +11,32 @@ import pytest
 
 from mocker.isolation import ContainerSpec, ExitStatus, ForkServer
 from tests.conftest import Mocker
+from tests.in_namespaces import run_in_child
+from tests.keys import SEARCH, hold_key
 from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
 
 pytestmark = [pytest.mark.end_to_end, requires_busybox, requires_user_namespaces]
 
 MOCKER = str(Path(sys.executable).with_name("mocker"))
 
-PYTHON = os.path.realpath(sys.executable)  # that of the host, where an environment is in /tmp
 
-# keyctl(2) and add_key(2) by number, as libkeyutils is not everywhere: 1 joins a session keyring,
-# 10 searches, -3 names the session's.
-WITH_A_KEY = """
-import ctypes, os, sys
-x86 = os.uname().machine == "x86_64"
-add_key, keyctl = (248, 250) if x86 else (217, 219)
-libc = ctypes.CDLL(None)
-assert libc.syscall(keyctl, 1, None) > 0
-assert libc.syscall(add_key, b"user", b"mocker-secret", b"hunter2", ctypes.c_size_t(7), -3) > 0
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-SEARCH_FOR_THE_KEY = """
-import ctypes, os
-libc = ctypes.CDLL(None)
-keyctl = 250 if os.uname().machine == "x86_64" else 219
-print("found" if libc.syscall(keyctl, 10, -3, b"user", b"mocker-secret", 0) > 0 else "none")
-"""
+@pytest.mark.parametrize("options", [[], ["--allow-new-privs"]], ids=" ".join)
+def test_keys_of_the_caller_are_out_of_reach(options: list[str]) -> None:
+    # The filter would keep the program from looking.
+    inside = [MOCKER, "run", "--rootfs", "host", "--seccomp", "unconfined", *options]
+
+    def act() -> list[tuple[str, str]]:
+        hold_key()
+        commands = SEARCH, [*inside, *SEARCH]
+        return [run_captured(command) for command in commands]
+
+    assert run_in_child(act) == [("found\n", ""), ("none\n", "")]
 
 
-def test_keys_of_the_caller_are_out_of_reach() -> None:
-    search = [PYTHON, "-ISc", SEARCH_FOR_THE_KEY]
-
-    answers = [
-        subprocess.run(
-            [PYTHON, "-ISc", WITH_A_KEY, *prefix, *search],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        for prefix in ([], [MOCKER, "run", "--rootfs", "host"])
-    ]
-
-    assert [(answer.stdout, answer.stderr) for answer in answers] == [
-        ("found\n", ""),
-        ("none\n", ""),
-    ]
+def run_captured(command: list[str]) -> tuple[str, str]:
+    """Return what a command writes to stdout and to stderr."""
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    return ended.stdout, ended.stderr
 
 
 @requires_root

@@ -107,6 +107,7 @@ def test_filter_is_loaded_last_or_first_where_it_takes_a_capability() -> None:
     assert segments[0][-1] == filtering
     assert segments[1][:2] == [keyring, filtering]  # whom it denies to make a keyring
     assert [calls.count(filtering) for calls in segments] == [1, 1]
+    assert [calls.count(keyring) for calls in segments] == [1, 1]
 
 
 def test_process_without_a_container_has_a_filter_if_it_was_asked_for() -> None:

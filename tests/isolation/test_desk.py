@@ -30,6 +30,8 @@ from tests.containers import (
     wait_for_titles,
     wait_readable,
 )
+from tests.in_namespaces import run_in_child
+from tests.keys import SEARCH, hold_key
 from tests.leaks import PATIENCE, read_children, read_descriptors
 from tests.requirements import (
     requires_busybox,
@@ -156,12 +158,19 @@ def test_umask_and_limits_are_the_commands() -> None:
         ]
 
 
-def test_process_has_a_session_keyring_without_keys_of_the_callers() -> None:
-    with running() as container:
-        text = run_beside(container, ["cat", "/proc/keys"]).text
+@pytest.mark.parametrize("allowed", [False, True])
+def test_keys_of_the_caller_are_out_of_reach_of_a_process(allowed: bool) -> None:
+    # The filter would keep it from looking.
+    spec = ContainerSpec(
+        ["sleep", "1000"], rootfs="host", seccomp="unconfined", allow_new_privs=allowed
+    )
 
-    assert set(re.findall(r"_ses: (.*)", text)) <= {"empty"}
-    assert " user " not in text
+    def act() -> str:
+        hold_key()
+        with running(spec) as container:
+            return run_beside(container, SEARCH).text
+
+    assert run_in_child(act) == "none\n"
 
 
 def test_process_has_three_descriptors_and_no_other() -> None:
