@@ -1,10 +1,13 @@
-"""What nobody inside may get at: flags of mounts, what the init knows, and the host's programs.
+"""What nobody inside may get at: mounts, the init, the host's programs, the caller's terminal.
 
 Attacks, made by root inside, from a root of each kind. They look on while processes are started
 beside the command, as those are forks of the init until they execute something.
 """
 
+import fcntl
 import os
+import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -12,12 +15,14 @@ import pytest
 from mocker.isolation import ContainerSpec, Tmpfs, Volume, spawn
 from mocker.isolation.devices import NODES
 from mocker.isolation.syscalls import MS_NOSUID, mount
+from tests.beside import run_beside, running
 from tests.containers import in_container, make_rootfs, run_captured, script
 from tests.in_namespaces import run_in_child
 from tests.refusals import enter_private_mounts
-from tests.requirements import requires_root
+from tests.requirements import IS_ROOT, requires_root
 
 EACH_ROOT = ["busybox", "host", "directory", "written through"]
+PYTHON = "/usr/bin/python3"
 USER_NAMESPACES = ["private", pytest.param("host", marks=requires_root)]
 
 READ_ONLY = {"/ro", "/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"}
@@ -119,6 +124,16 @@ def test_mounts_below_a_root_that_is_written_through_have_no_programs_of_other_u
     assert (found["/"], found["/below"], found["/below/deep"]) == (own == MS_NOSUID, True, True)
 
 
+@in_container
+def test_init_is_not_dumpable_so_that_its_files_in_proc_are_no_ones_inside() -> None:
+    with running() as container:
+        command = Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text().strip()
+        owners = [Path(f"/proc/{pid}/environ").stat().st_uid for pid in (container.pid, command)]
+
+    assert owners[0] == 0  # the host's root, who is not root inside
+    assert owners[1] != 0
+
+
 # Looks at every fork of the init again and again, until its stdin ends, and says how many it has
 # met, and what it could read of one that was not yet executing "true".
 LOOK_ON = """
@@ -176,7 +191,6 @@ while True:
         pass
 print(len(met), *sorted(got))
 """
-PYTHON = "/usr/bin/python3"
 
 
 @in_container
@@ -201,3 +215,51 @@ def test_nobody_looks_into_the_init_or_into_a_process_before_it_executes(userns:
 
     assert got == []
     assert int(met) > 1  # the init, and forks of it
+
+
+TYPE = """
+import errno, fcntl, termios
+try:
+    fcntl.ioctl(0, termios.TIOCSTI, b"x")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+else:
+    print("typed")
+"""
+# Since Linux 6.2, whether who is not the host's root may do that at all.
+TYPING = Path("/proc/sys/dev/tty/legacy_tiocsti")
+
+
+@in_container
+def test_nobody_types_into_the_terminal_that_the_caller_has_as_its_own() -> None:
+    argv = [PYTHON, "-ISc", TYPE]
+    # The filter would answer first.
+    command, beside = (
+        ContainerSpec(words, rootfs="host", seccomp="unconfined")
+        for words in (argv, ["sleep", "1000"])
+    )
+
+    def act() -> list[str]:
+        terminal = take_terminal()
+        callers = subprocess.run(argv, stdin=terminal, capture_output=True, text=True, check=True)
+        output = os.memfd_create("output")
+        with spawn(command, stdin=terminal, stdout=output, stderr=output) as container:
+            container.wait()
+        with running(beside) as container:
+            os.dup2(terminal, 0)
+            text = run_beside(container, argv).text
+        return [callers.stdout, os.pread(output, 100, 0).decode(), text]
+
+    by_caller, *inside = run_in_child(act)
+
+    may_type = not TYPING.exists() or TYPING.read_text() == "1\n"
+    assert by_caller == ("typed\n" if may_type or IS_ROOT else "EIO\n")
+    assert inside == ["EPERM\n" if may_type else "EIO\n"] * 2
+
+
+def take_terminal() -> int:
+    """Lead a session on a terminal, and return that; called in a fork of the test's."""
+    _, terminal = os.openpty()
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    return terminal
