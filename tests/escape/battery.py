@@ -40,6 +40,7 @@ INSIDE = {  # where things are in a container
     "readable": "/locked",
     "box": "/box",
     "setuid": "/box/setuid-id",
+    "setuid-of-root": "/setuid-id",
     "program": "/usr/bin/env",
     "program-on-host": "/programs/env",
     "scratch": "/tmp",

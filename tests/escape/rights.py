@@ -42,12 +42,16 @@ _NO_DEVICES = Wall("no device nodes", "no container", place=HOST)
 _NODEV = Wall("nodev", "no container", place=HOST)
 _GROUPS = Wall("groups are dropped", "no container", place=HOST, needs_root=True)
 _NO_NEW_PRIVS = Wall("no_new_privs", "--allow-new-privs", ("--allow-new-privs",), whom=(ROOT, USER))
+_DIRECTORY = ("--rootfs", "{skeleton}", "-v", "/usr:/usr:ro")
 _NOSUID = Wall(
     "no_new_privs, nosuid",
     "--allow-new-privs, in the root",
-    ("--allow-new-privs", "--rootfs", "{skeleton}", "-v", "/usr:/usr:ro"),
+    ("--allow-new-privs", *_DIRECTORY),
     facts={"setuid": "/setuid-id"},
     whom=(USER,),
+)
+_NO_SETUID = Wall(
+    "no_new_privs", "--allow-new-privs", ("--allow-new-privs", *_DIRECTORY), whom=(USER,)
 )
 
 
@@ -202,7 +206,18 @@ def become_somebody_of_host(facts: Facts) -> None:
 @probe("F-setuid", _NOSUID, "", user="1000")
 def execute_setuid_program(facts: Facts) -> None:
     """Become root by a setuid program in a volume."""
-    told = subprocess.run([facts["setuid"], "-u"], capture_output=True, text=True, check=True)
+    become_root_by(facts["setuid"])
+
+
+@probe("F-setuid-of-root", _NO_SETUID, "", user="1000", options=_DIRECTORY)
+def execute_setuid_program_of_root(facts: Facts) -> None:
+    """Become root by a setuid program in the directory that is the root."""
+    become_root_by(facts["setuid-of-root"])
+
+
+def become_root_by(setuid: str) -> None:
+    """Have a setuid program of root's say who it is, which must be root."""
+    told = subprocess.run([setuid, "-u"], capture_output=True, text=True, check=True)
     if told.stdout != "0\n":
         raise NothingError(told.stdout.strip())
 
