@@ -95,45 +95,45 @@ def write_to_volume(facts: Facts) -> None:
     Path(facts["locked"], "new").write_text("new")
 
 
-@probe("M-remount", LOCKED_MOUNTS, "EPERM", user="", options=LOCK_OPTIONS)
+@probe("M-remount", LOCKED_MOUNTS, "EPERM", options=LOCK_OPTIONS)
 def remount_volume(facts: Facts) -> None:
     """With all capabilities, make a read-only volume writable."""
     call("mount", None, os.fsencode(facts["locked"]), None, _MS_REMOUNT | _MS_BIND, None)
 
 
-@probe("M-remount-root", LOCKED_MOUNTS, "EPERM", user="", options=LOCK_OPTIONS)
+@probe("M-remount-root", LOCKED_MOUNTS, "EPERM", options=LOCK_OPTIONS)
 def remount_kernel_file(facts: Facts) -> None:
     """With all capabilities, make a read-only path of /proc writable."""
     call("mount", None, os.fsencode(facts["switches"]), None, _MS_REMOUNT | _MS_BIND, None)
 
 
-@probe("M-unmask", LOCKED_MOUNTS, "EINVAL", user="", options=LOCK_OPTIONS)
+@probe("M-unmask", LOCKED_MOUNTS, "EINVAL", user="EPERM", options=LOCK_OPTIONS)
 def unmount_mask(facts: Facts) -> None:
     """With all capabilities, take off a mount that hides something."""
     call("umount2", os.fsencode(facts["mask"]), _MNT_DETACH)
 
 
-@probe("M-move", LOCKED_MOUNTS, "EINVAL", user="", options=LOCK_OPTIONS)
+@probe("M-move", LOCKED_MOUNTS, "EINVAL", user="EPERM", options=LOCK_OPTIONS)
 def move_mask(facts: Facts) -> None:
     """With all capabilities, move a mount away from what it hides."""
     target = tempfile.mkdtemp(dir=facts["scratch"])
     call("mount", os.fsencode(facts["moved"]), os.fsencode(target), None, _MS_MOVE, None)
 
 
-@probe("M-beneath", LOCKED_MOUNTS, "EINVAL", user="", options=LOCK_OPTIONS)
+@probe("M-beneath", LOCKED_MOUNTS, "EINVAL", user="EPERM", options=LOCK_OPTIONS)
 def look_beneath_mounts(facts: Facts) -> None:
     """With all capabilities, show a directory elsewhere without the mounts that hide parts."""
     target = tempfile.mkdtemp(dir=facts["scratch"])
     call("mount", os.fsencode(facts["tree"]), os.fsencode(target), None, _MS_BIND, None)
 
 
-@probe("M-proc", LOCKED_MOUNTS, "EPERM", user="", options=LOCK_OPTIONS)
+@probe("M-proc", LOCKED_MOUNTS, "EPERM", options=LOCK_OPTIONS)
 def mount_proc(facts: Facts) -> None:
     """With all capabilities, mount a /proc without masks."""
     call("mount", b"none", os.fsencode(tempfile.mkdtemp()), b"proc", 0, None)
 
 
-@probe("M-sys", LOCKED_MOUNTS, "EPERM", user="", options=LOCK_OPTIONS)
+@probe("M-sys", LOCKED_MOUNTS, "EPERM", options=LOCK_OPTIONS)
 def mount_sys(facts: Facts) -> None:
     """With all capabilities, mount a /sys that can be written to."""
     call("mount", b"none", os.fsencode(tempfile.mkdtemp()), b"sysfs", 0, None)
@@ -161,7 +161,7 @@ def write_to_program(facts: Facts) -> None:
     "M-root",
     _OVERLAY,
     "a copy",
-    user="",
+    user="EACCES",
     options=("--rootfs", "{skeleton}", "-v", "/usr:/usr:ro", "-v", "{skeleton}:/mirror:ro"),
 )
 def write_to_root(facts: Facts) -> None:
