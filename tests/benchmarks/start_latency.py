@@ -13,8 +13,9 @@ questions:
 - Many kept alive: time until the command is executed, and private memory, for each.
 
 mocker takes part twice: as it is, and without its hardening: the filter of system calls, the
-dropping of capabilities, no_new_privs, masked and read-only paths, and the namespaces that keep
-those in place; see unhardened.py. What that costs is the difference within each round. How long
+dropping of capabilities, no_new_privs, masked and read-only paths, the namespaces that keep those
+in place, the keyring, the limit of core dumps and the look for mocker's own program; see
+unhardened.py. What that costs is the difference within each round. How long
 the filter alone takes to load is measured as well: prctl(2), in a process that ends then.
 
 The contestants take turns, in an order that is shuffled for each round, so that whatever else the

@@ -2,14 +2,17 @@
 
     python tests/benchmarks/unhardened.py run [OPTIONS] COMMAND [ARG...]
 
-is `mocker run` without masked and read-only paths, and without the second user, mount and UTS
-namespace, in which a command has no rights over the mounts and the name of the first. It is for
-benchmarks alone: what is left keeps nobody in. It imports nothing that `mocker run` does not.
+is `mocker run` without masked and read-only paths, without the second user, mount and UTS
+namespace, in which a command has no rights over the mounts and the name of the first, without a
+session keyring of the command's own, without the limit of core dumps, and without a look for
+mocker's own program. It is for benchmarks alone: what is left keeps nobody in. It imports nothing
+that `mocker run` does not.
 """
 
 from _collections_abc import Callable
 
-from mocker.isolation import devices, program
+from mocker.isolation import confinement, devices, plan, program
+from mocker.isolation.privileges import clamp_rlimits
 from mocker.isolation.steps import Step
 
 _plan = devices._plan
@@ -26,6 +29,9 @@ def take_walls_down() -> Callable[[], None]:
         (devices, "_prepared", _prepared),  # what was planned is used again
         (program, "inner_namespace_flags", lambda _: 0),
         (program, "map_inner_namespace", lambda _: []),
+        (confinement, "join_session_keyring", list),
+        (plan, "plan_rlimits", lambda spec: clamp_rlimits(spec.rlimits)),
+        (plan, "find_own_program", lambda _: None),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in without]
     for each in without:
