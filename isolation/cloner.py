@@ -39,6 +39,7 @@ from .launch import (
     open_channels,
     open_pair,
 )
+from .machine import find_machine
 from .memory import (
     HEAD,
     NUMBER,
@@ -275,7 +276,7 @@ def _clone_each() -> None:
         _Message([(pid.address, _PID.size)], 0),
     )
     args.raw = _ARGS.pack(0, reply.address_of_fds, 0, pid.address, *[0] * 7)
-    knows_clone3, plain_clone = has_clone3(), CLONE.get(os.uname().machine, 0)
+    knows_clone3, plain_clone = has_clone3(), CLONE.get(find_machine(), 0)
     gc.collect()
     gc.freeze()
     gc.disable()

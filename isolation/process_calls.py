@@ -10,6 +10,7 @@ from struct import Struct
 
 from . import syscalls
 from .calls import prepare
+from .machine import find_machine
 from .memory import Cell
 from .tape import Call
 
@@ -40,9 +41,8 @@ def setpgid() -> Call:
 def clone3(flags: int, exit_signal: int, *, to: Cell) -> Call:
     """Clone the process, like a fork with namespaces; `to` is the pid, or 0 in the child."""
     if not flags and not syscalls.has_clone3():
-        return prepare(
-            "syscall", syscalls.CLONE[os.uname().machine], exit_signal, 0, 0, 0, 0, to=to
-        )
+        number = syscalls.CLONE[find_machine()]
+        return prepare("syscall", number, exit_signal, 0, 0, 0, 0, to=to)
     args = syscalls.CloneArgs(flags=flags, exit_signal=exit_signal)
     return prepare("syscall", syscalls.CLONE3, bytes(args), syscalls.sizeof(args), to=to)
 
@@ -102,7 +102,7 @@ def setrlimit(number: int, soft: int, hard: int) -> Call:
 
 def join_session_keyring() -> list[Call]:
     """Start with an empty session keyring, see keyrings(7); no call without keyctl(2)."""
-    number = syscalls.KEYCTL.get(os.uname().machine)
+    number = syscalls.KEYCTL.get(find_machine())
     if number is None:
         return []
     # A kernel without keyrings, or a filter that forbids them, gives none away either.

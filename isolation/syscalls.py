@@ -18,6 +18,8 @@ import os
 from _collections_abc import Callable
 from errno import EINVAL
 
+from .machine import find_machine
+
 CLONE_PIDFD = 0x1000
 CLONE_PARENT = 0x8000
 CLONE_PARENT_SETTID = 0x10_0000
@@ -200,7 +202,7 @@ def clone3(flags: int, exit_signal: int, cgroup: int = -1) -> tuple[int, int]:
         pid = _check(_syscall(CLONE3, ctypes.byref(args), ctypes.c_size_t(ctypes.sizeof(args))))
     else:
         word = flags | CLONE_PIDFD | exit_signal
-        pid = _check(_syscall(CLONE[os.uname().machine], word, None, ctypes.byref(pidfd), 0, 0))
+        pid = _check(_syscall(CLONE[find_machine()], word, None, ctypes.byref(pidfd), 0, 0))
     return pid, pidfd.value if pid else -1
 
 
@@ -210,7 +212,7 @@ def has_clone3() -> bool:
     A filter of system calls can't look into clone3's arguments. So docker's denies it altogether,
     as if the kernel did not know it.
     """
-    if os.uname().machine not in CLONE:
+    if find_machine() not in CLONE:
         return True
     return _syscall(CLONE3, None, ctypes.c_size_t(0)) < 0 and ctypes.get_errno() == EINVAL
 

@@ -1,9 +1,9 @@
 """Which tables of system calls a machine's kernel runs, and rules by name as ranges of numbers."""
 
-import os
 from _collections_abc import Mapping, Sequence
 
 from ..errors import SetupError
+from ..machine import find_machine
 from .bpf import DENY, KILL_THREAD, Ranges, Verdict, compile_filter
 from .tables import NEWEST, read_table
 
@@ -47,7 +47,7 @@ def find_tables(machine: str = "") -> Sequence[tuple[str, int]]:
     Raises:
         SetupError: They are not known.
     """
-    machine = machine or os.uname().machine
+    machine = machine or find_machine()
     if machine not in MACHINES:
         raise SetupError(
             f"filter system calls on {machine}",

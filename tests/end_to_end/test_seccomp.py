@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from errno import (
     EAFNOSUPPORT,
     EBADF,
@@ -25,6 +27,7 @@ from tests.end_to_end.supervised import supervise
 from tests.isolation.seccomp.profiles import write_dockers
 from tests.requirements import (
     requires_busybox,
+    requires_commands,
     requires_root,
     requires_subordinate_ids,
     requires_user_namespaces,
@@ -161,6 +164,33 @@ def test_dockers_whole_profile_answers_as_the_default_filter(
     profile.write_text(write_dockers())
 
     result = mocker("run", "--seccomp", str(profile), "-v", f"{program}:/call:ro", "/call")
+
+    assert (result.returncode, result.stderr) == (answer, "")
+
+
+@requires_commands("linux32")
+@pytest.mark.parametrize(
+    ("table", "number", "arguments", "answer"),
+    [
+        DENIED["keyctl"][:4],
+        DENIED["i386 keyctl"][:4],
+        LET_THROUGH["getpid"],
+        LET_THROUGH["i386 getpid"],
+    ],
+    ids=["keyctl", "i386 keyctl", "getpid", "i386 getpid"],
+)
+def test_filter_is_for_both_tables_where_the_machine_is_said_to_have_32_bits(
+    tmp_path: Path, table: str, number: int, arguments: tuple[int, ...], answer: int
+) -> None:
+    program = write_program(tmp_path / "call", table, number, arguments)
+    mocker = Path(sys.executable).with_name("mocker")
+
+    result = subprocess.run(
+        ["linux32", mocker, "run", "-v", f"{program}:/call:ro", "/call"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert (result.returncode, result.stderr) == (answer, "")
 
