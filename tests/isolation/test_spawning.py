@@ -1,5 +1,6 @@
 import os
 import signal
+import time
 from contextlib import ExitStack
 from errno import EACCES, EPERM
 from pathlib import Path
@@ -24,9 +25,10 @@ from mocker.isolation.delegation import Delegation
 from mocker.isolation.forkserver import ForkServer
 from mocker.isolation.launch import explain_refusal, launch
 from mocker.isolation.plan import make_plan
+from mocker.isolation.syscalls import CLONE3
 from tests.cgroups import HIERARCHY, ROOT, in_own_tree, own_tree, read_cgroup
 from tests.containers import run_captured, script, wait_readable
-from tests.leaks import read_children, read_descriptors
+from tests.leaks import PATIENCE, read_children, read_descriptors
 from tests.requirements import requires_busybox, requires_user_namespaces
 
 pytestmark = [requires_busybox, requires_user_namespaces]
@@ -119,14 +121,25 @@ def test_container_that_is_refused_leaves_no_descriptor_and_no_child(spec: Conta
 
 def start_in(cgroup: Cgroup, spec: ContainerSpec, stdout: int = 1) -> Container:
     """Make a container in a cgroup, which `spawn` would look for where limits can be had."""
+    container = launch_in(cgroup, spec, stdout)
+    container.wait_started()
+    return container
+
+
+def launch_in(cgroup: Cgroup, spec: ContainerSpec, stdout: int = 1) -> Container:
+    """Do the same, and return while its init is still at work."""
     null = os.open(os.devnull, os.O_RDWR)
     try:
         launched = launch(make_plan(spec), (null, stdout, null), cgroup=cgroup.fd)
     finally:
         os.close(null)
-    container = Container(spec, launched, cgroup)
-    container.wait_started()
-    return container
+    return Container(spec, launched, cgroup)
+
+
+def request_in(cgroup: Cgroup, spec: ContainerSpec, server: ForkServer) -> Container:
+    """Do the same by a fork server."""
+    server.request(spec, [1, 1, 1], cgroup=cgroup)
+    return server.receive(spec, cgroup)
 
 
 def limited(text: str, **fields: object) -> ContainerSpec:
@@ -160,6 +173,32 @@ def test_container_is_born_in_its_cgroup_and_sees_no_other(fields: dict[str, obj
     assert "cgroup.procs" in lines
     assert "Read-only file system" in lines[-1]
     assert all("No such file" in line for line in lines if "*/" in line)
+
+
+@in_own_tree
+@pytest.mark.parametrize("by_server", [False, True])
+def test_init_does_nothing_before_it_is_in_its_cgroup(by_server: bool) -> None:
+    spec = ContainerSpec(["true"], limits=Limits())
+    with own_tree() as tree, ForkServer() as server:
+        cgroup = Delegation(str(tree), ()).make_cgroup(Limits())
+        cgroup.freeze()
+        with (
+            request_in(cgroup, spec, server) if by_server else launch_in(cgroup, spec) as container
+        ):
+            number = read_system_call(container.pid)
+            cgroup.thaw()
+            status = container.wait()
+
+    assert number == CLONE3  # from which it has not returned
+    assert status.success
+
+
+def read_system_call(pid: int) -> int:
+    """Wait until a process runs no more, and return the number of what it is in: proc(5)."""
+    deadline = time.monotonic() + PATIENCE
+    while (text := Path(f"/proc/{pid}/syscall").read_text()).startswith("running"):
+        assert time.monotonic() < deadline
+    return int(text.split()[0])
 
 
 @in_own_tree
