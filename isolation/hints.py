@@ -2,8 +2,8 @@
 
 Asked only after something was refused, so it may take its time to look.
 
-Source: user_namespaces(7); the kernel's Documentation/admin-guide/sysctl/user.rst; Ubuntu's
-"Restricted unprivileged user namespaces"; docker run(1), --security-opt.
+Source: user_namespaces(7); keyrings(7); the kernel's Documentation/admin-guide/sysctl/user.rst;
+Ubuntu's "Restricted unprivileged user namespaces"; docker run(1), --security-opt.
 """
 
 import os
@@ -11,6 +11,7 @@ import sys
 from errno import (
     EACCES,
     EAGAIN,
+    EDQUOT,
     EFBIG,
     EINVAL,
     EMFILE,
@@ -51,6 +52,11 @@ def explain(error: IsolationError) -> IsolationError:
 def _find_hint(error: SetupError) -> str:
     if error.step == "create namespaces" and error.errno not in _SHORTAGES:
         return _explain_clone(error.errno)
+    if error.errno == EDQUOT and error.step == "start the command":
+        return (
+            "its user has all the keys that it may have, and each container needs one for its "
+            "session keyring; raise sysctl kernel.keys.maxkeys"
+        )
     if error.errno == EINVAL and error.step.startswith("overlay "):
         return (
             "mounts lie below it, or the kernel takes no overlay of its file system; "

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from errno import (
     EACCES,
     EAGAIN,
+    EDQUOT,
     EFBIG,
     EINVAL,
     EMFILE,
@@ -94,6 +95,12 @@ def test_limit_that_is_reached_is_named_wherever_it_was_met(
     step: str, errno: int, switch: str
 ) -> None:
     assert switch in find_hint(SetupError(step, errno))
+
+
+def test_lack_of_keys_is_told_from_a_disk_quota() -> None:
+    keys, disk = SetupError("start the command", EDQUOT), SetupError("make ", EDQUOT, "/data")
+
+    assert [("kernel.keys.maxkeys" in find_hint(error)) for error in (keys, disk)] == [True, False]
 
 
 @pytest.mark.parametrize("errno", [ENOSPC, EUSERS])
