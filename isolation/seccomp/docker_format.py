@@ -50,6 +50,14 @@ _OPERATORS = {
     "SCMP_CMP_NE": NE,
     _MASKED: EQ,
 }
+# How a filter is loaded. These change nothing here: who loads it has one thread, no question waits
+# for an answer, and the processor's protection that the third does without is kept up.
+_FLAGS = (
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+)
+_LISTENER = "listenerPath", "listenerMetadata"  # whom SCMP_ACT_NOTIFY asks
 _MAX_ERRNO = 4095  # what the kernel hands on
 _LAST_ARGUMENT = 5
 _MOST_SHOWN = 60  # characters of a value in a sentence
@@ -145,7 +153,13 @@ def parse_profile(text: str) -> Profile:
     except ValueError as error:
         raise ValueError(f"must be JSON: {error}") from None
     keys = ("defaultAction", "defaultErrnoRet", "defaultErrno", "architectures", "archMap")
-    table = _Table(document, "", *keys, "syscalls")
+    table = _Table(document, "", *keys, "flags", *_LISTENER, "syscalls")
+    for flag, where in table.each("flags"):
+        if flag not in _FLAGS:
+            raise _mistake(where, f"one of {', '.join(_FLAGS)}", flag)
+    for value, where in map(table.at, _LISTENER):
+        if value not in (None, ""):
+            raise _mistake(where, "empty, as nobody can be asked", value)
     architectures = [_parse_architectures(value, where) for value, where in table.each("archMap")]
     if table.has("architectures"):
         architectures.append(("", tuple(table.texts("architectures", "SCMP_ARCH_"))))

@@ -13,6 +13,7 @@ ACTIONS = (
     "SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_ACT_KILL, SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_THREAD, "
     "SCMP_ACT_LOG, SCMP_ACT_TRACE, SCMP_ACT_TRAP"
 )
+FLAG = "SECCOMP_FILTER_FLAG_TSYNC"
 COMPARE = {"index": 0, "op": "SCMP_CMP_EQ"}
 
 json_values = st.recursive(
@@ -20,7 +21,10 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
-keys = ["defaultAction", "archMap", "architectures", "syscalls", "names", "args", "action", "index"]
+keys = [
+    *("defaultAction", "archMap", "architectures", "syscalls", "names", "args", "action", "index"),
+    *("flags", "listenerPath", "listenerMetadata"),
+]
 
 
 def entry(**fields: object) -> str:
@@ -42,6 +46,22 @@ def entry(**fields: object) -> str:
             "syscall is no key; there are defaultAction, default",
         ),
         (write({**ALLOW_ALL, "syscalls": {}}), "syscalls must be a list, not {}"),
+        (write({**ALLOW_ALL, "flags": "x"}), 'flags must be a list, not "x"'),
+        (
+            write({**ALLOW_ALL, "flags": [FLAG, "SECCOMP_FILTER_FLAG_LOG"]}),
+            f"flags[1] must be one of {FLAG}, SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, "
+            'SECCOMP_FILTER_FLAG_SPEC_ALLOW, not "SECCOMP_FILTER_FLAG_LOG"',
+        ),
+        (write({**ALLOW_ALL, "flags": [None]}), f"flags[0] must be one of {FLAG}, "),
+        (write({**ALLOW_ALL, "flags": [[]]}), f"flags[0] must be one of {FLAG}, "),
+        (
+            write({**ALLOW_ALL, "listenerPath": "/run/listener"}),
+            'listenerPath must be empty, as nobody can be asked, not "/run/listener"',
+        ),
+        (
+            write({**ALLOW_ALL, "listenerMetadata": ["x"]}),
+            'listenerMetadata must be empty, as nobody can be asked, not ["x"]',
+        ),
         (
             write({**ALLOW_ALL, "defaultErrnoRet": 5}),
             "defaultAction must be SCMP_ACT_ERRNO or SCMP",
@@ -136,6 +156,22 @@ def test_whatever_is_no_profile_is_told_in_a_sentence(document: object) -> None:
         parse_profile(json.dumps([document]))
     with contextlib.suppress(ValueError):
         parse_profile(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"flags": []},
+        {"flags": None, "listenerPath": None, "listenerMetadata": None},
+        {"listenerPath": "", "listenerMetadata": ""},
+        {"flags": [FLAG]},
+        {"flags": [FLAG.replace("TSYNC", name) for name in ("WAIT_KILLABLE_RECV", "SPEC_ALLOW")]},
+    ],
+)
+def test_what_has_no_effect_is_taken(fields: dict[str, object]) -> None:
+    found = parse_profile(write({**ALLOW_ALL, **fields}))
+
+    assert found.default == parse_profile(write(ALLOW_ALL)).default
 
 
 def test_comments_are_passed_over() -> None:
