@@ -21,7 +21,7 @@ from .address import choose_socket, connect
 from .arguments import Command
 from .attached_job import AttachedJob, AttachedTerminal
 from .detach_keys import DEFAULT, DetachKeys
-from .run import FAILED, Ask, run
+from .run import FAILED, Ask, run, tell_version
 
 COMMAND = Command(
     "attach",
@@ -66,7 +66,9 @@ def _carry_out(parsed: Parsed, _: Ask) -> int:
     attached = AttachedJob(connection, job)
     with attached:
         watch = Watch(attached, None)
-        if attached.wait_started(signals):
+        started = attached.wait_started(signals)
+        tell_version(COMMAND.name, attached.version)
+        if started:
             _relay(attached, keys, watch, signals)
         if keys.pressed:
             _tell(f"detached from {job}, which goes on")

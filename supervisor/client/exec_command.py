@@ -29,7 +29,7 @@ from ..terminal_pipes import TerminalPipes
 from .address import NoSupervisorError, choose_socket, connect
 from .arguments import Command
 from .executed import Executed
-from .run import Ask, run
+from .run import Ask, run, tell_version
 
 COMMAND = Command(
     "exec",
@@ -105,7 +105,9 @@ def _attend(executed: Executed, pipes: TerminalPipes | None, signals: set[int]) 
     watch = Watch(executed, None)
     if pipes is not None:
         pipes.start()
-    if executed.wait_started(signals):
+    started = executed.wait_started(signals)
+    tell_version(COMMAND.name, executed.version)
+    if started:
         watch.asked_to_end = executed.asked_to_end
         if executed.spec.terminal:
             _relay(executed, watch, signals)

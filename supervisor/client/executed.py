@@ -32,6 +32,7 @@ class Executed:
         gone_status: How it has ended then.
         spec: What was asked for.
         terminal_fd: The other side of its terminal; -1 without one.
+        version: Of the supervisor; empty until it has answered, and if it does not say.
         problem: Why it is not executed, or not any more; empty if it has ended by itself.
         asked_to_end: Whether a signal that does so came before it was told to be started.
     """
@@ -56,7 +57,7 @@ class Executed:
         """
         self.spec = spec
         self.terminal_fd = -1
-        self.problem = ""
+        self.version = self.problem = ""
         self._connection = connection
         self._status: ExitStatus | None = None
         self._stopped = 0
@@ -197,6 +198,7 @@ class Executed:
         return True
 
     def _understand(self, news: Mapping[str, object]) -> None:
+        self.version = str(news.get("version") or self.version)
         match news:
             case {"started": int()}:
                 self._started = True

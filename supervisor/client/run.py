@@ -50,6 +50,20 @@ def run(command: Command, words: Sequence[str], carry_out: Callable[[Parsed, Ask
     return status
 
 
+def tell_version(command: str, theirs: str) -> bool:
+    """Say that the supervisor is of another version; return whether it is.
+
+    Args:
+        command: That asks it.
+        theirs: What the supervisor says; empty if it does not.
+    """
+    ours = find_version(sys.path)
+    if not theirs or not ours or theirs == ours:
+        return False
+    write_line(f"mocker {command}: this is mocker {ours}, the supervisor is {theirs}")
+    return True
+
+
 class _Opener:
     """What connects to the supervisor that is meant, and says once if it is of another version."""
 
@@ -63,8 +77,5 @@ class _Opener:
         return Asker(connect(path), self._compare)
 
     def _compare(self, theirs: str) -> None:
-        ours = find_version(sys.path)
-        if self._told or not theirs or not ours or theirs == ours:
-            return
-        self._told = True
-        write_line(f"mocker {self._command}: this is mocker {ours}, the supervisor is {theirs}")
+        if not self._told:
+            self._told = tell_version(self._command, theirs)

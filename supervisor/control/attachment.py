@@ -15,7 +15,7 @@ from mocker.isolation import ExitStatus, IsolationError
 
 from ..jobs import Job
 from ..pseudoterminal import STALL_S, Pseudoterminal, Viewer
-from .exec_requests import parse_size, render_message, render_problem
+from .exec_requests import parse_size, render_message, render_problem, render_start
 from .problems import RequestError
 
 log = structlog.get_logger("mocker.control")
@@ -49,7 +49,7 @@ async def attach(connected: trio.socket.SocketType, job: Job) -> None:
         ours.setblocking(False)
         with theirs:
             ancillary = (socket.SOL_SOCKET, socket.SCM_RIGHTS, _FD.pack(theirs.fileno()))
-            await connected.sendmsg([render_message({"started": job.pid or 0})], [ancillary])
+            await connected.sendmsg([render_start(job.pid or 0)], [ancillary])
         log.info("attach.started", job=name)
         viewer = terminal.attach(ours)
         try:

@@ -19,6 +19,9 @@ somebody is until then:
         │  ─── size ROWS COLUMNS ─────────────────▶ │
         │  ◀── exited, killed or error, as above ── │
 
+What begins an answer, started or error, has the version of the supervisor: a client of another one
+can tell it then.
+
 Source: unix(7) SCM_RIGHTS, SO_PEERCRED.
 """
 

@@ -16,7 +16,7 @@ import trio
 from mocker.isolation import Container, ExitStatus, IsolationError, Process
 
 from ..threads import run_in_thread
-from .exec_requests import ExecRequest, parse_signal, render_message, render_problem
+from .exec_requests import ExecRequest, parse_signal, render_message, render_problem, render_start
 from .problems import RequestError
 
 log = structlog.get_logger("mocker.control")
@@ -154,7 +154,7 @@ async def _tell_started(connected: trio.socket.SocketType, process: Process) -> 
     Who is gone is seen by `_follow_client`.
     """
     terminal, process.terminal_fd = process.terminal_fd, -1
-    message = render_message({"started": process.pid})
+    message = render_start(process.pid)
     if terminal < 0:
         with suppress(OSError):
             await connected.send(message)

@@ -5,7 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -345,6 +348,67 @@ def test_supervisor_of_another_version_is_told(tmp_path: Path) -> None:
     ours = version("mocker-supervise")
     assert said.err == f"mocker ps: this is mocker {ours}, the supervisor is 77.0\n"
     assert (said.out.split()[0], said.status) == ("NAME", 0)
+
+
+@contextmanager
+def executing(directory: Path, *answers: dict[str, object]) -> Iterator[None]:
+    """Be a supervisor that is asked to execute or attach once, for the length of a block."""
+    folder = directory / "mocker"
+    folder.mkdir(mode=0o700)
+    (folder / "demo.sock").touch()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(folder / "demo.exec"))
+        listener.listen()
+        listener.settimeout(PATIENCE)
+
+        def answer_one() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(2**16)
+                for answer in answers:
+                    connection.send(json.dumps(answer).encode())
+
+        thread = threading.Thread(target=answer_one)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
+
+NOT_THERE = {"error": {"code": "no-such-job", "message": "no web here"}, "exit_code": 125}
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "told"),
+    [
+        (({"started": 5, "version": "77.0"}, {"exited": 3}), 3, ""),
+        (({**NOT_THERE, "version": "77.0"},), 125, "mocker exec: no web here\n"),
+    ],
+    ids=["started", "refused"],
+)
+def test_supervisor_of_another_version_is_told_by_exec(
+    tmp_path: Path, answers: tuple[dict[str, object], ...], status: int, told: str
+) -> None:
+    with executing(tmp_path, *answers):
+        said = ask(tmp_path, "exec", "web", "true")
+
+    ours = version("mocker-supervise")
+    sentence = f"mocker exec: this is mocker {ours}, the supervisor is 77.0\n"
+    assert said == Said("", sentence + told, status)
+
+
+def test_supervisor_of_another_version_is_told_by_attach(tmp_path: Path) -> None:
+    env = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    with (
+        executing(tmp_path, {**NOT_THERE, "version": "77.0"}),
+        open_terminal(columns=200, env=env) as terminal,
+    ):
+        said = terminal.run("mocker attach web")
+
+    sentence = f"this is mocker {version('mocker-supervise')}, the supervisor is 77.0"
+    assert said.text == f"mocker attach: {sentence}\r\nmocker attach: no web here\r\n"
+    assert said.status == 4
 
 
 @requires_commands("curl")

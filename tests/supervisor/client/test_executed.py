@@ -145,6 +145,23 @@ def test_refusal_is_told_to_who_asks_too_late() -> None:
     assert in_child(run) == (False, "no")
 
 
+@pytest.mark.parametrize(
+    "news",
+    [{"started": 5}, {"error": {"code": "x", "message": "no"}, "exit_code": 125}],
+    ids=["started", "error"],
+)
+def test_version_of_the_supervisor_comes_with_its_first_answer(news: dict[str, object]) -> None:
+    def run() -> object:
+        with executed() as (process, theirs):
+            tell(theirs, {**news, "version": "77.0"})
+            process.wait_started(SIGNALS)
+            tell(theirs, {"exited": 0})
+            process.poll()
+            return process.version
+
+    assert in_child(run) == "77.0"
+
+
 def test_stop_is_told_once_and_not_after_the_end() -> None:
     def run() -> object:
         with executed() as (process, theirs):

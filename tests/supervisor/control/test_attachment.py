@@ -108,7 +108,7 @@ async def attached(job: Job) -> AsyncIterator[Client]:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)
             message, parts, _, _ = await theirs.recvmsg(1000, socket.CMSG_LEN(4))
-            assert json.loads(message) == {"started": job.pid}
+            assert json.loads(message)["started"] == job.pid
             fd = int.from_bytes(parts[0][2], "little")
             async with trio.SocketStream(trio.socket.socket(fileno=fd)) as stream:
                 yield Client(theirs, stream, done)

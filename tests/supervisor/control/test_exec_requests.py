@@ -1,6 +1,7 @@
 """What is understood of a message of who executes something, and what is refused."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 
@@ -11,6 +12,7 @@ from mocker.supervisor.control.exec_requests import (
     parse_size,
     render_message,
     render_problem,
+    render_start,
 )
 from mocker.supervisor.control.problems import RequestError
 
@@ -95,7 +97,15 @@ def test_other_sizes_are_refused(value: object) -> None:
 def test_problem_has_the_form_of_all_errors_and_an_exit_status() -> None:
     error = RequestError("no-such-job", 404, "there is no job 'x'", ["x"])
 
-    assert json.loads(render_problem(error, 125)) == {**error.render(), "exit_code": 125}
+    answer = json.loads(render_problem(error, 125))
+
+    assert answer == {**error.render(), "exit_code": 125, "version": version("mocker-supervise")}
+
+
+def test_start_tells_the_version() -> None:
+    start = json.loads(render_start(5))
+
+    assert start == {"started": 5, "version": version("mocker-supervise")}
 
 
 def test_message_can_tell_of_what_is_no_text() -> None:

@@ -58,7 +58,7 @@ async def test_start_and_end_are_told_and_nothing_is_left(
         left = await serve(end, container, script)
         after = read_descriptors()
 
-        assert list(take(theirs)) == ["started"]
+        assert list(take(theirs)) == ["started", "version"]
         assert take(theirs) == ending
     assert (left, after) == ([], before)
 
