@@ -15,6 +15,8 @@ from errno import EACCES, ENOTDIR
 
 from mocker.isolation.errors import render_reason
 
+_RUN, _TMP, _OURS = "/run", "/tmp", "mocker"  # noqa: S108 - owners and modes are checked
+
 
 class NameNotHeldError(Exception):
     """The supervisor cannot have its name; the text says why, and what to do."""
@@ -24,12 +26,35 @@ class NameNotHeldError(Exception):
 
 def find_runtime_directory(env: Mapping[str, str], uid: int) -> str:
     """Return where this user's supervisors keep what lasts as long as they run."""
+    chosen = _find_chosen(env, uid)
+    if chosen:
+        return chosen
+    if uid == 0 and os.access(_RUN, os.W_OK):
+        return f"{_RUN}/{_OURS}"
+    return f"{_TMP}/{_OURS}-{uid}"
+
+
+def list_runtime_directories(env: Mapping[str, str], uid: int) -> list[str]:
+    """Return where this user's supervisors may be, the likeliest first.
+
+    A login, a service and cron give them different places, whoever asks for them then. But where
+    XDG_RUNTIME_DIR is none that a system sets, somebody wants to be apart: then only there.
+    """
+    chosen = _find_chosen(env, uid)
+    usual = [f"{_RUN}/user/{uid}/{_OURS}", f"{_TMP}/{_OURS}-{uid}"]
+    if uid == 0:
+        usual.insert(1, f"{_RUN}/{_OURS}")
+    if chosen and chosen not in usual:
+        return [chosen]
+    return sorted(usual, key=lambda directory: directory != chosen)
+
+
+def _find_chosen(env: Mapping[str, str], uid: int) -> str:
+    """Return the place that the environment gives; "" if it gives none that may be the user's."""
     runtime = env.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/") and _may_be_of(uid, runtime):
-        return os.path.join(runtime, "mocker")
-    if uid == 0 and os.access("/run", os.W_OK):
-        return "/run/mocker"
-    return f"/tmp/mocker-{uid}"  # noqa: S108 - its owner and mode are checked
+        return os.path.join(os.path.normpath(runtime), _OURS)
+    return ""
 
 
 def _may_be_of(uid: int, directory: str) -> bool:

@@ -4,13 +4,13 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from errno import EACCES, EAGAIN, ECONNREFUSED, ENOENT, EPERM
 
 from mocker.isolation.errors import render_reason
 
 from ..control_socket import list_sockets, short_path
-from ..name_lock import find_runtime_directory
+from ..name_lock import list_runtime_directories
 
 VARIABLE = "MOCKER_SOCKET"
 _TIMEOUT_S = 10  # for a supervisor that takes nobody in: it is stopped, or hangs
@@ -41,27 +41,43 @@ def choose_socket(wanted: str | None, env: Mapping[str, str]) -> str:
         NoSupervisorError: None is found, or several.
     """
     wanted = wanted or env.get(VARIABLE)
-    directory = find_runtime_directory(env, os.geteuid())
     if wanted and "/" in wanted:
         return wanted
-    sockets = list_sockets(directory)
-    if sockets:
-        _check_owner(directory)
-    if wanted:
-        if wanted in sockets:
-            return sockets[wanted]
-        known = f"there are {', '.join(sockets)}" if sockets else "there is none"
-        text = f"cannot find supervisor {wanted!r} in {directory}: {known}"
-        raise NoSupervisorError(text, may_come=True)
-    alive = {name: path for name, path in sockets.items() if len(sockets) == 1 or _listens(path)}
+    known = find_sockets(env)
+    paths = known.get(wanted, []) if wanted else [path for each in known.values() for path in each]
+    alive = [path for path in paths if len(paths) == 1 or _listens(path)]
     if len(alive) == 1:
-        return next(iter(alive.values()))
+        return alive[0]
     if alive:
-        text = f"cannot choose among supervisors {', '.join(alive)}: say which with -s NAME"
-        raise NoSupervisorError(f"{text}, or set {VARIABLE}")
-    text = f"cannot find a supervisor in {directory}: none of this user's runs there"
+        raise NoSupervisorError(_ask_which(known, alive))
+    directories = list_runtime_directories(env, os.geteuid())
+    for directory in directories:
+        if list_sockets(directory) and (reason := _find_distrust(directory)):
+            text = f"cannot trust what is in {directory}: {reason}"
+            raise NoSupervisorError(f"{text}; use -s SOCKET if that is meant")
+    where = " or ".join(directories)
+    if wanted:
+        others = [name for name in known if name != wanted]
+        there = f"there are {', '.join(others)}" if others else "there is none"
+        text = f"cannot find supervisor {wanted!r} in {where}: {there}"
+        raise NoSupervisorError(text, may_come=True)
+    text = f"cannot find a supervisor in {where}: none of this user's runs there"
     hint = "start one with 'mocker-supervise FILE', or use -s SOCKET"
     raise NoSupervisorError(f"{text}; {hint}", may_come=True)
+
+
+def find_sockets(env: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the paths of the sockets of this user's supervisors, by name.
+
+    What somebody else has made, such as in /tmp, is left out: it would be asked in their place.
+    """
+    found = dict[str, list[str]]()
+    for directory in list_runtime_directories(env, os.geteuid()):
+        sockets = list_sockets(directory)
+        if sockets and not _find_distrust(directory):
+            for name, path in sockets.items():
+                found.setdefault(name, []).append(path)
+    return found
 
 
 def connect(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
@@ -93,19 +109,21 @@ def connect(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
     return connection
 
 
-def _check_owner(directory: str) -> None:
-    """Refuse what somebody else has made, such as in /tmp, to be asked in a supervisor's place."""
+def _ask_which(known: Mapping[str, Sequence[str]], alive: Sequence[str]) -> str:
+    names = [name for name, paths in known.items() if not set(paths).isdisjoint(alive)]
+    which, word = (names, "NAME") if len(names) == len(alive) else (alive, "SOCKET")
+    text = f"cannot choose among supervisors {', '.join(which)}"
+    return f"{text}: say which with -s {word}, or set {VARIABLE}"
+
+
+def _find_distrust(directory: str) -> str:
+    """Return why what is in a directory may be somebody else's; "" if it is the user's own."""
     status = os.lstat(directory)
-    reason = ""
     if not stat.S_ISDIR(status.st_mode):
-        reason = "it is no directory"
-    elif status.st_uid not in {0, os.geteuid()}:
-        reason = f"it is user {status.st_uid}'s"
-    elif status.st_mode & _WRITABLE_BY_OTHERS:
-        reason = "others may write there"
-    if reason:
-        text = f"cannot trust what is in {directory}: {reason}"
-        raise NoSupervisorError(f"{text}; use -s SOCKET if that is meant")
+        return "it is no directory"
+    if status.st_uid not in {0, os.geteuid()}:
+        return f"it is user {status.st_uid}'s"
+    return "others may write there" if status.st_mode & _WRITABLE_BY_OTHERS else ""
 
 
 def _listens(path: str) -> bool:

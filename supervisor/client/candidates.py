@@ -8,10 +8,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from ..control_socket import list_sockets
-from ..name_lock import find_runtime_directory
 from . import resources
-from .address import NoSupervisorError, choose_socket, connect
+from .address import NoSupervisorError, choose_socket, connect, find_sockets
 from .ask import Asker
 from .exchange import AnswerError, ProtocolError, get_value, list_objects
 
@@ -113,7 +111,7 @@ def _choose_of_kind(
     if kind.startswith("JOB"):
         return _choose(_list_jobs(_find_supervisor(known, given), env), begun)
     if kind == "NAME|SOCKET":
-        return _choose(list_sockets(find_runtime_directory(env, os.geteuid())), begun) or None
+        return _choose(find_sockets(env), begun) or None
     if kind == "SIGNAL":
         return _choose(_SIGNALS.split(), begun)
     if kind and kind == kind.lower():

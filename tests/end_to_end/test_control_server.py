@@ -17,6 +17,7 @@ from socket import SHUT_WR
 import pytest
 
 from tests.end_to_end.controlled import (
+    MOCKER,
     Controlled,
     open_controlled,
     read_all,
@@ -25,6 +26,7 @@ from tests.end_to_end.controlled import (
     render,
 )
 from tests.end_to_end.processes import find_descendants, wait_until
+from tests.end_to_end.supervised import open_supervisor
 from tests.requirements import (
     requires_busybox,
     requires_commands,
@@ -494,6 +496,28 @@ def test_supervisor_that_is_pid_1_is_asked_like_any_other(tmp_path: Path) -> Non
         status = control.run.wait_exit()
 
     assert (states, status) == ({"web": "RUNNING"}, 0)
+
+
+@requires_commands("unshare", "nsenter", "mount")
+@pytest.mark.parametrize(
+    ("its", "ours"),
+    [
+        ("-uXDG_RUNTIME_DIR", "XDG_RUNTIME_DIR=/run/user/0"),  # a service, and a login
+        ("XDG_RUNTIME_DIR=/run/user/0", "-uXDG_RUNTIME_DIR"),  # a login, and cron
+    ],
+)
+def test_supervisor_is_found_whoever_has_started_it(tmp_path: Path, its: str, ours: str) -> None:
+    alone = 'mount -t tmpfs tmpfs /run && mkdir -p /run/user/0 && exec env "$@"'
+    wrapper = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", alone, "sh", its]
+
+    with open_supervisor(tmp_path, SLEEP, wrapper) as run:
+        run.wait_event("job.started")
+        enter = ["nsenter", "--user", "--mount", f"--target={run.process.pid}"]
+        result = subprocess.run(
+            [*enter, "env", ours, MOCKER, "ps", "-q"], capture_output=True, text=True, check=False
+        )
+
+    assert (result.stdout, result.stderr) == ("web\n", "")
 
 
 def find_starts(control: Controlled) -> int:

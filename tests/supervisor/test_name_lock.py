@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from mocker.supervisor.name_lock import NameNotHeldError, find_runtime_directory, hold_name
+from mocker.supervisor.name_lock import (
+    NameNotHeldError,
+    find_runtime_directory,
+    hold_name,
+    list_runtime_directories,
+)
 from tests.requirements import requires_root
 
 
@@ -106,3 +111,21 @@ def test_directory_is_found_from_the_environment(
 @requires_root
 def test_root_has_a_directory_of_the_systems() -> None:
     assert find_runtime_directory({}, 0) == "/run/mocker"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "uid", "directories"),
+    [
+        ("", 7, ["/run/user/7/mocker", "/tmp/mocker-7"]),
+        ("/run/user/7", 7, ["/run/user/7/mocker", "/tmp/mocker-7"]),
+        ("/run/user/7/", 7, ["/run/user/7/mocker", "/tmp/mocker-7"]),
+        ("/proc", 7, ["/run/user/7/mocker", "/tmp/mocker-7"]),  # somebody else's
+        ("", 0, ["/run/user/0/mocker", "/run/mocker", "/tmp/mocker-0"]),
+        ("/run", 0, ["/run/mocker", "/run/user/0/mocker", "/tmp/mocker-0"]),
+        ("/run/nobody/7", 7, ["/run/nobody/7/mocker"]),  # apart from all others
+    ],
+)
+def test_supervisors_are_wherever_the_system_may_have_put_them(
+    runtime: str, uid: int, directories: list[str]
+) -> None:
+    assert list_runtime_directories({"XDG_RUNTIME_DIR": runtime}, uid) == directories

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mocker.supervisor.client.address import NoSupervisorError, choose_socket, connect
+from mocker.supervisor.client.address import NoSupervisorError, choose_socket, connect, find_sockets
 from tests.requirements import requires_root
 
 GONE = "Connection refused (ECONNREFUSED); no supervisor runs there"
@@ -33,6 +33,82 @@ def listening(folder: Path, *names: str) -> Iterator[None]:
 
 def choose(tmp_path: Path, wanted: str | None = None, **env: str) -> str:
     return choose_socket(wanted, {"XDG_RUNTIME_DIR": str(tmp_path), **env})
+
+
+@pytest.fixture
+def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the directories where a system puts this user's supervisors, all below tmp_path."""
+    monkeypatch.setattr("mocker.supervisor.name_lock._RUN", str(tmp_path))
+    monkeypatch.setattr("mocker.supervisor.name_lock._TMP", str(tmp_path))
+    uid = os.geteuid()
+    paths = [tmp_path / f"user/{uid}/mocker", tmp_path / f"mocker-{uid}"]
+    for path in paths:
+        path.mkdir(mode=0o700, parents=True)
+    return paths
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("env", [{}, {"XDG_RUNTIME_DIR": "{run}/user/{uid}"}])
+def test_only_supervisor_is_found_wherever_the_system_has_put_it(
+    tmp_path: Path, usual: list[Path], place: int, env: dict[str, str]
+) -> None:
+    env = {key: value.format(run=tmp_path, uid=os.geteuid()) for key, value in env.items()}
+
+    with listening(usual[place], "demo"):
+        assert choose_socket(None, env) == f"{usual[place]}/demo.sock"
+        assert choose_socket("demo", env) == f"{usual[place]}/demo.sock"
+
+
+def test_who_wants_to_be_apart_finds_no_supervisor_elsewhere(
+    tmp_path: Path, usual: list[Path]
+) -> None:
+    with listening(usual[0], "demo"), pytest.raises(NoSupervisorError):
+        choose(tmp_path / "apart")
+
+
+@pytest.mark.parametrize("wanted", [None, "demo"])
+def test_of_two_with_one_name_the_socket_must_be_said(
+    usual: list[Path], wanted: str | None
+) -> None:
+    with (
+        listening(usual[0], "demo"),
+        listening(usual[1], "demo"),
+        pytest.raises(NoSupervisorError) as caught,
+    ):
+        choose_socket(wanted, {})
+
+    assert str(caught.value) == (
+        f"cannot choose among supervisors {usual[0]}/demo.sock, {usual[1]}/demo.sock: "
+        "say which with -s SOCKET, or set MOCKER_SOCKET"
+    )
+
+
+def test_name_is_that_of_the_one_that_listens(usual: list[Path]) -> None:
+    with listening(usual[0], "demo"):
+        pass
+
+    with listening(usual[1], "demo"):
+        assert choose_socket("demo", {}) == f"{usual[1]}/demo.sock"
+
+
+def test_all_places_are_told_where_none_is_found(
+    tmp_path: Path, usual: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    with pytest.raises(NoSupervisorError) as caught:
+        choose_socket(None, {})
+
+    places = f"{tmp_path}/user/0/mocker or {tmp_path}/mocker or {tmp_path}/mocker-0"
+    assert f"cannot find a supervisor in {places}: none of this user's" in str(caught.value)
+
+
+def test_directory_that_is_not_trusted_keeps_nobody_from_another_one(usual: list[Path]) -> None:
+    usual[0].chmod(0o777)
+
+    with listening(usual[0], "bad"), listening(usual[1], "demo"):
+        assert find_sockets({}) == {"demo": [f"{usual[1]}/demo.sock"]}
+        assert choose_socket(None, {}) == f"{usual[1]}/demo.sock"
 
 
 def test_only_supervisor_is_meant(tmp_path: Path, folder: Path) -> None:
