@@ -113,6 +113,13 @@ def test_ps_shows_processor_and_memory(supervised: Supervised, tmp_path: Path) -
     assert lines[2].split()[-2:] == ["-", "-"]
 
 
+def test_wide_ps_shows_processes(supervised: Supervised, tmp_path: Path) -> None:
+    lines = mocker(tmp_path, "ps", "-o", "wide", "family", "done").stdout.splitlines()
+
+    column = lines[0].index("PROCESSES")
+    assert [line[column:].split()[0] for line in lines[1:]] == ["3", "-"]
+
+
 def test_unknown_job_has_no_figures(supervised: Supervised, tmp_path: Path) -> None:
     result = mocker(tmp_path, "stats", "nobody")
 
