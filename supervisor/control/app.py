@@ -14,9 +14,9 @@ from ..jobs import Job
 from ..supervise import Supervisor
 from .actions import ACTIONS, Action, Deed, Follow, parse_signal
 from .answers import Answer
-from .figures import Figures, describe_figures, describe_use
+from .figures import Figures, describe_figures
 from .job_names import ALL, find_jobs
-from .job_views import describe_job, is_well
+from .job_views import is_well
 from .line_stream import LineStream, OutcomeStream
 from .log_routes import make_log_routes
 from .problems import RequestError
@@ -36,7 +36,8 @@ class Resources:
         self._supervisor = supervisor
         self._version = version("mocker-supervise")
         self._figures = Figures(supervisor)
-        self._views = RecentViews()
+        # One of each kind, or who asks for one would undo the other.
+        self._views, self._views_with_use = RecentViews(), RecentViews()
         self._rolling = RollingRestarts(supervisor.jobs, supervisor.stops)
 
     def make_app(self) -> Starlette:
@@ -85,13 +86,11 @@ class Resources:
         if with_use not in {"0", "1"}:
             raise RequestError("bad-request", 400, "'stats' is neither 1 nor 0")
         jobs = self._find_jobs(request)
-        if with_use == "0":
-            text = self._views.render(jobs, trio.current_time())
-            return Response(text, media_type=Answer.media_type)
-        seen = await self._figures.look()
-        now = trio.current_time()
-        described = [{**describe_job(job, now), **describe_use(job, seen)} for job in jobs]
-        return Answer({"jobs": described})
+        views, seen = self._views, None
+        if with_use == "1":
+            views, seen = self._views_with_use, await self._figures.look()
+        text = views.render(jobs, trio.current_time(), seen)
+        return Response(text, media_type=Answer.media_type)
 
     async def list_figures(self, request: Request) -> Response:
         """Answer what jobs use and have printed."""

@@ -4,10 +4,10 @@
 
 Run it in the root of the repository with the interpreter that mocker is installed for, as root or
 as an ordinary user. A supervisor has many jobs of `sleep`, which ends at once at TERM. Another
-process asks it for the state of all, as `mocker ps` does, over a few connections that it keeps: so
-often in a second, if the answers come fast enough; how often it really was is told. Meanwhile jobs
-are stopped, one after the other: the time is that from the connection to the outcome. The same
-stops are measured before, while nobody asks.
+process asks it for the state of all and what they use, as `mocker ps` does, over a few connections
+that it keeps: so often in a second, if the answers come fast enough; how often it really was is
+told. Meanwhile jobs are stopped, one after the other: the time is that from the connection to the
+outcome. The same stops are measured before, while nobody asks.
 """
 
 import argparse
@@ -24,9 +24,11 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlencode
 
 from mocker.supervisor.client.address import connect
 from mocker.supervisor.client.ask import Asker
+from mocker.supervisor.client.resources import list_jobs
 
 from .control_latency import supervise
 from .process_use import leaving_nothing, read_processor_time
@@ -37,7 +39,9 @@ MOST_SHORT = 1.02  # of what was wanted to what was answered
 CONNECTIONS = 8
 WARM_UP_S = 1.0  # in which the load comes up
 BACKLOG_S = 0.1  # what could not be asked in time is not made up for later
-REQUEST = b"GET /v1/jobs HTTP/1.1\r\nHost: mocker\r\n\r\n"
+_METHOD, _PATH, _QUERY, _ = list_jobs(stats=True)
+# Without the end of the connection that `mocker ps` asks for.
+REQUEST = f"{_METHOD} {_PATH}?{urlencode(_QUERY)} HTTP/1.1\r\nHost: mocker\r\n\r\n".encode()
 _CHUNK = 2**20
 _END_OF_HEAD = b"\r\n\r\n"
 _SIZE = b"content-length:"

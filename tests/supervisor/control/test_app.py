@@ -1,11 +1,14 @@
 """The resources, and what each answers."""
 
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
 import trio
+from trio.testing import MockClock
 
+from mocker.supervisor.client.exchange import Answer
 from mocker.supervisor.config import ControlConfig
 from mocker.supervisor.control.guard import Guard
 from mocker.supervisor.control.http_service import HttpService
@@ -56,6 +59,27 @@ async def test_jobs_that_are_named_are_listed(supervisor: Supervisor) -> None:
     _, text = await ask(supervisor, "GET", "/v1/jobs?name=d*&name=db")
 
     assert [job["name"] for job in json.loads(text)["jobs"]] == ["db"]
+
+
+@pytest.mark.parametrize("query", ["", "?stats=1"])
+async def test_who_asks_for_the_same_within_a_moment_is_told_the_same(
+    supervisor: Supervisor, mock_clock: MockClock, query: str
+) -> None:
+    bring(supervisor, "web", State.RUNNING)
+    supervisor.jobs["web"].pid = os.getpid()
+    request = f"GET /v1/jobs{query} HTTP/1.1\r\nHost: mocker\r\n"
+    uptimes = []
+
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
+        for end in ("\r\n", "Connection: close\r\n\r\n"):
+            await stream.send_all((request + end).encode())
+            answer = Answer()
+            while not answer.at_end:
+                answer.feed(await stream.receive_some())
+            uptimes.append(json.loads(answer.take_body())["jobs"][0]["uptime_s"])
+            mock_clock.jump(0.005)
+
+    assert uptimes == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
 """What many ask for within a moment."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from mocker.isolation import ExitStatus
+from mocker.supervisor.control.figures import Seen, describe_use
 from mocker.supervisor.control.job_views import describe_job
 from mocker.supervisor.control.recent_views import RecentViews
+from mocker.supervisor.control.usage import Use
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.runs import Means
 from tests.supervisor.control.control_world import Puppet
@@ -28,8 +30,10 @@ async def run(means: Means, name: str) -> Puppet:
     return job
 
 
-def look(views: RecentViews, now: float, *jobs: Puppet) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(views.render(jobs, now))["jobs"]
+def look(
+    views: RecentViews, now: float, *jobs: Puppet, seen: Mapping[int, Seen] | None = None
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(views.render(jobs, now, seen))["jobs"]
     return found
 
 
@@ -68,6 +72,24 @@ async def test_change_is_seen_at_once(means: Means, change: Callable[[Puppet], N
     change(job)
 
     assert look(views, 5, job) == [describe_job(job, 5)]
+
+
+async def test_use_is_told_to_those_who_ask_for_it(means: Means) -> None:
+    job, views = await run(means, "web"), RecentViews()
+    seen = {42: Seen(Use(1.5, 4096, 2), 12.5)}
+
+    told = [look(views, 5, job, seen=seen) for seen in (seen, None)]
+
+    assert told == [[describe_job(job, 5) | describe_use(job, seen)], [describe_job(job, 5)]]
+
+
+async def test_another_look_at_what_is_used_is_told_at_once(means: Means) -> None:
+    job, views = await run(means, "web"), RecentViews()
+    looks = [{42: Seen(Use(cpu_s, 4096, 2), 12.5)} for cpu_s in (1.5, 2.5)]
+
+    told = [look(views, 5, job, seen=seen)[0]["cpu_s"] for seen in looks]
+
+    assert told == [1.5, 2.5]
 
 
 async def test_other_jobs_are_others_though_they_are_alike(means: Means) -> None:
