@@ -38,6 +38,16 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
 `mocker COMMAND --help` tells more. `mocker-supervise FILE` keeps the jobs of a file running.
 """
 _HELP = ("--help", "-h", "help")
+_INSTEAD = {  # of commands that supervisorctl has, and docker
+    "avail": "ps",
+    "fg": "attach",
+    "inspect": "config",
+    "reread": "reload --dry-run",
+    "status": "ps",
+    "tail": "logs",
+    "unpause": "resume",
+    "update": "reload",
+}
 _WRONG_USAGE = 2
 _GAVE_UP = 1
 
@@ -120,7 +130,8 @@ def _ask_supervisor(words: Sequence[str]) -> int:
     if command is not None:
         return command(words[1:])
     what = f"unknown command {words[0]!r}" if words else "a command is needed"
-    _tell(f"{what}; see 'mocker --help'")
+    instead = _INSTEAD.get(words[0]) if words else None
+    _tell(f"{what}; use 'mocker {instead}'" if instead else f"{what}; see 'mocker --help'")
     return _WRONG_USAGE
 
 

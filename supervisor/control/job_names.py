@@ -9,6 +9,7 @@ from ..jobs import Job
 from .problems import RequestError
 
 ALL = "all"
+_OF_GROUP = ":*"  # behind the name of a group: as supervisorctl names all that is in it
 _WILD = frozenset("*?[")
 _MOST_PATTERNS = 100  # each is compared with each name, while everything else waits
 _MOST_LENGTH = 256  # characters of a pattern; a name has fewer, and what is made of one is big
@@ -36,7 +37,7 @@ def find_jobs(jobs: Mapping[str, Job], patterns: Iterable[str]) -> list[Job]:
         if pattern == ALL:
             meant.update(jobs)
             continue
-        found = set(groups.get(pattern, ())) | ({pattern} & jobs.keys())
+        found = set(groups.get(pattern.removesuffix(_OF_GROUP), ())) | ({pattern} & jobs.keys())
         if not _WILD.isdisjoint(pattern):
             matches = _compile(pattern)
             found |= {name for name in jobs if matches(name)}
@@ -50,7 +51,8 @@ def is_meant(jobs: Mapping[str, Job], patterns: Set[str], name: str) -> bool:
     """Tell whether a job is meant by what `find_jobs` took, though it may have been added since."""
     if name not in jobs:
         return False
-    if patterns & {ALL, name, jobs[name].config.group}:
+    group = jobs[name].config.group
+    if patterns & {ALL, name, group, group + _OF_GROUP}:
         return True
     return any(_compile(pattern)(name) for pattern in patterns if not _WILD.isdisjoint(pattern))
 

@@ -116,6 +116,7 @@ def test_start_of_a_job_that_runs_says_so(tmp_path: Path) -> None:
     [
         (["web-1"], {"web-1"}),
         (["web"], {"web-1", "web-2"}),
+        (["web:*"], {"web-1", "web-2"}),
         (["web-*"], {"web-1", "web-2"}),
         (["*-[2-9]", "db"], {"web-2", "db"}),
         (["all"], {"web-1", "web-2", "db"}),

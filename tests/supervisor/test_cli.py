@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mocker.supervisor.cli import _INSTEAD
+from mocker.supervisor.client.commands import COMMANDS
 from tests.conftest import Mocker
 
 COMMAND = Path(sys.executable).with_name("mocker")
@@ -52,6 +54,9 @@ def test_each_command_has_a_help(mocker: Mocker, words: list[str], usage: str) -
         ([], "a command is needed; see 'mocker --help'"),
         ([""], "unknown command ''; see 'mocker --help'"),
         (["rn"], "unknown command 'rn'; see 'mocker --help'"),
+        (["status", "web:*"], "unknown command 'status'; use 'mocker ps'"),
+        (["tail", "-f", "web"], "unknown command 'tail'; use 'mocker logs'"),
+        (["update"], "unknown command 'update'; use 'mocker reload'"),
         (["RUN"], "unknown command 'RUN'; see 'mocker --help'"),
         (["--nosuch"], "unknown command '--nosuch'; see 'mocker --help'"),
         (["a\nb"], r"unknown command 'a\nb'; see 'mocker --help'"),
@@ -99,3 +104,10 @@ def test_part_of_the_program_that_is_not_needed_is_not_imported() -> None:
 
     assert "mocker.supervisor.cli" in result.stderr
     assert "mocker.isolation" not in result.stderr
+
+
+def test_command_of_another_program_is_told_as_one_of_mockers() -> None:
+    known = {"run", "check", "check-host", *COMMANDS}
+
+    assert {instead.split()[0] for instead in _INSTEAD.values()} <= known
+    assert not _INSTEAD.keys() & known

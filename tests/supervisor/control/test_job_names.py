@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mocker.supervisor.control.job_names import find_jobs
+from mocker.supervisor.control.job_names import find_jobs, is_meant
 from mocker.supervisor.control.problems import RequestError
 from mocker.supervisor.jobs import Job
 from tests.supervisor.control.control_world import Puppet
@@ -29,6 +29,7 @@ def find_names(jobs: Jobs, *patterns: str) -> list[str]:
     [
         (["db"], ["db"]),
         (["web"], ["web-1", "web-2"]),
+        (["web:*", "db:*"], ["db", "web-1", "web-2"]),
         (["web-2", "db", "db"], ["db", "web-2"]),
         (["web-*"], ["web-1", "web-2"]),
         (["web-[!1]"], ["web-2"]),
@@ -44,11 +45,21 @@ def test_jobs_are_found_once_and_in_the_order_of_the_file(
     assert find_names(jobs, *patterns) == names
 
 
+@pytest.mark.parametrize("pattern", ["web-1", "web", "web:*", "w*1", "all"])
+def test_job_is_meant_by_each_of_its_names(jobs: Jobs, pattern: str) -> None:
+    assert is_meant(jobs, {"x", pattern}, "web-1")
+
+
+def test_job_is_not_meant_by_other_names(jobs: Jobs) -> None:
+    assert not is_meant(jobs, {"x", "web-2", "db:*", "w*2"}, "web-1")
+    assert not is_meant(jobs, {"all"}, "web-3")
+
+
 def test_all_are_none_where_there_are_none() -> None:
     assert find_names({}, "all") == []
 
 
-@pytest.mark.parametrize("pattern", ["x", "", "x*", "WEB", "web-", "\ud800"])
+@pytest.mark.parametrize("pattern", ["x", "", "x*", "WEB", "web-", "web-1:*", ":*", "\ud800"])
 def test_name_or_pattern_that_means_none_is_refused(jobs: Jobs, pattern: str) -> None:
     with pytest.raises(RequestError) as caught:
         find_names(jobs, "db", pattern)
