@@ -151,11 +151,14 @@ def find_place() -> tuple[str, str]:
     if os.statvfs(place).f_flag & os.ST_RDONLY:
         hint = f"{_ROOT} is read-only here, as in a container; start the outer one privileged"
     else:
-        uid = os.geteuid()
-        run = f"systemd-run {'--user ' if uid else ''}--scope -p Delegate=yes"
-        how = f"start mocker with {run}, or from a unit that has Delegate=yes"
-        hint = f"{place} is not delegated to user {uid}; {how}"
+        how = f"start mocker with {name_scope_command()}, or from a unit that has Delegate=yes"
+        hint = f"{place} is not delegated to user {os.geteuid()}; {how}"
     raise SetupError(_STEP, hint=hint)
+
+
+def name_scope_command() -> str:
+    """Return what starts a program in a scope that is delegated to its user."""
+    return f"systemd-run {'--user ' if os.geteuid() else ''}--scope -p Delegate=yes"
 
 
 def find_controllers() -> tuple[str, frozenset[str]]:

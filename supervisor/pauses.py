@@ -11,13 +11,10 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from mocker.isolation import Container, SetupError
+from mocker.isolation.delegation import name_scope_command
 
 _FROZEN_S = 5.0  # for all to be frozen, where something waits for a disk
 _LOOK_S = 0.005  # between two looks
-_NO_CGROUP = (
-    "its container has no cgroup of its own; give it a limit, such as pids = 1000, or start the "
-    "supervisor in a cgroup that is delegated to it: systemd-run --user --scope -p Delegate=yes …"
-)
 
 
 class Pause:
@@ -39,7 +36,12 @@ class Pause:
             SetupError: It cannot be frozen.
         """
         if container.cgroup is None:
-            raise SetupError("freeze it", hint=_NO_CGROUP)
+            hint = (
+                "its container has no cgroup of its own; give it a limit, such as pids = 1000, or "
+                "start the supervisor in a cgroup that is delegated to it: "
+                f"{name_scope_command()} …"
+            )
+            raise SetupError("freeze it", hint=hint)
         container.cgroup.freeze()
         if not self.is_on:
             self.is_on = True

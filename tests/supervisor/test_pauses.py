@@ -1,5 +1,6 @@
 """The pause of a run, of real containers in cgroups of their own."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -159,11 +160,15 @@ async def test_job_without_a_cgroup_cannot_be_paused_and_the_reason_is_said() ->
             job.start()
             await reach(job, State.RUNNING)
 
-            with pytest.raises(SetupError, match="its container has no cgroup of its own; give it"):
+            with pytest.raises(SetupError) as caught:
                 job.freeze()
             assert not job.is_paused
             job.kill()
             await job.wait_at_rest()
+
+    assert caught.value.hint.startswith("its container has no cgroup of its own; give it a limit")
+    run = "systemd-run" if os.geteuid() == 0 else "systemd-run --user"
+    assert f" delegated to it: {run} --scope " in caught.value.hint
 
 
 async def test_what_is_frozen_before_it_can_be_counts_as_paused_no_longer_than_it_is(
