@@ -1,9 +1,9 @@
 """The socket of a supervisor, its port if it has one, and who is let in.
 
-Nothing that answers is loaded before somebody asks. A connection holds one of a fixed number of
-places; if all are taken, the oldest that asks nothing has to go, so that who has a question is
-answered however many others only connect. Those who may only look have places of their own, and so
-have those who come by TCP.
+Nothing that answers is loaded before somebody asks, nor while jobs are being started. A connection
+holds one of a fixed number of places; if all are taken, the oldest that asks nothing has to go, so
+that who has a question is answered however many others only connect. Those who may only look have
+places of their own, and so have those who come by TCP.
 """
 
 import json
@@ -21,6 +21,7 @@ from ..control_socket import name_socket
 from ..supervise import Supervisor
 from ..threads import run_in_thread
 from .connections import Connection, Connections
+from .first_starts import wait_started
 from .guard import Guard
 from .listening import admit, open_listener, open_port, render_address
 from .peers import Peer, Remote, find_peer, find_remote
@@ -183,6 +184,7 @@ class ControlServer:
     async def _load(self) -> Serve:
         async with self._loading:
             if self._serve is None:
+                await wait_started(self._supervisor.jobs)
                 # It takes longer than a job should wait.
                 self._serve = await run_in_thread(_load_service, self._supervisor, self._guard)
             return self._serve

@@ -16,6 +16,7 @@ from socket import SHUT_WR
 
 import pytest
 
+from tests.end_to_end.asking import asking
 from tests.end_to_end.controlled import (
     MOCKER,
     Controlled,
@@ -457,6 +458,18 @@ def test_who_has_left_while_he_was_answered_leaves_his_place(control: Controlled
         control.mocker("stop", "late")
 
     assert status == 0
+
+
+@pytest.mark.slow
+def test_what_answers_is_loaded_after_all_jobs_are_started(tmp_path: Path) -> None:
+    jobs = "".join(SLEEP.replace("web", f"web{number}") for number in range(100))
+    wait = ["wait", "web0", "--timeout", "20s"]
+
+    with asking(tmp_path, *wait) as waiting, open_supervisor(tmp_path, jobs) as run:
+        waiting.communicate(timeout=20)
+        started = len(run.find("job.started"))
+
+    assert started == 100
 
 
 @requires_root
