@@ -11,17 +11,16 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from stat import S_IFCHR
 from typing import NamedTuple
 
-from mocker.isolation import Volume
-
 from . import inside  # noqa: F401
 from .probe import CONTAINER, NAMESPACES, PROBES, ROOT, USER, Probe
 from .processes import HIDDEN
+from .ways import Job, Way
 
 MOCKER = Path(sys.executable).with_name("mocker")
 HERE = Path(__file__).parent
@@ -56,10 +55,6 @@ sys.dont_write_bytecode = True
 from escape.inside import main
 main()
 """
-
-
-# Runs a program with a terminal as stdin, as a user, with volumes; returns its output.
-Way = Callable[[list[str], int, str | None, list[Volume]], str]
 
 
 class Arm(NamedTuple):
@@ -99,9 +94,13 @@ def list_denials() -> list[tuple[Probe, str]]:
     return [(p, whom) for p in list_probes() for whom in (ROOT, USER) if p.denied_to(whom)]
 
 
-def list_general(whom: str) -> list[str]:
-    """Return the names of the probes that are denied without any option."""
-    return [probe.name for probe, tried in list_denials() if tried == whom and not probe.options]
+def list_groups(whom: str) -> dict[tuple[str, ...], list[str]]:
+    """Return the names of the probes that are denied, by the options with which they are."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for probe, tried in list_denials():
+        if tried == whom:
+            groups.setdefault(probe.options, []).append(probe.name)
+    return groups
 
 
 def list_passes(*, as_root: bool) -> list[tuple[Probe, str]]:
@@ -150,37 +149,47 @@ class Battery:
         return self._verdicts[arm][probe.name]
 
     def judge_way(self, whom: str, run: Way) -> dict[str, str]:
-        """Return the verdicts where `mocker run` is not what makes the container."""
-        volumes = [
-            Volume(f"{self._directory}/locked", "/locked", read_only=True),
-            Volume(f"{self._directory}/box", "/box"),
-            *(Volume(source, target, read_only=True) for source, target in self._devices.volumes),
-        ]
-        arm, names = Arm(CONTAINER, whom, ()), list_general(whom)
+        """Return the verdicts where `mocker run` is not what makes the containers."""
+        groups = {Arm(CONTAINER, whom, opts): names for opts, names in list_groups(whom).items()}
         with open_terminal() as terminal:
-            program = self._prepare(arm, names, terminal)
-            text = run(program, terminal, None if whom == ROOT else USER_INSIDE, volumes)
-        return read_verdicts(names, text, text)
+            jobs = [
+                Job(self._prepare(arm, names, terminal), self._options(arm), os.ttyname(terminal))
+                for arm, names in groups.items()
+            ]
+
+            def call(command: Sequence[str], env: Mapping[str, str]) -> str:
+                result = self._call(["setsid", "--ctty", *command], terminal, env)
+                return result.stdout + result.stderr
+
+            text = run(jobs, call)
+        return read_verdicts([name for names in groups.values() for name in names], text, text)
 
     def judge_options(self, whom: str, options: tuple[str, ...]) -> dict[str, str]:
         """Return the verdicts where `mocker run` has some more options."""
-        return self._run(Arm(CONTAINER, whom, options), list_general(whom))
+        return self._run(Arm(CONTAINER, whom, options), list_groups(whom)[()])
 
     def _run(self, arm: Arm, names: list[str]) -> dict[str, str]:
         with open_terminal() as terminal:
-            result = subprocess.run(
-                [*self._command(arm), *self._prepare(arm, names, terminal)],
-                stdin=terminal,
-                capture_output=True,
-                text=True,
-                env={**os.environ, HIDDEN: "seen"},
-                cwd=self._directory / "hidden",
-                pass_fds=[self._opened],
-                extra_groups=[STRAY_GROUP] if os.geteuid() == 0 else None,
-                timeout=TIMEOUT,
-                check=False,
-            )
+            command = [*self._command(arm), *self._prepare(arm, names, terminal)]
+            result = self._call(command, terminal, {})
         return read_verdicts(names, result.stdout, result.stderr)
+
+    def _call(
+        self, command: Sequence[str], terminal: int, env: Mapping[str, str]
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command as a careless caller does."""
+        return subprocess.run(
+            command,
+            stdin=terminal,
+            capture_output=True,
+            text=True,
+            env={**os.environ, HIDDEN: "seen", **env},
+            cwd=self._directory / "hidden",
+            pass_fds=[self._opened],
+            extra_groups=[STRAY_GROUP] if os.geteuid() == 0 else None,
+            timeout=TIMEOUT,
+            check=False,
+        )
 
     def _prepare(self, arm: Arm, names: list[str], terminal: int) -> list[str]:
         """Return the program that runs probes there."""
@@ -204,14 +213,17 @@ class Battery:
             return [*command, *UNSHARE]
         if arm.place != CONTAINER:
             return command
+        return [*command, str(MOCKER), "run", *self._options(arm)]
+
+    def _options(self, arm: Arm) -> list[str]:
+        """Return the options of `mocker run` for a container."""
         volumes = [(f"{self._directory}/locked", "/locked:ro"), (f"{self._directory}/box", "/box")]
         volumes += [(source, f"{target}:ro") for source, target in self._devices.volumes]
-        command += [str(MOCKER), "run"]
-        command += [word for volume in volumes for word in ("-v", ":".join(volume))]
-        command += [] if "--rootfs" in arm.options else ["--rootfs", "host"]
-        command += [] if arm.whom == ROOT else ["-u", USER_INSIDE]
+        options = [word for volume in volumes for word in ("-v", ":".join(volume))]
+        options += [] if "--rootfs" in arm.options else ["--rootfs", "host"]
+        options += [] if arm.whom == ROOT else ["-u", USER_INSIDE]
         paths = {name: f"{self._directory}/{name}" for name in ("hidden", "skeleton")}
-        return command + [option.format(**paths) for option in arm.options]
+        return options + [option.format(**paths) for option in arm.options]
 
 
 class Devices(NamedTuple):
@@ -269,7 +281,7 @@ def open_terminal() -> Iterator[int]:
 def read_verdicts(names: list[str], text: str, told: str) -> dict[str, str]:
     """Return what the program printed, or fail with what it said if it did not print all."""
     verdicts = dict(line.split("\t", 1) for line in text.splitlines() if "\t" in line)
-    assert list(verdicts) == names, told
+    assert sorted(verdicts) == sorted(names), told
     return verdicts
 
 

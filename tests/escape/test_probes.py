@@ -12,9 +12,9 @@ from tests.requirements import (
     requires_user_namespaces,
 )
 
-from .battery import Battery, Way, list_denials, list_passes, open_battery, with_wall, without_wall
+from .battery import Battery, list_denials, list_passes, open_battery, with_wall, without_wall
 from .probe import PROBES, ROOT, USER, Probe
-from .ways import run_as_job, run_beside
+from .ways import Way, run_as_jobs, run_beside
 
 pytestmark = [
     pytest.mark.end_to_end,
@@ -61,7 +61,8 @@ def test_probe_gets_through_without_its_wall(battery: Battery, probe: Probe, who
     assert verdict in probe.then
 
 
-@pytest.mark.parametrize("run", [run_as_job, run_beside])
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("run", [run_as_jobs, run_beside])
 @pytest.mark.parametrize("whom", [ROOT, USER])
 def test_jobs_and_what_is_executed_beside_them_are_denied_the_same(
     battery: Battery, whom: str, run: Way
