@@ -1,4 +1,4 @@
-"""How often each job was started, as long as there is such a job: for those who draw graphs.
+"""How often each job was started, as long as there is such a job: for tables and for graphs.
 
 The number of a run, which `lifecycle` has, begins anew with each time that somebody asks.
 """

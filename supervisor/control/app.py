@@ -37,7 +37,8 @@ class Resources:
         self._version = version("mocker-supervise")
         self._figures = Figures(supervisor)
         # One of each kind, or who asks for one would undo the other.
-        self._views, self._views_with_use = RecentViews(), RecentViews()
+        counts = supervisor.start_counts
+        self._views, self._views_with_use = RecentViews(counts), RecentViews(counts)
         self._rolling = RollingRestarts(supervisor.jobs, supervisor.stops)
 
     def make_app(self) -> Starlette:
@@ -97,7 +98,9 @@ class Resources:
         check_keys(request.query_params, ("name",))
         jobs = self._find_jobs(request)
         seen = await self._figures.look()
-        return Answer({"jobs": [describe_figures(job, seen) for job in jobs]})
+        find = self._supervisor.start_counts.find
+        described = [describe_figures(job, seen, find(job).restarts) for job in jobs]
+        return Answer({"jobs": described})
 
     def _find_jobs(self, request: Request) -> list[Job]:
         return find_jobs(self._supervisor.jobs, request.query_params.getlist("name") or [ALL])

@@ -82,8 +82,14 @@ class Figures:
         self._stale_at = now + max(_FRESH_S, _REST * (trio.current_time() - now))
 
 
-def describe_figures(job: Job, seen: Mapping[int, Seen]) -> dict[str, object]:
-    """Return what a job uses and has printed: plain values, as JSON has them."""
+def describe_figures(job: Job, seen: Mapping[int, Seen], restarts: int) -> dict[str, object]:
+    """Return what a job uses and has printed: plain values, as JSON has them.
+
+    Args:
+        job: Which.
+        seen: What was seen of all jobs, by the pids of their inits.
+        restarts: How many of its runs nobody asked for.
+    """
     tally = job.tally
     return {
         "name": job.config.name,
@@ -93,7 +99,7 @@ def describe_figures(job: Job, seen: Mapping[int, Seen]) -> dict[str, object]:
         **_describe_limits(job, seen),
         "output_bytes": tally.bytes,
         "output_lines": tally.lines,
-        "restarts": max(job.life.attempt - 1, 0),
+        "restarts": restarts,
         "skips": job.skips,
     }
 

@@ -6,12 +6,13 @@ from ..jobs import Job
 from ..lifecycle import State
 
 
-def describe_job(job: Job, now: float) -> dict[str, object]:
+def describe_job(job: Job, now: float, restarts: int) -> dict[str, object]:
     """Return the state of a job.
 
     Args:
         job: Which.
         now: In trio's time.
+        restarts: How many of its runs nobody asked for.
     """
     life, config = job.life, job.config
     runs = life.began is not None and job.pid is not None
@@ -22,7 +23,7 @@ def describe_job(job: Job, now: float) -> dict[str, object]:
         "reason": life.reason,
         "pid": job.pid,
         "uptime_s": round(now - life.began, 3) if runs and life.began is not None else None,
-        "restarts": max(life.attempt - 1, 0),
+        "restarts": restarts,
         "health": _find_health(job),
         "status": job.notice.status,
         "last_exit": None if job.status is None else str(job.status),

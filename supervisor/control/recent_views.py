@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from ..jobs import Job
+from ..start_counts import StartCounts
 from .figures import Seen, describe_use
 from .job_views import describe_job
 
@@ -18,7 +19,8 @@ _MOMENT_S = 0.01
 class RecentViews:
     """What was answered last."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: StartCounts) -> None:
+        self._counts = counts
         self._of: Sequence[tuple[object, ...]] = ()
         self._seen: Mapping[int, Seen] | None = None
         self._made_at = 0.0
@@ -33,19 +35,19 @@ class RecentViews:
             seen: What was seen of them, by the pids of their inits, to tell what they use; None to
                 leave that out. Each look has a mapping of its own.
         """
+        # It is restarted only with another life.
         of = [
             (job.config, job.life, job.pid, job.notice.status, job.kill_at, job.is_paused)
             for job in jobs
         ]
         is_recent = self._text and now - self._made_at <= _MOMENT_S
         if not is_recent or seen is not self._seen or of != self._of:
-            described = {"jobs": [_describe(job, now, seen) for job in jobs]}
+            described = {"jobs": [self._describe(job, now, seen) for job in jobs]}
             # As ASCII: half a surrogate has no UTF-8.
             self._text = json.dumps(described, separators=(",", ":")).encode()
             self._made_at, self._of, self._seen = now, of, seen
         return self._text
 
-
-def _describe(job: Job, now: float, seen: Mapping[int, Seen] | None) -> dict[str, object]:
-    described = describe_job(job, now)
-    return described if seen is None else described | describe_use(job, seen)
+    def _describe(self, job: Job, now: float, seen: Mapping[int, Seen] | None) -> dict[str, object]:
+        described = describe_job(job, now, self._counts.find(job).restarts)
+        return described if seen is None else described | describe_use(job, seen)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mocker.supervisor import AnswerError, Client
+from tests.end_to_end.controlled import open_controlled
 from tests.end_to_end.processes import MOCKER, PATIENCE
 from tests.end_to_end.supervised import Supervised, open_supervisor
 from tests.end_to_end.test_mocker_supervise import SLEEP, job
@@ -118,6 +119,19 @@ def test_wide_ps_shows_processes(supervised: Supervised, tmp_path: Path) -> None
 
     column = lines[0].index("PROCESSES")
     assert [line[column:].split()[0] for line in lines[1:]] == ["3", "-"]
+
+
+def test_restarts_that_nobody_asked_for_are_counted_for_tables_and_graphs(tmp_path: Path) -> None:
+    with open_controlled(tmp_path, job("web", SLEEP)) as control:
+        control.run.wait_event("job.started")
+        control.mocker("signal", "TERM", "web")
+        control.run.wait_event("job.started", attempt=2)
+        control.mocker("restart", "web")
+        tables = [control.mocker(name).stdout.splitlines() for name in ("ps", "stats")]
+        metrics = control.say(b"GET /metrics HTTP/1.0\r\n\r\n").decode()
+
+    assert [row[head.index("RESTARTS") :].split()[0] for head, row in tables] == ["1", "1"]
+    assert 'mocker_job_restarts_total{job="web",group="web"} 1\n' in metrics
 
 
 def test_unknown_job_has_no_figures(supervised: Supervised, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ async def test_every_state_can_be_told_as_json(means: Means, state: State) -> No
     job = Puppet(means)
     job.bring(state)
 
-    described = describe_job(job, 0.0)
+    described = describe_job(job, 0.0, 0)
 
     assert described["state"] == state.value
     assert json.loads(json.dumps(described, allow_nan=False)) == described
@@ -39,11 +39,15 @@ async def test_uptime_is_that_of_the_present_run(means: Means) -> None:
     job.pid = 42
     assert job.life.began is not None
 
-    running = describe_job(job, job.life.began + 3)
+    running = describe_job(job, job.life.began + 3, 0)
     job.pid = None
 
     assert (running["pid"], running["uptime_s"]) == (42, 3.0)
-    assert describe_job(job, job.life.began + 3)["uptime_s"] is None
+    assert describe_job(job, job.life.began + 3, 0)["uptime_s"] is None
+
+
+async def test_restarts_are_told_as_they_are_counted(means: Means) -> None:
+    assert describe_job(Puppet(means), 0.0, 12)["restarts"] == 12
 
 
 async def test_job_that_is_paused_is_not_well(means: Means) -> None:
@@ -53,15 +57,15 @@ async def test_job_that_is_paused_is_not_well(means: Means) -> None:
 
     job.pause.is_on = True
 
-    assert (before, is_well(job), describe_job(job, 0.0)["paused"]) == (True, False, True)
+    assert (before, is_well(job), describe_job(job, 0.0, 0)["paused"]) == (True, False, True)
 
 
 async def test_wait_before_the_next_run_is_counted_down(means: Means) -> None:
     job = Puppet(means)
     job.bring(State.BACKOFF)
 
-    at_first = describe_job(job, job.life.retry_at - 0.4)
-    too_late = describe_job(job, job.life.retry_at + 0.4)
+    at_first = describe_job(job, job.life.retry_at - 0.4, 0)
+    too_late = describe_job(job, job.life.retry_at + 0.4, 0)
 
     assert (at_first["retry_in_s"], too_late["retry_in_s"]) == (0.4, 0.0)
 
@@ -70,14 +74,14 @@ async def test_job_that_is_never_killed_has_no_time_for_that(means: Means) -> No
     job = Puppet(means)
     job.kill_at = math.inf
 
-    assert describe_job(job, 0.0)["killed_in_s"] is None
+    assert describe_job(job, 0.0, 0)["killed_in_s"] is None
 
 
 async def test_last_exit_is_told(means: Means) -> None:
     job = Puppet(means)
     job.bring(State.BACKOFF)
 
-    assert describe_job(job, 0.0)["last_exit"] == "exit code 1"
+    assert describe_job(job, 0.0, 0)["last_exit"] == "exit code 1"
 
 
 @pytest.mark.parametrize(
@@ -123,4 +127,4 @@ async def test_health_is_what_the_probes_say(
     job = Puppet(means, ready=ready, alive=alive)
     job.bring(state)
 
-    assert describe_job(job, 0.0)["health"] == health
+    assert describe_job(job, 0.0, 0)["health"] == health
