@@ -19,14 +19,14 @@ from .job_names import ALL, find_jobs
 from .job_views import is_well
 from .line_stream import LineStream, OutcomeStream
 from .log_routes import make_log_routes
-from .problems import RequestError
+from .problems import Code, RequestError
 from .recent_views import RecentViews
 from .requests import check_keys, read_body, take, take_names
 from .rolling import RollingRestarts
 from .waiting import take_condition, take_timeout, wait_for_jobs
 from .whole import WholeResources
 
-_CODES = {404: "no-such-resource", 405: "no-such-method"}
+_CODES: dict[int, Code] = {404: "no-such-resource", 405: "no-such-method"}
 
 
 class Resources:

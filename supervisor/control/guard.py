@@ -18,7 +18,7 @@ import trio
 
 from ..config import ControlConfig
 from .peers import Peer, Remote
-from .problems import RequestError
+from .problems import Code, RequestError
 
 log = structlog.get_logger("mocker.control")
 
@@ -41,7 +41,7 @@ class TokenError(RequestError):
         headers: Those that its answer has.
     """
 
-    def __init__(self, code: str, message: str, challenge: str) -> None:
+    def __init__(self, code: Code, message: str, challenge: str) -> None:
         super().__init__(code, 401, message)
         self.headers = {"WWW-Authenticate": challenge}
 

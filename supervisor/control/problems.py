@@ -1,6 +1,35 @@
 """What is wrong with a request, as its answer has it."""
 
 from collections.abc import Sequence
+from typing import Literal
+
+# Those that are answered, in HTTP or to who executes or attaches; `openapi.json` has them as well.
+Code = Literal[
+    "bad-request",
+    "busy",
+    "cannot-execute",
+    "cannot-scale",
+    "config-rejected",
+    "internal",
+    "needed",
+    "no-such-job",
+    "no-such-method",
+    "no-such-resource",
+    "no-such-signal",
+    "no-terminal",
+    "not-allowed",
+    "not-running",
+    "paused",
+    "stalled",
+    "stopping",
+    "token-needed",
+    "too-big",
+    "too-many",
+    "too-many-jobs",
+    "too-slow",
+    "wrong-host",
+    "wrong-token",
+]
 
 
 class RequestError(Exception):
@@ -12,7 +41,7 @@ class RequestError(Exception):
         jobs: Those that it is about.
     """
 
-    def __init__(self, code: str, status: int, message: str, jobs: Sequence[str] = ()) -> None:
+    def __init__(self, code: Code, status: int, message: str, jobs: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.code, self.status, self.jobs = code, status, tuple(jobs)
 

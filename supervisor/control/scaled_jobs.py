@@ -43,8 +43,9 @@ async def scale(supervisor: Supervisor, counts: Mapping[str, int]) -> Difference
     try:
         return await supervisor.scale(counts)
     except ScaleError as error:
-        code, status = ("no-such-job", 404) if error.is_unknown else ("cannot-scale", 409)
-        raise RequestError(code, status, str(error), error.jobs) from error
+        if error.is_unknown:
+            raise RequestError("no-such-job", 404, str(error), error.jobs) from error
+        raise RequestError("cannot-scale", 409, str(error), error.jobs) from error
 
 
 async def follow(difference: Difference, added: Sequence[Job], tell: TellOutcome) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import pytest
@@ -13,6 +13,7 @@ from mocker.supervisor.config import SupervisorConfig
 from mocker.supervisor.control.actions import ACTIONS, Outcome
 from mocker.supervisor.control.app import Resources
 from mocker.supervisor.control.description import read_description
+from mocker.supervisor.control.problems import Code
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.reload import Difference
 from mocker.supervisor.supervise import Supervisor
@@ -90,5 +91,7 @@ def test_words_that_values_have_are_described(description: dict[str, Any]) -> No
     actions = [kind["properties"]["action"]["enum"] for kind in schemas["Action"]["oneOf"]]
     assert set(chain(*actions)) == set(ACTIONS)
     assert list(schemas["Outcome"]["properties"]) == [f.name for f in attrs.fields(Outcome)]
+    problem = schemas["Problem"]["properties"]["error"]
+    assert problem["properties"]["code"]["enum"] == list(get_args(Code))
     changes = [field.name for field in attrs.fields(Difference)]
     assert list(schemas["Changes"]["properties"]) == ["dry_run", *changes]

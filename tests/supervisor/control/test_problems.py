@@ -1,6 +1,11 @@
 """The one format of errors."""
 
-from mocker.supervisor.control.problems import RequestError
+import re
+from pathlib import Path
+from typing import get_args
+
+from mocker.supervisor.control import problems
+from mocker.supervisor.control.problems import Code, RequestError
 
 
 def test_code_and_message_are_told() -> None:
@@ -17,3 +22,21 @@ def test_jobs_that_it_is_about_are_told() -> None:
         "message": "it is needed",
         "jobs": ["web", "db"],
     }
+
+
+def test_each_code_is_used_and_there_is_no_other() -> None:
+    itself = Path(problems.__file__)
+    modules = [*itself.parent.glob("*.py"), *itself.parents[1].glob("*.py")]
+    sources = [path.read_text() for path in modules if path != itself]
+    called = re.compile(r'(?:(?:Request|Token)Error|__init__)\(\s*"([a-z-]+)"')
+    rendered = re.compile(r'"code": ?"([a-z-]+)"')
+    in_table = re.compile(r'\b4[0-9]{2}: "([a-z-]+)"')
+
+    used = {
+        code
+        for source in sources
+        for pattern in (called, rendered, in_table)
+        for code in pattern.findall(source)
+    }
+
+    assert used == set(get_args(Code))
