@@ -14,6 +14,7 @@ LEAST_CPUS, MOST_CPUS = 0.01, 8192.0  # a millisecond of the period; as many as 
 LEAST_PIDS, MOST_PIDS = 2, 2**22  # the init and the command; PID_MAX_LIMIT of the kernel
 LEAST_WEIGHT, MOST_WEIGHT = 1, 10000
 
+# What enforces each; in the alphabetical order of the controllers, in which they are told.
 CONTROLLERS = {"cpus": "cpu", "io_weight": "io", "memory": "memory", "pids": "pids"}
 
 

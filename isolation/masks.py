@@ -56,6 +56,7 @@ _MOUNT_POINTS = ("/sys/kernel/debug", "/sys/kernel/tracing")  # in a sysfs that 
 _PROCESSORS = "/sys/devices/system/cpu"
 _NULL = "/dev/null"
 _NULL_DEVICE = os.makedev(1, 3)  # null(4)
+# What any mount has that is not for programs.
 CLOSED = MS_NOSUID | MS_NODEV | MS_NOEXEC
 
 

@@ -373,11 +373,11 @@ def reserve_memory(size: int) -> tuple[memoryview, int]:
     return memoryview(memory).cast("B").cast("l"), address
 
 
-def use_one_heap() -> None:
-    """Have threads take their memory from the one heap that there is, and not each from its own.
+def use_one_arena() -> None:
+    """Have the threads to come take their memory from the arena that there is, see mallopt(3).
 
-    A heap of its own keeps what the thread needed at most, and many threads do that. Only the GNU C
-    library has several heaps.
+    One of its own keeps what its thread needed at most, and many threads do that. Only the GNU C
+    library has several.
     """
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_ARENA_MAX, 1)

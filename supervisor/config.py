@@ -228,7 +228,7 @@ class JobConfig:
         alive: None if nobody asks.
         schedule: A cron expression for a oneshot; None if it runs at the start.
         overlap: "skip" or "queue": what becomes of a time at which the former run goes on.
-        run_on_start: Whether a job with a schedule is run when the supervisor starts, too.
+        run_on_start: Whether a job with a schedule is run at once, too, as others are.
         stdin: Absolute path of a file of the host; None for /dev/null.
         tty: Whether its stdin, stdout and stderr are a terminal of its own; then its one channel is
             "output".

@@ -11,6 +11,7 @@ from stat import S_ISDIR, S_ISREG
 
 from mocker.isolation.plan import choose_workdir
 from mocker.isolation.spec import DEFAULT_PATH
+from mocker.isolation.own_program import SHELL
 
 from .config import ContainerConfig
 from .container_view import ContainerView, Found, NotThereError
@@ -21,7 +22,6 @@ _HEAD = 256  # bytes of a script in which the kernel looks for the interpreter, 
 _MAX_NESTING = 5  # scripts that are interpreters of scripts; one more is ELOOP
 _MAX_HEADERS = 4096  # bytes of program headers; a program has about a dozen of 56
 _MAX_PATH = 4096  # bytes, PATH_MAX
-_SHELL = "/bin/sh"
 
 
 def check_command(view: ContainerView, container: ContainerConfig, command: str) -> None:
@@ -102,13 +102,13 @@ def _list_needed(found: Found) -> list[tuple[str, str]]:
     finally:
         os.close(fd)
     if not head.startswith(b"#!"):
-        return [(_SHELL, "a shell")]
+        return [(SHELL, "a shell")]
     words = [os.fsdecode(word) for word in head[2:].split(b"\n")[0].split()]
     if words and "/" not in words[0]:
         words[0] = f"./{words[0]}"  # the kernel knows no PATH
     if len(words) == 2 and words[0].endswith("/env") and words[1][0] != "-" and "=" not in words[1]:
         return [(word, "the interpreter") for word in words]
-    return [(words[0] if words else _SHELL, "the interpreter")]
+    return [(words[0] if words else SHELL, "the interpreter")]
 
 
 def _read_loader(fd: int, head: bytes) -> str:

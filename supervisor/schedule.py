@@ -23,7 +23,7 @@ _WORDS = {
     "@hourly": "0 * * * *",
 }
 _FIELDS = 5  # the last ones, from the minute on
-_LONGEST_SKIP = timedelta(days=1)  # a country that changes its side of the date line
+_SECOND = timedelta(seconds=1)
 _MAX_LENGTH = 200  # characters; a list of 60 minutes fits
 
 
@@ -93,19 +93,24 @@ def _list_instants(expression: str, after: datetime, zone: tzinfo) -> Iterator[d
     for wall in CronSim(expression, local.replace(tzinfo=None)):
         instant = wall.replace(tzinfo=zone).astimezone(UTC)
         is_skipped = instant.astimezone(zone).replace(tzinfo=None) != wall
-        yield _find_change(instant, zone) if is_skipped else instant
+        yield _find_change(wall, zone) if is_skipped else instant
 
 
-def _find_change(instant: datetime, zone: tzinfo) -> datetime:
-    """Return when the clock was set forward last, to the second, before an instant soon after."""
-    offset = instant.astimezone(zone).utcoffset()
-    early = 0
-    late = int(_LONGEST_SKIP.total_seconds())
-    while late - early > 1:
-        middle = (early + late) // 2
-        is_new = (instant - timedelta(seconds=middle)).astimezone(zone).utcoffset() == offset
-        early, late = (middle, late) if is_new else (early, middle)
-    return instant - timedelta(seconds=early)
+def _find_change(wall: datetime, zone: tzinfo) -> datetime:
+    """Return when the clock is set forward over a time that it then does not show, in UTC."""
+    # By the clock as it is after the change, that time is before it, and the other way round.
+    before, after = (
+        wall.replace(tzinfo=zone, fold=fold).astimezone(UTC).replace(microsecond=0)
+        for fold in (1, 0)
+    )
+    offset = after.astimezone(zone).utcoffset()
+    while after - before > _SECOND:
+        middle = before + (after - before) // _SECOND // 2 * _SECOND
+        if middle.astimezone(zone).utcoffset() == offset:
+            after = middle
+        else:
+            before = middle
+    return after
 
 
 def check_schedule(expression: str) -> str:

@@ -7,8 +7,7 @@ big that file is, is asked again and again, because people, logrotate (with `cre
 another at once, as the question takes a tenth of the time of a write. What is no regular file, such
 as a FIFO, a terminal or /dev/null, is never rotated.
 
-Nothing here waits for a reader, except at stdout and stderr: whether these wait is a property of
-the open file, which others have as well.
+Nothing here waits for a reader.
 
 Source: open(2), fifo(7).
 """
@@ -21,16 +20,6 @@ import attrs
 
 from .log_backups import Backups, copy_access
 
-# These are not opened by name: a regular file would get a second position, so that two writers
-# overwrite each other, and a socket or the terminal of another user cannot be opened at all.
-INHERITED = {
-    "/dev/stdout": 1,
-    "/dev/stderr": 2,
-    "/dev/fd/1": 1,
-    "/dev/fd/2": 2,
-    "/proc/self/fd/1": 1,
-    "/proc/self/fd/2": 2,
-}
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MODE = 0o640  # as docker and rsyslog have it: what a job prints is not for everybody
 _DIRECTORY_MODE = 0o750
@@ -62,13 +51,13 @@ class _Opened:
 
     Attributes:
         fd: Its descriptor.
-        identity: Its device and inode; None if it was inherited, and has no path to look after.
+        identity: Its device and inode.
         is_regular: Whether it has a size, and can be rotated.
         size: Bytes.
     """
 
     fd: int
-    identity: tuple[int, int] | None
+    identity: tuple[int, int]
     is_regular: bool
     size: int
 
@@ -176,8 +165,6 @@ class LogFile:
 
     def _is_current(self, opened: _Opened) -> bool:
         """Tell whether the path leads to what is open, and learn how big that is by now."""
-        if opened.identity is None:
-            return True
         try:
             status = os.stat(self._path)
         except OSError:
@@ -188,10 +175,6 @@ class LogFile:
     def _open(self) -> _Opened:
         """Open the path, in place of what is open."""
         self._close_file()
-        inherited = INHERITED.get(self._path)
-        if inherited is not None:
-            self._opened = _Opened(os.dup(inherited), None, is_regular=False, size=0)
-            return self._opened
         fd = _open_or_create(self._path)
         status = os.fstat(fd)
         identity = status.st_dev, status.st_ino

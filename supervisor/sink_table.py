@@ -13,8 +13,8 @@ from .line_formats import make_format
 from .lines import Format, Source
 from .outage import Outage
 from .outlets import Outlet
-from .sink_console import FINAL, Console
-from .sink_file import INHERITED, LogFile, Rotation
+from .sink_console import FINAL, INHERITED, Console
+from .sink_file import LogFile, Rotation
 from .sink_health import SinkHealth
 from .sink_journald import Journal
 from .sinks import Sink
@@ -94,7 +94,7 @@ class SinkTable:
             if self._nursery is None:
                 raise AssertionError("the table does not run")
             self._nursery.start_soon(self._keep, sink)
-        if config.kind == "file":
+        if name in self._files:
             # As the file says by now: two jobs that name it have the same there, so whatever else
             # it was opened with is that of a run which is about to end.
             self._files[name].rotate_as(_choose_rotation(config))
@@ -106,13 +106,13 @@ class SinkTable:
             sink = Sink(name, Journal(self._journald_socket), self.traffic, entry=_ENTRY)
             sink.health = SinkHealth(name, self.journald_outage)
             return sink
+        if config.path in INHERITED:
+            sink = Sink(name, Console(INHERITED[config.path]), self.traffic, final=FINAL)
+            # For good, as the console: what becomes of it is told once, what it loses at the end.
+            sink.users += 1
+            return sink
         file = self._files[name] = LogFile(config.path, _choose_rotation(config))
-        is_ours = config.path in INHERITED
-        final = FINAL if is_ours else ()
-        sink = Sink(name, file, self.traffic, final=final, find_trouble=lambda: file.trouble)
-        # For good, as the console: what becomes of it is told once, and what it loses at the end.
-        sink.users += is_ours
-        return sink
+        return Sink(name, file, self.traffic, find_trouble=lambda: file.trouble)
 
     def _choose_format(self, config: SinkConfig, source: Source) -> Format:
         match config.kind:

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from mocker.isolation import ForkServer
-from mocker.isolation.syscalls import use_one_heap
+from mocker.isolation.syscalls import use_one_arena
 
 from .config import SupervisorConfig
 from .config_file import load_config
@@ -52,7 +52,7 @@ def supervise_file(path: str, server: ForkServer, tell: Callable[[str], None]) -
     """
     env = dict(os.environ)
     _allow_many_descriptors()
-    use_one_heap()  # before the first thread
+    use_one_arena()  # before the first thread
     try:
         sockets = take_sockets(env)
         config = load_config(path, env)

@@ -49,7 +49,8 @@ WITHOUT_END = ("/v1/shutdown", "/v1/events", "/v1/wait")
 @pytest.fixture
 def control(tmp_path: Path) -> Iterator[Controlled]:
     with open_controlled(tmp_path, JOBS) as control:
-        control.run.wait_event("job.started", job="db")
+        control.run.wait_event("job.started", count=4)
+        control.run.wait_event("job.exited", job="done")
         yield control
 
 

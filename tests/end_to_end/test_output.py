@@ -1,15 +1,19 @@
 """Where the output of jobs goes, as a user sees it: real files, disks that are full, FIFOs."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
+import sys
+import termios
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -33,6 +37,7 @@ from tests.requirements import (
 pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]
 
 ONESHOT = "type = 'oneshot'\n"
+PIPE_SIZE = 2**16
 TICK = "while :; do echo tick; sleep 0.05; done"
 WITH_A_SMALL_DISK = [
     "unshare",
@@ -46,6 +51,13 @@ WITH_A_SMALL_DISK = [
 
 def count_up(to: int) -> list[str]:
     return [str(number) for number in range(1, to + 1)]
+
+
+def count_unread(pipe: IO[bytes] | None) -> int:
+    """Return how many bytes wait in a pipe."""
+    answer = bytearray(4)
+    fcntl.ioctl(pipe, termios.FIONREAD, answer)  # type: ignore[arg-type]
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def works(run: Supervised) -> bool:
@@ -91,8 +103,11 @@ def test_no_line_is_torn_by_an_event_where_both_go_into_one_pipe(tmp_path: Path)
         env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
     ) as process:
         assert process.stdout is not None
-        time.sleep(0.5)  # so long nobody reads, and a pipe gets full
-        said = process.stdout.read().decode().splitlines()
+        try:
+            assert wait_until(lambda: count_unread(process.stdout) >= PIPE_SIZE)
+            said = process.stdout.read().decode().splitlines()
+        finally:
+            process.kill()
 
     lines = [line for line in said if " | " in line]
     assert lines == [f"<6>web | {number}" for number in count_up(20_000) * 2]

@@ -1,7 +1,7 @@
-import ctypes
 import os
 import signal
-import threading
+import subprocess
+import sys
 from errno import EINVAL, ENODEV, ENOENT, ENOTDIR, EPERM, EROFS, EXDEV
 from pathlib import Path
 
@@ -29,7 +29,6 @@ from mocker.isolation.syscalls import (
     set_process_name,
     trim_heap,
     unshare,
-    use_one_heap,
 )
 from tests.benchmarks.process_use import read_resident_memory
 from tests.in_namespaces import InNewNamespaces, run_in_child
@@ -285,37 +284,40 @@ def test_process_has_the_first_fifteen_bytes_of_its_name() -> None:
     assert run_in_child(act) == "a-name-that-is-"
 
 
-def count_heaps() -> int:
-    """Return how many the C library has."""
-    libc = ctypes.CDLL(None)
-    libc.fdopen.restype = ctypes.c_void_p
-    read_end, write_end = os.pipe()
-    stream = ctypes.c_void_p(libc.fdopen(write_end, b"w"))
-    libc.malloc_info(0, stream)
-    libc.fclose(stream)
-    with os.fdopen(read_end, "rb") as told:
-        return told.read().count(b"<heap nr=")
+# In a program of its own: the C library settles how many there are once it has some.
+COUNT_ARENAS = """
+import ctypes, os, sys, threading
+from mocker.isolation.syscalls import use_one_arena
+if sys.argv[1] == "one":
+    use_one_arena()
+together = threading.Barrier(20)
+
+def take_memory():
+    blocks = [bytes(20_000) for _ in range(10)]
+    together.wait()
+
+threads = [threading.Thread(target=take_memory) for _ in range(together.parties)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+read_end, write_end = os.pipe()
+stream = ctypes.c_void_p(libc.fdopen(write_end, b"w"))
+libc.malloc_info(0, stream)
+libc.fclose(stream)
+print(os.fdopen(read_end).read().count("<heap nr="))
+"""
 
 
-def test_threads_have_no_heaps_of_their_own_if_there_is_to_be_one() -> None:
-    def act() -> tuple[int, int]:
-        before = count_heaps()  # of those that the process of the tests has had for its threads
-        use_one_heap()
-        together = threading.Barrier(20)  # more than there would be for these processors
+def test_threads_have_no_arenas_of_their_own_if_there_is_to_be_one() -> None:
+    def count(which: str) -> int:
+        argv = [sys.executable, "-c", COUNT_ARENAS, which]
+        return int(subprocess.run(argv, capture_output=True, check=True).stdout)
 
-        def take_memory() -> None:
-            blocks = [bytes(20_000) for _ in range(10)]
-            together.wait()
-            blocks.clear()
-
-        threads = [threading.Thread(target=take_memory) for _ in range(together.parties)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return count_heaps() - before, together.n_waiting
-
-    assert run_in_child(act) == (0, 0)
+    assert count("one") == 1
+    assert count("many") > 1
 
 
 def test_memory_between_things_that_are_used_can_be_given_back() -> None:

@@ -79,6 +79,26 @@ async def test_lines_that_do_not_fit_are_not_torn_by_others_in_the_same_pipe() -
     assert text.splitlines().count(b"event") == len(events)
 
 
+async def test_who_has_little_to_say_waits_for_little_of_what_another_has() -> None:
+    read_end, write_end = os.pipe()
+    text = b""
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, Console(write_end).write, [PIECE] * 20)
+        while len(text) < len(PIECE):
+            await trio.lowlevel.wait_readable(read_end)
+            text += os.read(read_end, len(PIECE))
+        nursery.start_soon(trio.to_thread.run_sync, Console(write_end).write, [b"event\n"])
+        await trio.sleep(0.1)  # the pipe is full, and nobody reads
+        while len(text) < 20 * len(PIECE) + len(b"event\n"):
+            await trio.lowlevel.wait_readable(read_end)
+            text += os.read(read_end, len(PIECE))
+
+    os.close(read_end)
+    os.close(write_end)
+    assert 0 <= text.index(b"event\n") < 5 * len(PIECE)
+
+
 def test_caller_keeps_the_descriptor() -> None:
     memory = os.memfd_create("console")
     console = Console(memory)

@@ -2,7 +2,6 @@ import errno
 import gzip
 import os
 import pty
-import socket
 import stat
 import threading
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from mocker.isolation.syscalls import MS_RDONLY, mount
 from mocker.supervisor import sink_file
 from mocker.supervisor.sink_file import LogFile, Rotation
-from tests.in_namespaces import InNewNamespaces, capture_child, run_in_child
+from tests.in_namespaces import InNewNamespaces
 from tests.requirements import requires_root, requires_user, requires_user_namespaces
 
 MS_REMOUNT = 0x20
@@ -574,45 +573,6 @@ def test_terminal_gets_lines_and_does_not_block_when_it_is_stopped() -> None:
     assert shown == b"one\r\n"
     assert isinstance(error, BlockingIOError)
     assert 0 < len(rest[0]) < 20 * len(LINES)
-
-
-def test_stdout_that_is_a_file_is_shared_and_never_rotated() -> None:
-    def write_lines() -> None:
-        os.write(1, b"before\n")
-        with closing(LogFile("/dev/stdout", Rotation(10, 3))) as log:
-            write(log, b"one\n")
-            os.write(1, b"between\n")
-            log.reopen()
-            write(log, b"two\n", b"three\n", b"four\n")
-        os.write(1, b"after\n")
-
-    output = capture_child(write_lines)
-
-    assert output == ("before\none\nbetween\ntwo\nthree\nfour\nafter\n", 0)
-
-
-@pytest.mark.parametrize(
-    ("path", "fd"), [("/dev/stdout", 1), ("/dev/stderr", 2), ("/proc/self/fd/1", 1)]
-)
-def test_socket_that_was_inherited_is_written_to(path: str, fd: int) -> None:
-    def write_lines() -> bytes:
-        ours, theirs = socket.socketpair()
-        os.dup2(theirs.fileno(), fd)
-        with closing(LogFile(path)) as log:
-            write(log, b"one\n")
-        return ours.recv(100)
-
-    assert run_in_child(write_lines) == b"one\n"
-
-
-def test_stdout_that_is_closed_is_told() -> None:
-    def write_lines() -> tuple[list[bytes], int | None]:
-        os.close(1)
-        with closing(LogFile("/dev/stdout")) as log:
-            rest, error = log.write([b"one\n"])
-            return rest, get_errno(error)
-
-    assert run_in_child(write_lines) == ([b"one\n"], errno.EBADF)
 
 
 def test_file_of_two_writers_is_rotated_by_the_size_that_it_has(tmp_path: Path) -> None:

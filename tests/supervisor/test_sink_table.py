@@ -1,4 +1,5 @@
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from structlog.typing import EventDict
 from mocker.supervisor.config import CONSOLE, JobConfig, SinkConfig
 from mocker.supervisor.lines import Lines, Source
 from mocker.supervisor.sink_table import SinkTable
-from tests.in_namespaces import run_in_child
+from tests.in_namespaces import capture_child, run_in_child
 from tests.journald import open_journald, requires_journald
 from tests.leaks import read_descriptors
 from tests.supervisor.job_world import configure
@@ -172,6 +173,53 @@ async def test_newest_rotation_counts_for_a_file_that_another_run_has_open(
         "all.log.1": b"line 2\n",
         "all.log.2": b"line 1\n",
     }
+
+
+async def write_to_own(path: str, *texts: bytes) -> None:
+    """Have each text written by a run, to one of our own descriptors."""
+    memory = os.memfd_create("console")
+    async with open_table(memory) as table:
+        for text in texts:
+            put(table, write_to(log_file(Path(path), max_size=10, backups=3)), text)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+    os.close(memory)
+
+
+def test_stdout_that_is_a_file_is_shared_and_never_rotated() -> None:
+    def write_lines() -> None:
+        os.write(1, b"before\n")
+        trio.run(write_to_own, "/dev/stdout", b"one\n", b"two\nthree\nfour\n")
+        os.write(1, b"after\n")
+
+    output = capture_child(write_lines)
+
+    assert output == ("before\none\ntwo\nthree\nfour\nafter\n", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "fd"), [("/dev/stdout", 1), ("/dev/stderr", 2), ("/proc/self/fd/1", 1)]
+)
+def test_socket_that_was_inherited_is_written_to(path: str, fd: int) -> None:
+    def write_lines() -> bytes:
+        ours, theirs = socket.socketpair()
+        os.dup2(theirs.fileno(), fd)
+        trio.run(write_to_own, path, b"one\n")
+        return ours.recv(100)
+
+    assert run_in_child(write_lines) == b"one\n"
+
+
+def test_stdout_that_is_closed_is_told() -> None:
+    def write_lines() -> list[EventDict]:
+        os.close(1)
+        with capture_logs() as events:
+            trio.run(write_to_own, "/dev/stdout", b"one\n")
+        return events
+
+    failed, lost = run_in_child(write_lines)
+
+    assert (failed["event"], failed["reason"]) == ("sink.failed", "Bad file descriptor (EBADF)")
+    assert (lost["event"], lost["lines"]) == ("sink.lost", 1)
 
 
 @pytest.mark.parametrize("path", ["/dev/stdout", "/proc/self/fd/1"])
