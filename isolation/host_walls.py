@@ -18,6 +18,7 @@ from .delegation import USUAL, find_controllers
 from .errors import SetupError
 from .hints import filters_system_calls, read_switch
 from .landlock import find_landlock
+from .machine import find_machine
 from .mounts import TreeSource, open_source
 from .own_program import OWN, find_own_program
 from .privileges import forbid_new_privileges, read_capabilities
@@ -86,10 +87,10 @@ def _try(calls: Sequence[Call], step: str) -> None:
 
 def check_keyring() -> str:
     """Ask for the session keyring, without making one."""
-    number = KEYCTL.get(os.uname().machine)
+    number = KEYCTL.get(find_machine())
     step = "have a session keyring"
     if number is None:
-        raise SetupError(step, hint=f"mocker knows no keyctl(2) of {os.uname().machine}")
+        raise SetupError(step, hint=f"mocker knows no keyctl(2) of {find_machine()}")
     if get_function("syscall")(number, _KEYCTL_GET_KEYRING_ID, _SESSION, 0, 0, 0) < 0:
         filtered = "a seccomp filter forbids it"
         hint = filtered if filters_system_calls() else "the kernel is built without keys"

@@ -9,9 +9,9 @@ import os
 import struct
 from stat import S_ISDIR, S_ISREG
 
+from mocker.isolation.own_program import SHELL
 from mocker.isolation.plan import choose_workdir
 from mocker.isolation.spec import DEFAULT_PATH
-from mocker.isolation.own_program import SHELL
 
 from .config import ContainerConfig
 from .container_view import ContainerView, Found, NotThereError

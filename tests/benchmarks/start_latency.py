@@ -3,8 +3,7 @@
     python -m tests.benchmarks.start_latency [--count N] [--alive N] [--json FILE]
 
 Run it in the root of the repository with the interpreter that mocker is installed for, as root or
-as an ordinary user. Three
-questions:
+as an ordinary user. Three questions:
 
 - From cold, from the start of a program to its end: `mocker run true` beside `runc run`,
   bubblewrap, `docker run`, the C program, and an interpreter that does nothing.
@@ -15,8 +14,8 @@ questions:
 mocker takes part twice: as it is, and without its hardening: the filter of system calls, the
 dropping of capabilities, no_new_privs, masked and read-only paths, the namespaces that keep those
 in place, the keyring, the limit of core dumps and the look for mocker's own program; see
-unhardened.py. What that costs is the difference within each round. How long
-the filter alone takes to load is measured as well: prctl(2), in a process that ends then.
+unhardened.py. What that costs is the difference within each round. How long the filter alone takes
+to load is measured as well: prctl(2), in a process that ends then.
 
 The contestants take turns, in an order that is shuffled for each round, so that whatever else the
 machine does hits all of them alike. Milliseconds belong to the machine: look at the ratios.
@@ -106,6 +105,8 @@ TRUE = ContainerSpec(["true"], rootfs="busybox")
 TRUE_SOFT = ContainerSpec(
     ["true"], rootfs="busybox", seccomp="unconfined", cap_add=["all"], allow_new_privs=True
 )
+# Not as a script, which would be compiled at each start.
+UNHARDENED = "from tests.benchmarks.unhardened import run; run()"
 SOFT_OPTIONS = ("--seccomp", "unconfined", "--cap-add", "all", "--allow-new-privs")
 SLEEP = ContainerSpec(["sleep", "3600"], rootfs="busybox")
 # With PYTHONDONTWRITEBYTECODE, which CI likes to set, a changed module is compiled at each start.
@@ -218,7 +219,7 @@ def measure(
     in_turns: dict[str, Callable[[], Measure]] = {
         MOCKER: lambda: time_program(find_beside_python("mocker"), "run", "true"),
         MOCKER_SOFT: lambda: time_program(
-            sys.executable, unhardened.__file__, "run", *SOFT_OPTIONS, "true"
+            sys.executable, "-c", UNHARDENED, "run", *SOFT_OPTIONS, "true"
         ),
         RUNC: lambda: prepare_runc(setting, equal=False),
         RUNC_EQUAL: lambda: prepare_runc(setting, equal=True),

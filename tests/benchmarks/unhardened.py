@@ -14,6 +14,7 @@ from _collections_abc import Callable
 from mocker.isolation import confinement, devices, plan, program
 from mocker.isolation.privileges import clamp_rlimits
 from mocker.isolation.steps import Step
+from mocker.supervisor.cli import main
 
 _plan = devices._plan
 _prepared: dict[tuple[bool, bool, bool], tuple[list[Step], list[Step]]] = {}
@@ -54,7 +55,5 @@ def _plan_without_masks(*key: bool) -> tuple[list[Step], list[Step]]:
 
 def run() -> None:
     """Be `mocker`."""
-    from mocker.supervisor.cli import main
-
     take_walls_down()
     main()

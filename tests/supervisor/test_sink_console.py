@@ -29,6 +29,18 @@ def test_what_is_refused_is_returned_with_the_reason() -> None:
     assert error.errno not in FINAL
 
 
+def test_descriptor_that_is_closed_is_gone_for_good() -> None:
+    closed = os.memfd_create("console")
+    os.close(closed)
+
+    rest, error = Console(closed).write([b"one\n"])
+
+    assert rest == [b"one\n"]
+    assert error is not None
+    assert error.errno == errno.EBADF
+    assert error.errno in FINAL
+
+
 def test_reader_that_is_gone_is_gone_for_good() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)

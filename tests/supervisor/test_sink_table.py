@@ -209,19 +209,6 @@ def test_socket_that_was_inherited_is_written_to(path: str, fd: int) -> None:
     assert run_in_child(write_lines) == b"one\n"
 
 
-def test_stdout_that_is_closed_is_told() -> None:
-    def write_lines() -> list[EventDict]:
-        os.close(1)
-        with capture_logs() as events:
-            trio.run(write_to_own, "/dev/stdout", b"one\n")
-        return events
-
-    failed, lost = run_in_child(write_lines)
-
-    assert (failed["event"], failed["reason"]) == ("sink.failed", "Bad file descriptor (EBADF)")
-    assert (lost["event"], lost["lines"]) == ("sink.lost", 1)
-
-
 @pytest.mark.parametrize("path", ["/dev/stdout", "/proc/self/fd/1"])
 def test_what_our_own_stdout_loses_is_counted_over_all_runs(console: int, path: str) -> None:
     async def lose_lines() -> list[EventDict]:
