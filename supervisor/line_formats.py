@@ -15,7 +15,7 @@ import re
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 
 from .lines import Format, Lines, Source
 
@@ -63,7 +63,12 @@ def make_format(name: str, source: Source) -> Format:
 def render_time(time_ns: int) -> str:
     """Return a time as RFC 3339 has it, in UTC, with microseconds."""
     seconds, rest = divmod(time_ns, _SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+    return f"{_render_second(seconds)}.{rest // 1000:06d}Z"
+
+
+@lru_cache(16)
+def _render_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def make_safe(text: bytes) -> bytes:

@@ -7,38 +7,24 @@ a fixed number of bytes; the more jobs there are, the less has each.
 """
 
 import mmap
+from array import array
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from contextlib import suppress
 from weakref import WeakSet
 
 import attrs
 
+from .kept_lines import MOST_WAIT, REACH, KeptLines, drop_parts
 from .lines import Lines, Source
 
 _MOST_LINES = 1000  # that are given where nobody says how many
 _MOST_EACH = 2**20  # bytes: 1,000 lines of 1 kB
 _MOST_TOGETHER = 12 * 2**20  # bytes: 12 kB for each of a thousand jobs
-_OVERHEAD = 600  # bytes; twice what a batch takes, its text apart
-_SMALL = 2**12  # bytes of a batch that others are added to
-_SOON = 10**9  # nanoseconds in which they must come, as they get its time
+_OVERHEAD = 600  # bytes that a batch takes at most, its text apart
+_MOST_LATER = 32  # parts that are added to one: more than half of the overhead
 _MOST_SHOWN = 1024  # bytes of a line
 _MARK = "…".encode()
-
-
-class KeptLine(NamedTuple):
-    """One of the last lines.
-
-    Attributes:
-        time_ns: When it came, since the epoch; up to a second too early, where lines came one soon
-            after the other.
-        source: Where from.
-        text: Without its end; of a long one the beginning.
-    """
-
-    time_ns: int
-    source: Source
-    text: bytes
 
 
 class RingSpace:
@@ -62,22 +48,42 @@ class RingSpace:
         return ring
 
 
-@attrs.frozen
+@attrs.define
 class _Batch:
-    """Where a part of the text came from.
+    """Where some of the text came from.
 
     Attributes:
         begin: Its first byte, as a count of those that came before it.
         source: Where from.
-        time_ns: When.
+        time_ns: When its first part came.
         partial: Which pieces are only a part of a line, as `Lines` has it, but counted from the
             last one, which is -1: the first ones may be gone.
+        later: The other parts, as `KeptLines` has them.
     """
 
     begin: int
     source: Source
     time_ns: int
-    partial: tuple[int, ...] = ()
+    partial: tuple[int, ...]
+    later: "array[int]"
+
+    def add(self, begin: int, lines: Lines) -> bool:
+        """Have lines come with the others, if they can; tell whether."""
+        place, wait_ns = begin - self.begin, lines.time_ns - self.time_ns
+        if (
+            self.source is not lines.source
+            or lines.partial
+            or self.partial
+            or place >= REACH
+            or len(self.later) == _MOST_LATER
+            or not 0 <= wait_ns < MOST_WAIT
+        ):
+            return False
+        number = wait_ns * REACH + place
+        if self.later and number < self.later[-1]:
+            return False  # somebody has set the clock back
+        self.later.append(number)
+        return True
 
 
 class LineRing:
@@ -97,32 +103,24 @@ class LineRing:
         if len(text) >= share:
             text = _take_end(lines.text, share - 1)
             batches.clear()  # there would be a gap between that and what is left of this
-        if self._memory is None:
-            try:
-                self._memory = mmap.mmap(-1, share, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            except OSError:
-                return
-        if not batches or not self._goes_with(batches[-1], lines):
-            batches.append(_make_batch(self._end, lines))
-        place = self._end % share
-        room, size = share - place, len(text)
-        if size <= room:
-            self._memory[place : place + size] = text
-        else:
-            with memoryview(text) as view:
-                self._memory[place:] = view[:room]
-                self._memory[: size - room] = view[room:]
-        self._end += size
-        most, oldest = share // _OVERHEAD, self._end - share
-        while len(batches) > 1 and (batches[1].begin <= oldest or len(batches) > most):
-            batches.popleft()
+        memory = self._open_memory(share)
+        if memory is None:
+            return
+        if not batches or not batches[-1].add(self._end, lines):
+            batches.append(_make_batch(self._end, lines, array("Q")))
+        self._write(memory, text)
 
     def fit(self) -> None:
         """Keep the last lines that fit into the share, which has changed."""
-        kept = self.list_batches()
+        share, before = self._space.share, self.list_batches()
         self.clear()
-        for lines in kept:
-            self.add(lines)
+        for kept in before:
+            if len(kept.lines.text) >= share:
+                for lines in kept.split():
+                    self.add(lines)
+            elif (memory := self._open_memory(share)) is not None:
+                self._batches.append(_make_batch(self._end, kept.lines, kept.later))
+                self._write(memory, kept.lines.text)
 
     def clear(self) -> None:
         """Keep nothing of what came until now."""
@@ -130,42 +128,50 @@ class LineRing:
         self._end = 0
         self._memory = None
 
-    def list_batches(self) -> list[Lines]:
+    def list_batches(self) -> list[KeptLines]:
         """Return all that is kept, in as few pieces as possible, the latest last."""
-        return [_make_lines(batch, text) for batch, text in self._walk()][::-1]
+        return list(self._walk())[::-1]
 
     def list_last(self, count: int = _MOST_LINES, pid: int | None = None) -> list[bytes]:
-        """Return the text of the last lines, the latest last, as `list_lines` has it."""
-        return [line.text for line in self.list_lines(count, pid)]
-
-    def list_lines(self, count: int = _MOST_LINES, pid: int | None = None) -> list[KeptLine]:
-        """Return the last lines, the latest last.
+        """Return the last lines without their ends, of long ones the beginning; the latest last.
 
         Args:
             count: How many.
             pid: Of the run they must be from; None for any.
         """
-        found: list[KeptLine] = []
-        for batch, text in self._walk():
+        found: list[bytes] = []
+        for kept in self._walk():
             missing = count - len(found)
-            if missing <= 0 or pid not in {None, batch.source.pid}:
+            if missing <= 0 or pid not in {None, kept.lines.source.pid}:
                 break
-            pieces = text[:-1].rsplit(b"\n", missing)[-missing:]
-            found += [
-                KeptLine(batch.time_ns, batch.source, _shorten(piece)) for piece in reversed(pieces)
-            ]
+            pieces = kept.lines.text[:-1].rsplit(b"\n", missing)[-missing:]
+            found += map(_shorten, reversed(pieces))
         return found[::-1]
 
-    def _goes_with(self, last: _Batch, lines: Lines) -> bool:
-        """Tell whether lines may be kept as if they had come with the last ones."""
-        return (
-            last.source is lines.source
-            and not (lines.partial or last.partial)
-            and self._end - last.begin < _SMALL
-            and lines.time_ns - last.time_ns < _SOON
-        )
+    def _open_memory(self, share: int) -> mmap.mmap | None:
+        """Return where text is kept; None where there is no memory to be had."""
+        if self._memory is None:
+            with suppress(OSError):
+                self._memory = mmap.mmap(-1, share, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return self._memory
 
-    def _walk(self) -> Iterator[tuple[_Batch, bytes]]:
+    def _write(self, memory: mmap.mmap, text: bytes | memoryview) -> None:
+        """Write the text of the last batch, and let go of what was there."""
+        batches, share = self._batches, len(memory)
+        place = self._end % share
+        room, size = share - place, len(text)
+        if size <= room:
+            memory[place : place + size] = text
+        else:
+            with memoryview(text) as view:
+                memory[place:] = view[:room]
+                memory[: size - room] = view[room:]
+        self._end += size
+        most, oldest = share // _OVERHEAD, self._end - share
+        while len(batches) > 1 and (batches[1].begin <= oldest or len(batches) > most):
+            batches.popleft()
+
+    def _walk(self) -> Iterator[KeptLines]:
         """Yield what is kept of each batch, whole lines, the latest first."""
         if self._memory is None:
             return
@@ -178,21 +184,24 @@ class LineRing:
             if begin > batch.begin:
                 text = text[text.index(b"\n") + 1 :]
             if text:
-                yield batch, text
+                yield _make_kept(batch, text, end - len(text) - batch.begin)
             end = batch.begin
 
 
-def _make_batch(begin: int, lines: Lines) -> _Batch:
+def _make_batch(begin: int, lines: Lines, later: "array[int]") -> _Batch:
     count = lines.text.count(b"\n") if lines.partial else 0
     partial = tuple(index - count for index in lines.partial)
-    return _Batch(begin, lines.source, lines.time_ns, partial)
+    return _Batch(begin, lines.source, lines.time_ns, partial, later)
 
 
-def _make_lines(batch: _Batch, text: bytes) -> Lines:
-    """Return what is kept of a batch."""
+def _make_kept(batch: _Batch, text: bytes, gone: int) -> KeptLines:
+    """Return what is kept of a batch, of which the first so many bytes are gone."""
     count = text.count(b"\n") if batch.partial else 0
     partial = tuple(index + count for index in batch.partial if index + count >= 0)
-    return Lines(batch.source, text, partial, batch.time_ns)
+    time_ns, later = batch.time_ns, batch.later[:]
+    if gone and later:
+        time_ns, later = drop_parts(time_ns, later, gone)
+    return KeptLines(Lines(batch.source, text, partial, time_ns), later)
 
 
 def _take_end(text: bytes, most: int) -> bytes | memoryview:

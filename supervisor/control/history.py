@@ -8,17 +8,19 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-import attrs
-
 from ..feeds import render_lines, split_lines
+from ..kept_lines import KeptLines
 from ..lines import Lines
 
 _PIECE = 2**16  # bytes
+_MOST_PARTS = 128  # that are told at a time, which takes a millisecond: all else waits
 # Bytes: four times all that is kept of all jobs, or all of one job for sixty who take nothing.
 _MOST_HELD = 2**26
 
 
-def choose_lines(jobs: Iterable[Sequence[Lines]], count: int | None, since_ns: int) -> "History":
+def choose_lines(
+    jobs: Iterable[Sequence[KeptLines]], count: int | None, since_ns: int
+) -> "History":
     """Return those that are asked for.
 
     Args:
@@ -26,7 +28,7 @@ def choose_lines(jobs: Iterable[Sequence[Lines]], count: int | None, since_ns: i
         count: How many of the last lines of each; None for all.
         since_ns: The oldest are from then.
     """
-    chosen = [_choose(batches, count, since_ns) for batches in jobs]
+    chosen = [_split(_choose(batches, count, since_ns)) for batches in jobs]
     # By time alone the lines of one job might change places, if somebody sets the clock back.
     merged = heapq.merge(*chosen, key=lambda lines: lines.time_ns)
     return History(part for lines in merged for part in split_lines(lines))
@@ -39,9 +41,9 @@ class Shelf:
         self._room = most
 
     @contextmanager
-    def hold(self, jobs: Iterable[Iterable[Lines]]) -> Iterator[bool]:
+    def hold(self, jobs: Iterable[Iterable[KeptLines]]) -> Iterator[bool]:
         """Have lines lie there for the length of a block; tell whether there is room."""
-        size = sum(len(lines.text) for batches in jobs for lines in batches)
+        size = sum(len(kept.lines.text) for batches in jobs for kept in batches)
         has_room = size <= self._room
         self._room -= size if has_room else 0
         try:
@@ -53,41 +55,45 @@ class Shelf:
 class History:
     """Lines that are made into what is told only when they are taken."""
 
-    def __init__(self, lines: Iterable[Lines]) -> None:
-        self._lines = deque(lines)
+    def __init__(self, lines: Iterator[Lines]) -> None:
+        self._lines = lines
+        self._next = next(lines, None)
 
     @property
     def has_more(self) -> bool:
         """Whether there is something to take."""
-        return bool(self._lines)
+        return self._next is not None
 
     def take(self) -> bytes:
         """Return what comes next."""
         parts, size = list[bytes](), 0
-        while self._lines and size < _PIECE:
-            parts.append(render_lines(self._lines.popleft()))
+        while self._next is not None and size < _PIECE and len(parts) < _MOST_PARTS:
+            parts.append(render_lines(self._next))
             size += len(parts[-1])
+            self._next = next(self._lines, None)
         return b"".join(parts)
 
 
-def _choose(batches: Sequence[Lines], count: int | None, since_ns: int) -> list[Lines]:
+def _choose(batches: Sequence[KeptLines], count: int | None, since_ns: int) -> deque[KeptLines]:
     """Return the last lines, the latest last."""
-    chosen, missing = list[Lines](), count
-    for lines in reversed(batches):
-        if missing == 0 or lines.time_ns < since_ns:
+    chosen, missing = deque[KeptLines](), count
+    for kept in reversed(batches):
+        early = kept.count_before(since_ns)
+        text = kept.lines.text
+        if missing == 0 or early == len(text):
             break
-        number = lines.text.count(b"\n")
+        number = text.count(b"\n", early)
         if missing is not None and number > missing:
-            lines = _keep_last(lines, number, missing)  # noqa: PLW2901
+            early = len(text) - sum(len(line) + 1 for line in text[:-1].rsplit(b"\n", missing)[1:])
             number = missing
-        chosen.append(lines)
+        chosen.appendleft(kept.drop(early))
         missing = None if missing is None else missing - number
-    return chosen[::-1]
+        if early:
+            break
+    return chosen
 
 
-def _keep_last(lines: Lines, number: int, count: int) -> Lines:
-    """Return the last of so many lines."""
-    text = b"\n".join(lines.text[:-1].rsplit(b"\n", count)[-count:]) + b"\n"
-    gone = number - count
-    partial = tuple(index - gone for index in lines.partial if index >= gone)
-    return attrs.evolve(lines, text=text, partial=partial, continues=False)
+def _split(batches: deque[KeptLines]) -> Iterator[Lines]:
+    """Yield lines as they came, and let go of what is done."""
+    while batches:
+        yield from batches.popleft().split()

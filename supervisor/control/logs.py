@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..feeds import Follower
 from ..jobs import Job
-from ..lines import Lines
+from ..kept_lines import KeptLines
 from ..supervise import Supervisor
 from ..threads import run_in_thread
 from .answers import Answer
@@ -117,7 +117,7 @@ class _LogStream(TextStream):
         except trio.ClosedResourceError:
             pass  # it is gone
 
-    async def _look(self, job: Job) -> list[Lines]:
+    async def _look(self, job: Job) -> list[KeptLines]:
         """Return what is kept of a job; what comes then is followed."""
         await trio.lowlevel.checkpoint()
         if self._question.follows:

@@ -1,9 +1,10 @@
 import sys
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocker.supervisor.line_ring import KeptLine, LineRing, RingSpace
+from mocker.supervisor.line_ring import LineRing, RingSpace
 from mocker.supervisor.lines import Lines, Source
 
 WEB = Source("web", "stdout", 12, 1)
@@ -18,6 +19,16 @@ def make_ring() -> LineRing:
 
 def add(ring: LineRing, text: bytes, source: Source = WEB, time_ns: int = 0) -> None:
     ring.add(Lines(source, text, (), time_ns))
+
+
+def list_lines(ring: LineRing) -> list[tuple[int, Source, bytes]]:
+    """Return when each line came, where from, and what it says."""
+    return [
+        (lines.time_ns, lines.source, line)
+        for kept in ring.list_batches()
+        for lines in kept.split()
+        for line in lines.split()
+    ]
 
 
 def test_last_lines_are_kept() -> None:
@@ -139,7 +150,7 @@ def test_lines_that_come_one_by_one_are_kept_together() -> None:
         add(ring, b"%d\n" % number, time_ns=number)
 
     assert ring.list_last() == [b"%d" % number for number in range(2000, 3000)]
-    assert len(ring._batches) < 10
+    assert len(ring._batches) < 100
 
 
 def test_line_is_listed_with_where_and_when_it_came_from() -> None:
@@ -149,20 +160,35 @@ def test_line_is_listed_with_where_and_when_it_came_from() -> None:
     add(ring, b"2\n", ERRORS, 4)
     add(ring, b"3\n", AGAIN, 5)
 
-    assert ring.list_lines(3) == [
-        KeptLine(3, WEB, b"1"),
-        KeptLine(4, ERRORS, b"2"),
-        KeptLine(5, AGAIN, b"3"),
+    assert list_lines(ring) == [
+        (3, WEB, b"0"),
+        (3, WEB, b"1"),
+        (4, ERRORS, b"2"),
+        (5, AGAIN, b"3"),
     ]
 
 
-def test_lines_that_come_within_a_second_have_the_time_of_the_first() -> None:
+def test_lines_that_are_kept_together_are_listed_with_when_each_came() -> None:
     ring = make_ring()
 
-    for time_ns in 1, SECOND, SECOND + 1, 2 * SECOND:
+    for time_ns in 1, SECOND, SECOND + 1, 3600 * SECOND:
         add(ring, b"x\n", time_ns=time_ns)
 
-    assert [line.time_ns for line in ring.list_lines()] == [1, 1, SECOND + 1, SECOND + 1]
+    assert [time_ns for time_ns, _, _ in list_lines(ring)] == [
+        *(1, SECOND, SECOND + 1, 3600 * SECOND)
+    ]
+    assert len(ring._batches) == 1
+
+
+def test_lines_are_listed_as_they_came_where_somebody_sets_the_clock_back() -> None:
+    ring = make_ring()
+
+    for time_ns in 5, 7, 6, 1:
+        add(ring, b"%d\n" % time_ns, time_ns=time_ns)
+
+    assert [(time_ns, line) for time_ns, _, line in list_lines(ring)] == [
+        *((5, b"5"), (7, b"7"), (6, b"6"), (1, b"1"))
+    ]
 
 
 # Some lines of a source, of so many bytes each, after so many nanoseconds.
@@ -180,7 +206,7 @@ def test_lines_that_are_kept_are_the_last_that_came(
 ) -> None:
     space = RingSpace(20_000)
     ring = space.make_ring()
-    came: list[KeptLine] = []
+    came: list[tuple[int, Source, bytes]] = []
     now = 0
 
     for others, (source, sizes, wait_ns) in steps:
@@ -188,16 +214,16 @@ def test_lines_that_are_kept_are_the_last_that_came(
         now += wait_ns
         texts = [b"%d" % (len(came) + index) + b"x" * size for index, size in enumerate(sizes)]
         add(ring, b"".join(text + b"\n" for text in texts), source, now)
-        came += [KeptLine(now, source, text) for text in texts]
+        came += [(now, source, text) for text in texts]
         del rings
 
-        kept = ring.list_lines(len(came))
+        kept = list_lines(ring)
         expected = came[-len(kept) :]
         assert kept
-        assert [line.source for line in kept] == [line.source for line in expected]
-        assert [line.text[:1024] for line in kept] == [line.text[:1024] for line in expected]
-        early = [last.time_ns - line.time_ns for line, last in zip(kept, expected, strict=True)]
-        assert 0 <= min(early) <= max(early) < SECOND
+        assert [line[:2] for line in kept] == [line[:2] for line in expected]
+        # Of a line that is longer than all there is room for, the beginning.
+        assert [line[2][:1024] for line in kept[1:]] == [line[2][:1024] for line in expected[1:]]
+        assert expected[0][2].startswith(kept[0][2])
 
 
 @given(chunks=st.lists(st.lists(st.integers(0, 1000), min_size=1, max_size=10), min_size=1))
@@ -228,14 +254,14 @@ def test_lines_are_kept_when_the_share_changes() -> None:
     ring = space.make_ring()
     add(ring, b"1\n2\n", time_ns=1)
     add(ring, b"3\n", AGAIN, 2)
-    before = ring.list_lines()
+    before = list_lines(ring)
 
     others = [space.make_ring() for _ in range(100)]
-    while_many = ring.list_lines()
+    while_many = list_lines(ring)
     others.clear()
     others.append(space.make_ring())
 
-    assert while_many == ring.list_lines() == before
+    assert while_many == list_lines(ring) == before
     assert space.share == 2**19
 
 
@@ -251,6 +277,22 @@ def test_thousand_jobs_together_take_no_more_than_32_megabytes() -> None:
     size += sum(sys.getsizeof(batch) for ring in rings for batch in ring._batches)
     assert 10 * 2**20 < size < 32 * 2**20
     assert all(ring.list_last(1) for ring in rings)
+
+
+def test_jobs_that_print_line_by_line_take_no_more_than_twice_their_share() -> None:
+    space = RingSpace(2**20)
+    rings = [space.make_ring() for _ in range(64)]
+    tracemalloc.start()
+
+    try:
+        for number in range(2000):
+            for ring in rings:
+                add(ring, b"x\n", time_ns=number * SECOND)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert size < 2**20
 
 
 def test_ring_of_a_job_that_is_gone_leaves_its_room_to_others() -> None:
@@ -270,8 +312,9 @@ def test_everything_is_listed_as_it_came() -> None:
     add(ring, b"x" * 2000 + b"\n", WEB, 2)
     add(ring, b"3\n", ERRORS, 3)
 
-    assert ring.list_batches() == [
-        Lines(WEB, b"1\n2\n" + b"x" * 2000 + b"\n", (), 1),
+    assert [lines for kept in ring.list_batches() for lines in kept.split()] == [
+        Lines(WEB, b"1\n2\n", (), 1),
+        Lines(WEB, b"x" * 2000 + b"\n", (), 2),
         Lines(ERRORS, b"3\n", (), 3),
     ]
 
@@ -282,7 +325,7 @@ def test_pieces_of_a_line_keep_their_marks() -> None:
     ring.add(Lines(WEB, b"2\nbegin\n", (1,), 0))
     add(ring, b"end\n")
 
-    found = [(lines.text, lines.partial) for lines in ring.list_batches()]
+    found = [(kept.lines.text, kept.lines.partial) for kept in ring.list_batches()]
 
     assert found == [(b"1\n", ()), (b"2\nbegin\n", (1,)), (b"end\n", ())]
 
@@ -294,7 +337,7 @@ def test_pieces_keep_their_marks_when_others_before_them_are_gone() -> None:
 
     (first, _) = ring.list_batches()
 
-    assert (first.text, first.partial) == (b"begin\nmiddle\n3\n", (0, 1))
+    assert (first.lines.text, first.lines.partial) == (b"begin\nmiddle\n3\n", (0, 1))
 
 
 def test_pieces_keep_their_marks_when_there_is_less_space() -> None:
@@ -304,7 +347,7 @@ def test_pieces_keep_their_marks_when_there_is_less_space() -> None:
 
     other = space.make_ring()
 
-    assert [lines.partial for lines in ring.list_batches()] == [(1,)]
+    assert [kept.lines.partial for kept in ring.list_batches()] == [(1,)]
     del other
 
 
