@@ -47,6 +47,18 @@ class _Http1(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         """Go on, though the request would like to go on in HTTP/2."""
 
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Answer in HTTP/1.1, though the request would like to go on as a websocket."""
+        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
+        if len(headers) < len(request.headers):
+            request = h11.Request(
+                method=request.method,
+                headers=headers,
+                target=request.target,
+                http_version=request.http_version,
+            )
+        await super()._create_stream(request)
+
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         """Send a part of an answer, or keep its head until the body follows."""
         try:

@@ -73,6 +73,13 @@ def act(body: bytes) -> bytes:
     return render("POST", "/v1/actions", body)
 
 
+def read_code(answer: bytes) -> str:
+    """Return what went wrong, of an answer in the one format of errors."""
+    (problem,) = read_objects(answer)
+    code: str = problem["error"]["code"]
+    return code
+
+
 def test_socket_is_for_its_owner_alone(control: Controlled) -> None:
     mode = control.socket.stat().st_mode
     directory = control.socket.parent.stat().st_mode
@@ -212,6 +219,7 @@ def test_what_is_no_http_is_refused(control: Controlled, request_: bytes) -> Non
         answer = control.say(request_)
 
     assert read_status(answer) in range(400, 505)
+    assert read_code(answer) == "bad-request"
 
 
 @pytest.mark.parametrize(
@@ -234,13 +242,15 @@ def test_what_is_no_http_is_refused(control: Controlled, request_: bytes) -> Non
         render("GET", "/v1/jobs", version="9.9"),
     ],
 )
-def test_request_that_asks_for_something_else_than_http_1_harms_nobody(
+def test_request_that_asks_for_something_else_than_http_1_is_answered_in_that(
     control: Controlled, request_: bytes
 ) -> None:
     with unharmed(control), control.connect() as connection:
         connection.sendall(request_)
         connection.shutdown(SHUT_WR)
-        read_all(connection)
+        answer = read_all(connection)
+
+    assert read_status(answer) in {100, 200} or read_code(answer)
 
 
 def test_http_1_0_is_answered(control: Controlled) -> None:

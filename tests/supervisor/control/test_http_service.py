@@ -117,11 +117,15 @@ async def test_who_leaves_while_he_is_answered_and_has_asked_on_is_noticed(
     assert trio.current_time() < 5
 
 
-async def test_who_would_go_on_as_a_websocket_is_refused(
-    supervisor: Supervisor, autojump_clock: MockClock
+@pytest.mark.parametrize(
+    ("path", "status", "told"),
+    [("/v1/supervisor", 200, b'"name":"jobs"'), ("/nowhere", 404, b'"code":"no-such-resource"')],
+)
+async def test_who_would_go_on_as_a_websocket_is_answered_all_the_same(
+    supervisor: Supervisor, autojump_clock: MockClock, path: str, status: int, told: bytes
 ) -> None:
     upgrade = [
-        "GET /v1/jobs HTTP/1.1",
+        f"GET {path} HTTP/1.1",
         "Host: x",
         "Connection: upgrade",
         "Upgrade: websocket",
@@ -132,7 +136,9 @@ async def test_who_would_go_on_as_a_websocket_is_refused(
     with capture_logs() as events:
         answer, _ = await say(supervisor, "\r\n".join([*upgrade, "", ""]).encode())
 
-    assert (answer[:12], events) == (b"HTTP/1.1 403", [])
+    assert answer.startswith(b"HTTP/1.1 %d" % status)
+    assert told in answer
+    assert events == []
 
 
 async def test_mistake_of_the_supervisor_is_told_and_logged(
