@@ -1,15 +1,26 @@
-"""Who is connected, and who has to go when there are too many."""
+"""Who is connected, and who has to go when there are too many.
+
+Who has begun to ask and has to go is told why. Who has said nothing is not, neither then nor when
+he is idle for too long: he may just be sending a request, and would take it for the answer to that
+(RFC 9112 9.5).
+"""
 
 import fcntl
+import os
 import select
 import sys
 import termios
+from contextlib import suppress
 
 import trio
 
 from .peers import Peer, Remote
+from .problems import RequestError
 from .streams import PatientStream
 
+_CROWDED = RequestError(
+    "busy", 503, "cannot wait for the rest of the request: too many others ask; try again"
+)
 _UNREAD = bytes(4)  # room for an int, ioctl(2) FIONREAD
 
 
@@ -52,6 +63,11 @@ class Connection:
         poll.register(self.stream.socket, select.POLLRDHUP if self._is_remote else 0)
         return bool(poll.poll(0))
 
+    def refuse(self, error: RequestError) -> None:
+        """Answer with an error as its last word, as far as the other end takes it at once."""
+        with suppress(OSError):
+            os.write(self.stream.socket.fileno(), error.render_answer())
+
     def close(self) -> None:
         """End it at once, whoever waits for something of it."""
         self.stream.socket.close()
@@ -69,9 +85,11 @@ class Connections:
         if len(self._open) >= self._most:
             others = list(self._open)
             other = next((each for each in others if each.asks_nothing or each.has_left), None)
-            other = other or next((each for each in others if each.is_free), None)
             if other is None:
-                return None
+                other = next((each for each in others if each.is_free), None)
+                if other is None:
+                    return None
+                other.refuse(_CROWDED)
             self.remove(other)
         connection = Connection(connected, peer)
         self._open[connection] = None

@@ -1,5 +1,6 @@
 """What is wrong with a request, as its answer has it."""
 
+import json
 from collections.abc import Sequence
 from typing import Literal
 
@@ -51,3 +52,14 @@ class RequestError(Exception):
         if self.jobs:
             error["jobs"] = list(self.jobs)
         return {"error": error}
+
+    def render_answer(self) -> bytes:
+        """Return the whole answer, as HTTP/1.1 has it: the last one of a connection."""
+        body = json.dumps(self.render()).encode()
+        head = [
+            f"HTTP/1.1 {self.status} {self.code}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+        ]
+        return "\r\n".join([*head, "", ""]).encode() + body

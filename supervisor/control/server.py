@@ -6,7 +6,6 @@ that who has a question is answered however many others only connect. Those who 
 places of their own, and so have those who come by TCP.
 """
 
-import json
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -153,7 +152,7 @@ class ControlServer:
         connection = self._find_places(peer).add(connected, peer)
         if connection is None:
             with closing(connected), suppress(OSError):
-                await connected.send(_render(_FULL))
+                await connected.send(_FULL.render_answer())
         else:
             nursery.start_soon(self._attend, connection)
 
@@ -167,7 +166,7 @@ class ControlServer:
         try:
             if not self._guard.lets_in(peer):
                 self._guard.tell(peer, _STRANGER)
-                await connection.stream.send_all(_render(_STRANGER))
+                await connection.stream.send_all(_STRANGER.render_answer())
                 with trio.move_on_after(_LINGER_S):
                     await connection.stream.receive_some()  # or some would not look at the answer
                 return
@@ -199,15 +198,3 @@ def _load_service(supervisor: Supervisor, guard: Guard) -> Serve:
 def _tell_unavailable(where: str, error: OSError) -> None:
     reason = f"cannot listen at {where}{render_reason(error.errno or 0)}"
     log.error("control.unavailable", reason=reason)
-
-
-def _render(error: RequestError) -> bytes:
-    """Return the answer to whoever is not even asked what he wants."""
-    body = json.dumps(error.render()).encode()
-    head = [
-        f"HTTP/1.1 {error.status} {error.code}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        "Connection: close",
-    ]
-    return "\r\n".join([*head, "", ""]).encode() + body

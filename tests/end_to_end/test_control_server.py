@@ -444,6 +444,18 @@ def test_thousand_connections_that_ask_nothing_leave_room_for_a_question(
 
 
 @pytest.mark.slow
+def test_half_a_request_that_has_to_go_for_others_is_answered(control: Controlled) -> None:
+    with unharmed(control), ExitStack() as stack:
+        first = stack.enter_context(control.connect())
+        first.sendall(b"GET /v1/jo")
+        for _ in range(300):
+            hold_half_a_head(control, stack)
+        answer = read_all(first)
+
+    assert (read_status(answer), read_code(answer)) == (503, "busy")
+
+
+@pytest.mark.slow
 def test_question_that_came_before_a_thousand_connections_is_answered(
     control: Controlled,
 ) -> None:

@@ -1,6 +1,8 @@
 """Who has a place, and who loses it."""
 
+import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 import trio
@@ -59,6 +61,7 @@ async def test_oldest_that_asks_nothing_goes_for_a_new_one(clients: Clients) -> 
 
     assert new is not None
     assert [is_open(each) for each in [*filled, new]] == [False, True, True, True]
+    assert await clients.sockets[0].recv(1000) == b""  # to no question, no answer
 
 
 async def test_one_whose_request_is_answered_stays(clients: Clients) -> None:
@@ -128,7 +131,9 @@ async def test_half_a_question_counts_for_more_than_none(clients: Clients) -> No
     assert [is_open(each) for each in filled] == [True, False, False]
 
 
-async def test_half_a_question_goes_when_there_are_only_such(clients: Clients) -> None:
+async def test_half_a_question_goes_when_there_are_only_such_and_is_answered(
+    clients: Clients,
+) -> None:
     filled = clients.fill()
     for each, socket in zip(filled, clients.sockets, strict=True):
         await socket.send(b"GET")
@@ -137,6 +142,10 @@ async def test_half_a_question_goes_when_there_are_only_such(clients: Clients) -
     clients.come()
 
     assert [is_open(each) for each in filled] == [False, True, True]
+    answer = await clients.sockets[0].recv(1000)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'{"error": {"code": "busy", ' in answer
+    assert await clients.sockets[0].recv(1000) == b""
 
 
 @pytest.mark.parametrize(("ends", "has_left"), [(False, False), (True, True)])
@@ -155,6 +164,20 @@ async def test_remote_one_that_sends_nothing_more_has_left(ends: bool, has_left:
     async with stream:
         connection.close()
     assert left is has_left
+
+
+async def test_who_takes_nothing_is_ended_all_the_same(clients: Clients) -> None:
+    filled = clients.fill()
+    for each, socket in zip(filled, clients.sockets, strict=True):
+        await socket.send(b"GET")
+        await each.stream.receive_some()
+        with suppress(BlockingIOError):
+            while True:
+                os.write(each.stream.socket.fileno(), bytes(2**16))
+
+    clients.come()
+
+    assert [is_open(each) for each in filled] == [False, True, True]
 
 
 async def test_one_that_is_closed_already_makes_place(clients: Clients) -> None:

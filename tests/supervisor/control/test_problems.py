@@ -1,5 +1,6 @@
 """The one format of errors."""
 
+import json
 import re
 from pathlib import Path
 from typing import get_args
@@ -40,3 +41,17 @@ def test_each_code_is_used_and_there_is_no_other() -> None:
     }
 
     assert used == set(get_args(Code))
+
+
+def test_whole_answer_says_how_long_it_is_and_that_it_is_the_last_one() -> None:
+    error = RequestError("busy", 503, "so many others")
+
+    head, _, body = error.render_answer().partition(b"\r\n\r\n")
+
+    assert json.loads(body) == error.render()
+    assert head.split(b"\r\n") == [
+        b"HTTP/1.1 503 busy",
+        b"Content-Type: application/json",
+        b"Content-Length: %d" % len(body),
+        b"Connection: close",
+    ]
