@@ -1,7 +1,7 @@
 """How much a job has printed, counted where it is relayed.
 
 To count lines is to look at each byte once more, which slows down the relay of a job that prints a
-million lines in a second by a fifth. So they are counted of those jobs alone that print less.
+million lines in a second by a fifth. So of a second only the first megabytes are counted.
 """
 
 from .lines import Lines
@@ -15,12 +15,14 @@ class Tally:
 
     Attributes:
         bytes: As the job wrote them.
-        lines: Those that have ended; None once so much came in a second that it was not counted.
+        lines: Those that have ended.
+        is_exact: Whether these are all; otherwise so much came in a second that there are more.
     """
 
     def __init__(self) -> None:
         self.bytes = 0
-        self.lines: int | None = 0
+        self.lines = 0
+        self.is_exact = True
         self._second = 0  # when it began
         self._in_second = 0  # bytes
 
@@ -29,12 +31,10 @@ class Tally:
         partial = len(lines.partial)  # a newline was put behind each of these
         size = len(lines.text) - partial
         self.bytes += size
-        if self.lines is None:
-            return
         if not 0 <= lines.time_ns - self._second < _SECOND:
             self._second, self._in_second = lines.time_ns, 0
         self._in_second += size
         if self._in_second > _MOST_COUNTED:
-            self.lines = None
+            self.is_exact = False
         else:
             self.lines += lines.text.count(b"\n") - partial

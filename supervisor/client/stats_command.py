@@ -23,7 +23,8 @@ what its processes have in memory; what several of them share counts for each. O
 cgroup, such as for its limits, MEM is what counts for those, PROCESSES are its threads, and
 PRESSURE is the share of the last ten seconds in which something of it had to wait for a CPU, a disk
 or memory, where the kernel tells. BYTES and LINES are what it has printed since the supervisor
-began; lines are not counted of a job that has printed more than 16 MB in a second.
+began. Of a job that has printed more than 16 MB in a second there were more LINES, as a "+" behind
+them says: the others of that second are not counted.
 
 exit status:
   0  they are shown
@@ -63,7 +64,7 @@ def _make_row(job: Mapping[str, object]) -> list[str]:
         _show_count(job.get("processes")),
         _show_pressure(job.get("pressure")),
         render_size(job.get("output_bytes")),
-        _show_count(job.get("output_lines")),
+        _show_lines(job),
         _show_count(job.get("restarts")),
     ]
 
@@ -78,6 +79,11 @@ def _show_pressure(pressure: object) -> str:
     """Return for how much of the time it had to wait, and for what."""
     shares = pressure.items() if isinstance(pressure, dict) else ()
     return ", ".join(f"{kind} {render_percent(share)}" for kind, share in shares) or "-"
+
+
+def _show_lines(job: Mapping[str, object]) -> str:
+    """Return how many lines it has printed, or how many at least."""
+    return _show_count(job.get("output_lines")) + "+" * (job.get("output_lines_exact") is False)
 
 
 def _show_count(count: object) -> str:

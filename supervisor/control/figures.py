@@ -99,6 +99,7 @@ def describe_figures(job: Job, seen: Mapping[int, Seen], restarts: int) -> dict[
         **_describe_limits(job, seen),
         "output_bytes": tally.bytes,
         "output_lines": tally.lines,
+        "output_lines_exact": tally.is_exact,
         "restarts": restarts,
         "skips": job.skips,
     }

@@ -171,6 +171,6 @@ def _render_counters(jobs: Mapping[str, Job], counts: StartCounts) -> Iterator[s
     yield _render(
         "job_output_lines_total",
         "counter",
-        "Lines that it printed, unless it prints too many in a second to count them.",
-        ((labels, n) for labels, job in jobs.items() if (n := job.tally.lines) is not None),
+        "Lines that it printed, in each second those of the first 16 MiB.",
+        ((labels, job.tally.lines) for labels, job in jobs.items()),
     )

@@ -91,6 +91,7 @@ def test_figures_are_those_of_each_job(supervised: Supervised, tmp_path: Path) -
         "pressure": {},
         "output_bytes": len("one\ntwo\n"),
         "output_lines": 2,
+        "output_lines_exact": True,
         "restarts": 0,
         "skips": 0,
     }

@@ -26,13 +26,25 @@ def test_piece_of_a_line_counts_without_the_newline_that_it_was_given() -> None:
     assert (tally.bytes, tally.lines) == (len("one\ntwo\n"), 2)
 
 
-def test_lines_of_too_much_at_a_time_are_not_counted_any_more() -> None:
+def test_lines_of_too_much_at_a_time_are_not_counted_but_those_that_come_later_are() -> None:
     tally = Tally()
 
     tally.add(Lines(WEB, CHUNK * MANY, (), 0))
+    before = (tally.lines, tally.is_exact)
     tally.add(Lines(WEB, b"one\n", (), 10 * SECOND))
 
-    assert (tally.bytes, tally.lines) == (100 * MANY + 4, None)
+    assert before == (0, False)
+    assert (tally.bytes, tally.lines, tally.is_exact) == (100 * MANY + 4, 1, False)
+
+
+def test_first_lines_of_a_second_are_counted_whatever_comes_then() -> None:
+    tally = Tally()
+
+    tally.add(Lines(WEB, b"one\n", (), 0))
+    for _ in range(4):
+        tally.add(Lines(WEB, HALF, (), SECOND // 2))
+
+    assert (tally.lines, tally.is_exact) == (1 + MANY // 4, False)
 
 
 def test_lines_are_counted_where_as_much_comes_in_several_seconds() -> None:
@@ -41,7 +53,7 @@ def test_lines_are_counted_where_as_much_comes_in_several_seconds() -> None:
     for second in range(4):
         tally.add(Lines(WEB, HALF, (), second * SECOND))
 
-    assert tally.lines == MANY
+    assert (tally.lines, tally.is_exact) == (MANY, True)
 
 
 def test_clock_that_is_set_back_begins_another_second() -> None:
@@ -50,4 +62,4 @@ def test_clock_that_is_set_back_begins_another_second() -> None:
     for second in reversed(range(4)):
         tally.add(Lines(WEB, HALF, (), second * SECOND))
 
-    assert tally.lines == MANY
+    assert (tally.lines, tally.is_exact) == (MANY, True)

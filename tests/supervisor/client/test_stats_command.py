@@ -37,6 +37,16 @@ def test_figures_are_shown_in_a_table(tmp_path: Path, capsys: pytest.CaptureFixt
     ]
 
 
+def test_lines_that_were_not_all_counted_have_a_sign(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flood = WEB | {"output_lines": 1234, "output_lines_exact": False}
+    with open_answerer(tmp_path, {"/v1/stats": {"jobs": [flood]}}) as (path, _):
+        stats(["-s", path])
+
+    assert capsys.readouterr().out.split()[-2:] == ["1234+", "2"]
+
+
 def test_memory_is_shown_with_its_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     limited = WEB | {"memory_limit_bytes": 256 * 2**20}
     with open_answerer(tmp_path, {"/v1/stats": {"jobs": [limited]}}) as (path, _):

@@ -144,6 +144,7 @@ async def test_job_without_processes_uses_nothing(means: Means) -> None:
         "pressure": {},
         "output_bytes": len("ready\n"),
         "output_lines": 1,
+        "output_lines_exact": True,
         "restarts": 12,
         "skips": 0,
     }
