@@ -169,7 +169,12 @@ def test_slow_stop_holds_up_no_other_command(tmp_path: Path) -> None:
         with asking(tmp_path, "stop", "slow") as stop:
             supervised.wait_event("job.stopping", job="slow")
 
-            for words in (["ps", "db"], ["restart", "db"], ["signal", "CONT", "web-1"], ["logs", "slow"]):
+            for words in (
+                ["ps", "db"],
+                ["restart", "db"],
+                ["signal", "CONT", "web-1"],
+                ["logs", "slow"],
+            ):
                 assert measure(tmp_path, *words) < PROMPT_S, words
             assert states(tmp_path, "slow") == {"slow": "STOPPING"}
             assert stop.poll() is None
