@@ -101,7 +101,10 @@ def connect(path: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
         reason = render_reason(error.errno or 0)
         hint = "; no supervisor runs there" if error.errno in _GONE else ""
         if error.errno in {EACCES, EPERM}:
-            hint = "; it is another user's; its owner can let you look with 'read' in [control]"
+            others = "only its owner and root may do that"
+            if kind == socket.SOCK_STREAM:
+                others = "its owner can let you look with 'read' in [control]"
+            hint = f"; it is another user's; {others}"
         if error.errno == EAGAIN:
             reason, hint = f": it has let nobody in for {_TIMEOUT_S} s", ""
         text = f"cannot connect to {path}{reason}{hint}"

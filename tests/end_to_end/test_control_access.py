@@ -1,6 +1,7 @@
 """Those whom the file lets look at a supervisor, and those who come by TCP with a token."""
 
 import json
+import os
 import shutil
 import socket
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.controlled import Controlled, open_controlled
-from tests.end_to_end.processes import PATIENCE, wait_until
+from tests.end_to_end.processes import MOCKER, PATIENCE, read_uid, wait_until
 from tests.end_to_end.supervised import supervise
 from tests.requirements import (
     requires_busybox,
@@ -115,6 +116,54 @@ def test_others_get_to_no_more_than_the_socket(read_by_others: Controlled) -> No
     }
 
     assert modes == {"mocker": 0o711, "jobs.sock": 0o666, "jobs.exec": 0o600, "jobs.lock": 0o600}
+
+
+def become(uid: int) -> list[str]:
+    """Return a wrapper for mocker as another user, who can read where root has installed it."""
+    user = [f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    return ["setpriv", *user, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+
+
+@requires_root
+def test_root_may_do_all_with_the_supervisor_of_a_user(public_directory: Path) -> None:
+    os.chown(public_directory, USER, USER)
+
+    with open_controlled(public_directory, JOBS, become(USER)) as control:
+        supervisor = ["-s", str(control.socket)]
+        shown = control.mocker("ps", "-q", *supervisor)
+        restarted = control.mocker("restart", *supervisor, "web")
+        executed = control.mocker("exec", *supervisor, "web", "sh", "-c", "echo $SECRET")
+
+        assert read_uid(control.run.process.pid) == control.socket.stat().st_uid == USER
+    results = [(result.stdout, result.stderr) for result in (shown, restarted, executed)]
+    assert results == [("web\n", ""), ("web: restarted\n", ""), ("x\n", "")]
+
+
+@requires_root
+@pytest.mark.parametrize(
+    ("words", "suffix", "hint", "status"),
+    [
+        (["ps"], ".sock", "its owner can let you look with 'read' in [control]", 1),
+        (["exec", "web", "true"], ".exec", "only its owner and root may do that", 125),
+    ],
+    ids=["ps", "exec"],
+)
+def test_supervisor_of_another_user_is_told_as_such(
+    public_directory: Path, words: list[str], suffix: str, hint: str, status: int
+) -> None:
+    with open_controlled(public_directory, JOBS) as control:
+        said = subprocess.run(
+            [*become(USER), MOCKER, words[0], "-s", control.socket, *words[1:]],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    reason = "Permission denied (EACCES); it is another user's"
+    what = f"cannot connect to {control.socket.with_suffix(suffix)}"
+    assert said.stderr == f"mocker {words[0]}: {what}: {reason}; {hint}\n"
+    assert (said.stdout, said.returncode) == ("", status)
 
 
 @requires_root
