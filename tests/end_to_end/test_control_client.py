@@ -49,6 +49,7 @@ TRAPS = """
 command = ["sh", "-c", "trap 'echo got USR1' USR1; echo up; while :; do sleep 0.1; done"]
 replicas = 2
 """
+FISH_PROMPT = 'function fish_prompt; printf "<%s> " $status; end'
 PROMPT_S = PATIENCE / 5  # far less than SLOW may take; an idle machine needs a twentieth of it
 BATCH = """
 [jobs.batch]
@@ -593,23 +594,51 @@ def test_curl_waits_as_well(tmp_path: Path) -> None:
     assert json.loads(wrong)["error"]["code"] == "bad-request"
 
 
-@requires_commands("bash")
-def test_tab_completes_the_jobs_that_run(tmp_path: Path) -> None:
-    bash = ("bash", "--norc", "--noprofile", "-i")
-    env = {"XDG_RUNTIME_DIR": str(tmp_path), "INPUTRC": "/dev/null", "TERM": "dumb"}
+@pytest.mark.parametrize(
+    ("shell", "sources"),
+    [
+        pytest.param(
+            ("bash", "--norc", "--noprofile", "-i"),
+            ["source <(mocker completion bash)"],
+            marks=requires_commands("bash"),
+        ),
+        pytest.param(
+            ("zsh", "-f", "-i"),
+            ["autoload -Uz compinit && compinit -u -D", "source <(mocker completion zsh)"],
+            marks=requires_commands("zsh"),
+        ),
+        pytest.param(
+            ("fish", "-i", "-C", FISH_PROMPT),
+            ["mocker completion fish | source"],
+            marks=requires_commands("fish"),
+        ),
+    ],
+    ids=["bash", "zsh", "fish"],
+)
+def test_tab_completes_the_jobs_that_run(
+    tmp_path: Path, shell: tuple[str, ...], sources: list[str]
+) -> None:
+    # Each shell draws the line anew in a way of its own, hence what is between words.
+    home = {"HOME": str(tmp_path), "INPUTRC": "/dev/null", "TERM": "dumb"}
+    prompt = {"PS1": "<%?> "} if shell[0] == "zsh" else {}
+    env = {"XDG_RUNTIME_DIR": str(tmp_path), **home, **prompt}
     with (
         open_supervisor(tmp_path, JOBS) as supervised,
-        open_terminal(bash, columns=200, env=env) as terminal,
+        open_terminal(shell, columns=200, env=env) as terminal,
     ):
         supervised.wait_event("job.started", count=3)
-        terminal.type("source <(mocker completion bash)\n")
-        terminal.wait_for_prompt()
+        for line in sources:
+            terminal.type(f"{line}\n")
+            terminal.wait_for_prompt()
 
         terminal.type("mocker sto\t")
         terminal.wait_for("mocker stop ")
-        terminal.type("d\t--no\t\n")
+        terminal.type("d\t")
+        terminal.wait_for("db ")
+        terminal.type("--no\t")
+        terminal.wait_for("--no-wait ")
+        terminal.type("\n")
 
-        terminal.wait_for("db --no-wait ")
         terminal.wait_for("db: stopping")
         terminal.wait_for_prompt()
 
