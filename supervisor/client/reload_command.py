@@ -38,11 +38,11 @@ def reload(words: Sequence[str]) -> int:
 def _reload(parsed: Parsed, ask: Ask) -> int:
     is_dry = parsed.has("--dry-run")
     try:
-        answer = ask().ask(*resources.reload(dry_run=is_dry))
+        answer = ask().ask(*(resources.plan_reload() if is_dry else resources.reload()))
     except AnswerError as error:
         if error.code != "config-rejected":
             raise
-        for mistake in error.mistakes:
+        for mistake in error.mistakes or [str(error)]:
             write_line(f"mocker reload: {mistake}")
         return WRONG_USAGE
     if parsed.has("--json"):

@@ -80,9 +80,14 @@ def scale(counts: Mapping[str, int]) -> Request:
     return "POST", "/v1/scale", (), {"jobs": dict(counts)}
 
 
-def reload(*, dry_run: bool) -> Request:
-    """Ask to follow what has changed in the file, or only to tell what would be changed."""
-    return "POST", "/v1/reload", (), {"dry_run": dry_run}
+def reload() -> Request:
+    """Ask to follow what has changed in the file."""
+    return "POST", "/v1/reload", (), {}
+
+
+def plan_reload() -> Request:
+    """Ask to be told what a reload would change."""
+    return "GET", "/v1/reload", (), None
 
 
 def shut_down() -> Request:

@@ -178,7 +178,7 @@ class Client:
         Args:
             dry_run: Whether only to tell what would be changed.
         """
-        return await self.ask(*resources.reload(dry_run=dry_run))
+        return await self.ask(*(resources.plan_reload() if dry_run else resources.reload()))
 
     async def shutdown(self) -> None:
         """Have the supervisor stop all jobs in order, and end; this does not wait for it."""

@@ -1,10 +1,10 @@
 """Who may look at a supervisor, and who may do anything with it.
 
-Its owner and root may do all. Those whom the file lets look may look, but not at the environment of
-jobs; commands they see, with the values of variables in them. Of somebody on a TCP connection
-nothing is known, so each request has to bring the token; and the name that it has for the host must
-be that of the listener. Otherwise a page in a browser could reach it under a name of its own, which
-leads to this address (DNS rebinding).
+Its owner and root may do all. Those whom the file lets look may look, and wait for what they see to
+change, but not look at the environment of jobs; commands they see, with the values of variables in
+them. Of somebody on a TCP connection nothing is known, so each request has to bring the token; and
+the name that it has for the host must be that of the listener. Otherwise a page in a browser could
+reach it under a name of its own, which leads to this address (DNS rebinding).
 
 Source: RFC 6750 on the token and the answer to a wrong one, RFC 9110 15.5.20 on status 421.
 """
@@ -23,6 +23,7 @@ from .problems import Code, RequestError
 log = structlog.get_logger("mocker.control")
 
 _LOOKING = {"GET", "HEAD"}
+_WAITING = ("POST", "/v1/wait")  # changes nothing; its names may be too many for a URL
 _OF_ONE_JOB = "/v1/jobs/"  # what is below has its environment
 _BEARER = re.compile(rb"bearer +(\S+)", re.IGNORECASE)
 _HTTP_PORT = 80
@@ -86,7 +87,7 @@ class Guard:
         if isinstance(peer, Remote):
             self._check_host([value for name, value in headers if name == b"host"])
             self._check_token([value for name, value in headers if name == b"authorization"])
-        elif not (self._may_look(peer) and method in _LOOKING and not path.startswith(_OF_ONE_JOB)):
+        elif not (self._may_look(peer) and _only_looks(method, path)):
             self.check_owner(peer, f"{method} {path}")
 
     def tell(self, peer: Peer | Remote, error: RequestError) -> None:
@@ -139,3 +140,7 @@ class Guard:
         ):
             challenge += ', error="invalid_token"'
             raise TokenError("wrong-token", "it is another token", challenge)
+
+
+def _only_looks(method: str, path: str) -> bool:
+    return (method, path) == _WAITING or (method in _LOOKING and not path.startswith(_OF_ONE_JOB))

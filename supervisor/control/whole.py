@@ -23,19 +23,25 @@ from .figures import Figures
 from .job_names import find_jobs
 from .line_stream import OutcomeStream
 from .metrics import CONTENT_TYPE, render_metrics
+from .peers import Remote
 from .problems import RequestError
-from .requests import check_keys, read_body, take
+from .requests import check_keys, read_body
 
 
 class RejectedError(RequestError):
-    """The file has mistakes."""
+    """The file has mistakes.
 
-    def __init__(self, error: ConfigError | OSError) -> None:
+    Attributes:
+        mistakes: What they are; none for who may not see all of the file, which they quote.
+    """
+
+    def __init__(self, error: ConfigError | OSError, *, may_see: bool) -> None:
         found = error.mistakes if isinstance(error, ConfigError) else (str(error),)
         noun = "mistake" if len(found) == 1 else "mistakes"
         text = f"the file has {len(found)} {noun}; nothing is changed"
+        text += "" if may_see else "; only the supervisor's owner and root may see what they are"
         super().__init__("config-rejected", 422, text)
-        self.mistakes = found
+        self.mistakes = found if may_see else ()
 
     def render(self) -> dict[str, object]:
         """Return the body of the answer."""
@@ -54,7 +60,7 @@ class WholeResources:
             Route("/metrics", self.tell_metrics),
             Route("/v1/openapi.json", self.describe),
             Route("/v1/jobs/{name:path}/config", self.tell_config),
-            Route("/v1/reload", self.reload, methods=["POST"]),
+            Route("/v1/reload", self.reload, methods=["GET", "POST"]),
             Route("/v1/scale", self.scale, methods=["POST"]),
             Route("/v1/shutdown", self.shut_down, methods=["POST"]),
         ]
@@ -76,15 +82,16 @@ class WholeResources:
         return await run_in_thread(_answer_configs, [job.config for job in jobs])
 
     async def reload(self, request: Request) -> Response:
-        """Follow what has changed in the file, and answer that; or only answer it."""
-        values = await read_body(request)
-        check_keys(values, ("dry_run",))
-        is_dry = take(values, "dry_run", bool, False)
+        """Follow what has changed in the file, and answer that; to GET, only answer it."""
+        is_dry = request.method != "POST"
+        check_keys(request.query_params if is_dry else await read_body(request), ())
         supervisor = self._supervisor
         try:
             difference = await (supervisor.plan_reload() if is_dry else supervisor.reload())
         except (ConfigError, OSError) as error:
-            raise RejectedError(error) from error
+            peer = request.scope["connection"].peer
+            may_see = isinstance(peer, Remote) or peer.may_do_all
+            raise RejectedError(error, may_see=may_see) from error
         except NoTurnError as error:
             raise _make_refusal(error) from error
         answer = attrs.asdict(difference)

@@ -98,6 +98,26 @@ def test_reader_looks_and_does_nothing(read_by_others: Controlled, uid: int, gro
 
 
 @requires_root
+def test_reader_waits_and_asks_what_a_reload_would_change(read_by_others: Controlled) -> None:
+    def ask(*words: str) -> Answer:
+        return ask_as(USER, "1", read_by_others, *words)
+
+    read_by_others.run.file.write_text(READERS + JOBS + JOBS.replace("web", "new"))
+    waited = ask("-d", '{"jobs": ["web"], "for": "ready"}', "http://x/v1/wait")
+    plan = ask("http://x/v1/reload")
+    reload = ask("-d", "{}", "http://x/v1/reload")
+    read_by_others.run.file.write_text("[jobs.web]\ncommand = 'x'\nenv = 'SECRET'\n")
+    rejected = ask("http://x/v1/reload")
+
+    assert (waited[0], json.loads(waited[1])["outcome"]) == (200, "ready")
+    assert (plan[0], json.loads(plan[1])["added"]) == (200, ["new"])
+    assert read_code(reload) == (403, "not-allowed")
+    assert read_code(rejected) == (422, "config-rejected")
+    assert "SECRET" not in rejected[1]
+    assert "new" not in read_by_others.read_states()
+
+
+@requires_root
 def test_stranger_is_refused_everything(read_by_others: Controlled) -> None:
     answers = [
         ask_as(23, "1,2,3", read_by_others, *words)

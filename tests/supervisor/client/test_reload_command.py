@@ -28,7 +28,7 @@ def test_changes_are_told_job_by_job(tmp_path: Path, capsys: pytest.CaptureFixtu
         status = reload([])
 
     assert status == 0
-    assert asked[0].endswith(b'{"dry_run": false}')
+    assert asked[0].startswith(b"POST /v1/reload ")
     assert capsys.readouterr().out.splitlines() == [
         "new: added",
         "web: changed (command, env)",
@@ -41,7 +41,7 @@ def test_plan_is_told_as_what_is_to_be(tmp_path: Path, capsys: pytest.CaptureFix
     with answering(tmp_path, make_answer(CHANGES)) as asked:
         reload(["-n"])
 
-    assert asked[0].endswith(b'{"dry_run": true}')
+    assert asked[0].startswith(b"GET /v1/reload ")
     assert capsys.readouterr().out.splitlines()[:3] == [
         "new: to be added",
         "web: to be changed (command, env)",
@@ -73,6 +73,17 @@ def test_all_mistakes_of_a_file_are_told(tmp_path: Path, capfd: pytest.CaptureFi
 
     assert status == 2
     assert capfd.readouterr().err == "mocker reload: a:1: one\nmocker reload: a:2: two\n"
+
+
+def test_who_may_not_see_the_mistakes_is_told_that_there_are_some(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    error = {"code": "config-rejected", "message": "the file has 1 mistake", "mistakes": []}
+
+    with answering(tmp_path, make_answer({"error": error}, 422)):
+        status = reload(["-n"])
+
+    assert (status, capfd.readouterr().err) == (2, "mocker reload: the file has 1 mistake\n")
 
 
 def test_other_refusal_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

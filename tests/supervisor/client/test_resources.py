@@ -78,7 +78,8 @@ EACH = [
         ("POST", "/v1/wait", (), {"jobs": ["web"], "for": "stopped", "timeout_s": 0}),
     ),
     ("scale", resources.scale({"web": 4}), ("POST", "/v1/scale", (), {"jobs": {"web": 4}})),
-    ("reload", resources.reload(dry_run=True), ("POST", "/v1/reload", (), {"dry_run": True})),
+    ("reload", resources.reload(), ("POST", "/v1/reload", (), {})),
+    ("planReload", resources.plan_reload(), ("GET", "/v1/reload", (), None)),
     ("shutDown", resources.shut_down(), ("POST", "/v1/shutdown", (), {})),
 ]
 

@@ -124,7 +124,8 @@ async def test_stream_gives_objects_as_they_come(tmp_path: Path) -> None:
     [
         (lambda c: c.jobs("a b", stats=True), "GET /v1/jobs?name=a%20b&stats=1", None),
         (lambda c: c.stats("web"), "GET /v1/stats?name=web", None),
-        (lambda c: c.reload(dry_run=True), "POST /v1/reload", {"dry_run": True}),
+        (lambda c: c.reload(dry_run=True), "GET /v1/reload", None),
+        (lambda c: c.reload(), "POST /v1/reload", {}),
         (lambda c: c.shutdown(), "POST /v1/shutdown", {}),
     ],
 )

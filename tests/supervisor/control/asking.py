@@ -10,10 +10,12 @@ from starlette.types import Message
 
 from mocker.supervisor.config import JobConfig, SupervisorConfig
 from mocker.supervisor.control.app import Resources
+from mocker.supervisor.control.connections import Connection
 from mocker.supervisor.errors import ConfigError
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.runs import Means
 from mocker.supervisor.supervise import Supervisor
+from tests.supervisor.control.control_world import ROOT
 from tests.supervisor.job_world import reach, surroundings
 
 
@@ -23,6 +25,7 @@ class Asked:
     Attributes:
         supervisor: The one.
         file: What a reload finds; a ConfigError is raised.
+        peer: Who asks.
     """
 
     def __init__(self, means: Means, *jobs: JobConfig) -> None:
@@ -30,6 +33,7 @@ class Asked:
             path="/jobs.toml", name="demo", jobs={job.name: job for job in jobs}
         )
         self.supervisor = Supervisor(self.file, means, self._load, _abandon)
+        self.peer = ROOT
         self._app = Resources(self.supervisor).make_app()
 
     async def ask(
@@ -59,7 +63,9 @@ class Asked:
             await trio.lowlevel.checkpoint()
             answers.append(message)
 
-        await self._app(scope, receive, send)
+        ours, theirs = trio.socket.socketpair()
+        with ours, theirs:
+            await self._app({**scope, "connection": Connection(theirs, self.peer)}, receive, send)
         return answers[0]["status"], b"".join(answer["body"] for answer in answers[1:])
 
     async def ask_object(

@@ -64,11 +64,17 @@ def test_reader_may_look(method: str, path: str) -> None:
     Guard(READERS).check(READER, method, path, ())
 
 
+def test_reader_may_wait() -> None:
+    Guard(READERS).check(READER, "POST", "/v1/wait", ())
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
         ("POST", "/v1/actions"),
-        ("POST", "/v1/wait"),
+        ("POST", "/v1/reload"),
+        ("POST", "/v1/wait/"),
+        ("PUT", "/v1/wait"),
         ("DELETE", "/v1/jobs"),
         ("get", "/v1/jobs"),
         ("GET", "/v1/jobs/web/config"),

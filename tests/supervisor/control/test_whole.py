@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from mocker.supervisor.config import SupervisorConfig
+from mocker.supervisor.control.peers import Peer
 from mocker.supervisor.errors import ConfigError
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.runs import Means
@@ -54,18 +55,18 @@ async def test_reload_answers_what_has_changed(means: Means) -> None:
 async def test_dry_run_answers_the_same_and_changes_nothing(means: Means) -> None:
     async with open_asked(means, configure(SLEEP)) as asked:
         add_job(asked)
-        status, answer = await asked.ask_object("POST", "/v1/reload", {"dry_run": True})
+        status, answer = await asked.ask_object("GET", "/v1/reload")
         jobs = list(asked.supervisor.jobs)
 
     assert (status, answer["dry_run"], answer["added"]) == (200, True, ["new"])
     assert jobs == ["web"]
 
 
-@pytest.mark.parametrize("is_dry", [False, True])
-async def test_file_with_mistakes_is_refused_with_all_of_them(means: Means, is_dry: bool) -> None:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_file_with_mistakes_is_refused_with_all_of_them(means: Means, method: str) -> None:
     async with open_asked(means, configure(SLEEP)) as asked:
         asked.file = ConfigError(["jobs.toml:1: one", "jobs.toml:2: two"])
-        status, answer = await asked.ask_object("POST", "/v1/reload", {"dry_run": is_dry})
+        status, answer = await asked.ask_object(method, "/v1/reload")
 
     assert status == 422
     assert answer["error"] == {
@@ -73,6 +74,19 @@ async def test_file_with_mistakes_is_refused_with_all_of_them(means: Means, is_d
         "message": "the file has 2 mistakes; nothing is changed",
         "mistakes": ["jobs.toml:1: one", "jobs.toml:2: two"],
     }
+
+
+async def test_reader_learns_that_a_file_has_mistakes_and_not_what_they_quote(means: Means) -> None:
+    async with open_asked(means, configure(SLEEP)) as asked:
+        asked.file = ConfigError(["jobs.toml:1: SECRET=xyz"])
+        asked.peer = Peer(1, 70_001, 70_001)
+        status, answer = await asked.ask_object("GET", "/v1/reload")
+
+    assert (status, answer["error"]["mistakes"]) == (422, [])
+    assert answer["error"]["message"] == (
+        "the file has 1 mistake; nothing is changed; "
+        "only the supervisor's owner and root may see what they are"
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +109,6 @@ async def test_supervisor_that_stops_changes_nothing(
     ("path", "body"),
     [
         ("/v1/reload", {"dry": True}),
-        ("/v1/reload", {"dry_run": 1}),
         ("/v1/scale", {}),
         ("/v1/scale", {"jobs": {"web": 0}}),
         ("/v1/scale", {"jobs": {"web": True}}),
