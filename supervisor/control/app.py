@@ -142,7 +142,8 @@ class Resources:
         check_keys(values, ("jobs", "for", "timeout_s"))
         condition, timeout = take_condition(values), take_timeout(values)
         jobs = find_jobs(self._supervisor.jobs, take_names(values))
-        return LineStream(partial(wait_for_jobs, self._supervisor, jobs, condition, timeout))
+        tell = partial(wait_for_jobs, self._supervisor, jobs, condition, timeout)
+        return LineStream(tell, follows=True)
 
 
 # Asynchronous, though they wait for nothing: Starlette calls others in a thread.

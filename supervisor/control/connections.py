@@ -10,7 +10,8 @@ import os
 import select
 import sys
 import termios
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 import trio
 
@@ -24,6 +25,30 @@ _CROWDED = RequestError(
 _UNREAD = bytes(4)  # room for an int, ioctl(2) FIONREAD
 
 
+class Followers:
+    """Those whose answers go on: fewer than there are places, or nobody else had one."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+
+    @contextmanager
+    def add(self) -> Iterator[None]:
+        """Let one more follow something for the length of a block.
+
+        Raises:
+            RequestError: There are too many.
+        """
+        if self._count >= self._most:
+            text = f"cannot follow: {self._count} others follow or wait; try again"
+            raise RequestError("busy", 503, text)
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+
+
 class Connection:
     """One connection.
 
@@ -32,10 +57,17 @@ class Connection:
         stream: What is said.
     """
 
-    def __init__(self, connected: trio.socket.SocketType, peer: Peer | Remote) -> None:
+    def __init__(
+        self, connected: trio.socket.SocketType, peer: Peer | Remote, followers: Followers
+    ) -> None:
         self.peer = peer
         self._is_remote = isinstance(peer, Remote)
+        self._followers = followers
         self.stream = PatientStream(connected)
+
+    def following(self) -> AbstractContextManager[None]:
+        """Let it follow something for the length of a block, see `Followers.add`."""
+        return self._followers.add()
 
     @property
     def asks_nothing(self) -> bool:
@@ -74,10 +106,11 @@ class Connection:
 
 
 class Connections:
-    """All of them, at most so many; the oldest first."""
+    """All of them, at most so many, and of those so many that follow; the oldest first."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, most_followers: int) -> None:
         self._most = most
+        self._followers = Followers(most_followers)
         self._open = dict[Connection, None]()
 
     def add(self, connected: trio.socket.SocketType, peer: Peer | Remote) -> Connection | None:
@@ -91,7 +124,7 @@ class Connections:
                     return None
                 other.refuse(_CROWDED)
             self.remove(other)
-        connection = Connection(connected, peer)
+        connection = Connection(connected, peer, self._followers)
         self._open[connection] = None
         return connection
 

@@ -26,7 +26,7 @@ class _EventStream(TextStream):
     """The answer; until all of it is sent, it is followed."""
 
     def __init__(self, changes: Changes, pace: Pace, request: Request) -> None:
-        super().__init__(self._tell)
+        super().__init__(self._tell, follows=True)
         self._changes, self._pace, self._watcher = changes, pace, Watcher()
         self._wait_room = request.scope["connection"].stream.wait_room
 

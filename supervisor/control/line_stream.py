@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 
 import attrs
 import trio
@@ -19,19 +20,27 @@ class TextStream(Response):
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, produce: Callable[[Put], Awaitable[None]]) -> None:
+    def __init__(self, produce: Callable[[Put], Awaitable[None]], *, follows: bool = False) -> None:
         """Make an answer.
 
         Args:
             produce: Calls what it is given with the next part; cancelled when nobody listens.
+            follows: Whether it may go on for as long as somebody listens.
         """
         super().__init__()
         del self.headers["content-length"]
-        self._produce = produce
+        self._produce, self._follows = produce, follows
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, as ASGI has it."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI has it.
 
+        Raises:
+            RequestError: Too many follow something already.
+        """
+        with scope["connection"].following() if self._follows else nullcontext():
+            await self._answer(receive, send)
+
+    async def _answer(self, receive: Receive, send: Send) -> None:
         async def put(text: bytes) -> None:
             await send({"type": "http.response.body", "body": text, "more_body": True})
 
@@ -46,11 +55,14 @@ class TextStream(Response):
 class LineStream(TextStream):
     """An answer of lines."""
 
-    def __init__(self, produce: Callable[[Tell], Awaitable[None]]) -> None:
+    def __init__(
+        self, produce: Callable[[Tell], Awaitable[None]], *, follows: bool = False
+    ) -> None:
         """Make an answer.
 
         Args:
             produce: Calls what it is given with each object; cancelled when nobody listens.
+            follows: Whether it may go on for as long as somebody listens.
         """
 
         async def produce_text(put: Put) -> None:
@@ -59,7 +71,7 @@ class LineStream(TextStream):
 
             await produce(tell)
 
-        super().__init__(produce_text)
+        super().__init__(produce_text, follows=follows)
 
 
 class OutcomeStream(LineStream):

@@ -85,7 +85,7 @@ class _LogStream(TextStream):
         request: Request,
         question: _Question,
     ) -> None:
-        super().__init__(self._tell)
+        super().__init__(self._tell, follows=question.follows)
         self._feeds, self._pace, self._shelf = supervisor.feeds, pace, shelf
         self._question = question
         self._follower = Follower(partial(is_meant, supervisor.jobs, question.patterns))

@@ -2,8 +2,8 @@
 
 Nothing that answers is loaded before somebody asks, nor while jobs are being started. A connection
 holds one of a fixed number of places; if all are taken, the oldest that asks nothing has to go, so
-that who has a question is answered however many others only connect. Those who may only look have
-places of their own, and so have those who come by TCP.
+that who has a question is answered however many others only connect, or follow something. Those who
+may only look have places of their own, and so have those who come by TCP.
 """
 
 import os
@@ -29,6 +29,7 @@ from .problems import RequestError
 log = structlog.get_logger("mocker.control")
 
 _MOST = 256  # connections
+_MOST_FOLLOWERS = 240  # of these; the others are for who looks or acts, and is done
 _BREATH_S = 0.1  # before the next try, where the kernel has no descriptor left
 
 _LINGER_S = 1.0  # for the question of who is refused
@@ -69,8 +70,9 @@ class ControlServer:
         self._inherited = inherited
         self._control = supervisor.config.control  # whatever a reload finds in the file
         self._guard = guard
-        self._owners, self._guests = Connections(_MOST), Connections(_MOST)
-        self._remotes = Connections(_MOST)
+        self._owners, self._guests, self._remotes = (
+            Connections(_MOST, _MOST_FOLLOWERS) for _ in range(3)
+        )
         self._loading = trio.Lock()
         self._serve: Serve | None = None
 

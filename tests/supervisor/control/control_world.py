@@ -8,7 +8,7 @@ import trio
 from mocker.isolation import ExitStatus
 from mocker.supervisor import lifecycle
 from mocker.supervisor.config import JobConfig, SupervisorConfig
-from mocker.supervisor.control.connections import Connection
+from mocker.supervisor.control.connections import Connection, Followers
 from mocker.supervisor.control.http_service import HttpService
 from mocker.supervisor.control.peers import Peer
 from mocker.supervisor.jobs import Job
@@ -92,7 +92,7 @@ async def give_up(_: int) -> None:
 async def served(service: HttpService) -> AsyncIterator[trio.SocketStream]:
     """Give a connection whose other end a service answers, until that is done."""
     ours, theirs = trio.socket.socketpair()
-    connection = Connection(theirs, ROOT)
+    connection = Connection(theirs, ROOT, Followers(1))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.serve, connection)
         async with trio.SocketStream(ours) as stream:

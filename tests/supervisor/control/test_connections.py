@@ -7,11 +7,12 @@ from contextlib import suppress
 import pytest
 import trio
 
-from mocker.supervisor.control.connections import Connection, Connections
+from mocker.supervisor.control.connections import Connection, Connections, Followers
 from mocker.supervisor.control.peers import Remote
+from mocker.supervisor.control.problems import RequestError
 from tests.supervisor.control.control_world import ROOT
 
-MOST = 3
+MOST, MOST_FOLLOWERS = 3, 2
 
 Client = trio.socket.SocketType
 
@@ -25,7 +26,7 @@ class Clients:
     """
 
     def __init__(self) -> None:
-        self.connections = Connections(MOST)
+        self.connections = Connections(MOST, MOST_FOLLOWERS)
         self.sockets: list[Client] = []
 
     def come(self) -> Connection | None:
@@ -155,7 +156,7 @@ async def test_remote_one_that_sends_nothing_more_has_left(ends: bool, has_left:
         listener.listen()
         stream = await trio.open_tcp_stream(*listener.getsockname())
         accepted, _ = await listener.accept()
-    connection = Connection(accepted, Remote("127.0.0.1"))
+    connection = Connection(accepted, Remote("127.0.0.1"), Followers(0))
 
     if ends:
         await stream.send_eof()
@@ -178,6 +179,18 @@ async def test_who_takes_nothing_is_ended_all_the_same(clients: Clients) -> None
     clients.come()
 
     assert [is_open(each) for each in filled] == [False, True, True]
+
+
+async def test_only_so_many_may_follow_at_a_time(clients: Clients) -> None:
+    first, second, third = clients.fill()
+
+    with first.following():
+        with second.following(), pytest.raises(RequestError) as caught, third.following():
+            pass
+        with third.following():
+            pass
+
+    assert (caught.value.code, caught.value.status) == ("busy", 503)
 
 
 async def test_one_that_is_closed_already_makes_place(clients: Clients) -> None:

@@ -9,7 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from mocker.supervisor.config import ControlConfig
-from mocker.supervisor.control.connections import Connection
+from mocker.supervisor.control.connections import Connection, Followers
 from mocker.supervisor.control.gate import Gate
 from mocker.supervisor.control.guard import Guard
 from mocker.supervisor.control.peers import Peer, Remote
@@ -43,7 +43,7 @@ async def ask(peer: Peer | Remote, method: str, *headers: tuple[bytes, bytes]) -
             "method": method,
             "path": "/v1/jobs",
             "headers": headers,
-            "connection": Connection(theirs, peer),
+            "connection": Connection(theirs, peer, Followers(0)),
         }
         await Gate(answer_all, Guard(CONTROL))(scope, receive, send)
     return told

@@ -22,12 +22,16 @@ from mocker.supervisor.supervise import Supervisor
 from tests.supervisor.control.control_world import make_supervisor, read_all
 
 GET = b"GET /v1/supervisor HTTP/1.0\r\n\r\n"
+EVENTS = b"GET /v1/events HTTP/1.0\r\n\r\n"
+LOGS = b"GET /v1/logs?follow=1 HTTP/1.0\r\n\r\n"
+WAIT_BODY = b'{"jobs": ["web"], "for": "stopped"}'
+WAIT = b"POST /v1/wait HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s" % (len(WAIT_BODY), WAIT_BODY)
 TOKEN = "let-me-in"  # noqa: S105 - it opens nothing
 
 
 @pytest.fixture
 def supervisor() -> Iterator[Supervisor]:
-    with make_supervisor() as supervisor:
+    with make_supervisor("web") as supervisor:
         yield supervisor
 
 
@@ -42,9 +46,9 @@ async def listening(directory: Path, supervisor: Supervisor) -> AsyncIterator[st
         nursery.cancel_scope.cancel()
 
 
-async def ask(path: str) -> bytes:
+async def ask(path: str, request: bytes = GET) -> bytes:
     async with await trio.open_unix_socket(path) as stream:
-        await stream.send_all(GET)
+        await stream.send_all(request)
         return await read_all(stream)
 
 
@@ -152,6 +156,32 @@ async def test_answers_that_cannot_be_loaded_are_no_end(
 
     assert (first, second[:12]) == (b"", b"HTTP/1.1 200")
     assert [event["event"] for event in events] == ["control.failed"]
+
+
+@pytest.mark.parametrize("follow", [EVENTS, LOGS, WAIT], ids=["events", "logs", "wait"])
+async def test_those_who_follow_leave_places_for_others(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, follow: bytes
+) -> None:
+    monkeypatch.setattr(server, "_MOST", 2)
+    monkeypatch.setattr(server, "_MOST_FOLLOWERS", 1)
+    supervisor.jobs["web"].start()
+
+    async with (
+        listening(tmp_path, supervisor) as path,
+        await trio.open_unix_socket(path) as follower,
+    ):
+        await follower.send_all(follow)
+        begun = await follower.receive_some()
+        with trio.fail_after(5):
+            another = await ask(path, follow)
+            answer = await ask(path)
+
+    assert [text[:12] for text in (begun, another, answer)] == [
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 503",
+        b"HTTP/1.1 200",
+    ]
+    assert b'"code":"busy"' in another
 
 
 async def test_end_does_not_wait_for_who_is_connected(
