@@ -42,7 +42,9 @@ def confine(
     go = [chdir("/")]
     if workdir != "/":
         go = [then(_change_directory, workdir, needed)]
-    keyring, filtering = keep(join_session_keyring), keep(load_filter, plan.filter)
+    # In a container, the init has one for all.
+    keyring = () if plan.spec.isolate else keep(join_session_keyring)
+    filtering = keep(load_filter, plan.filter)
     is_late = plan.forbids_new_privileges
     segments: list[Segment] = [
         # Else the filter takes CAP_SYS_ADMIN, which is soon gone; and it denies keyctl(2).

@@ -40,6 +40,9 @@ _OUTER = (
 )
 
 
+KEYRING_STEP = "have a session keyring"
+
+
 def explain(error: IsolationError) -> IsolationError:
     """Return the error with a hint, where one is known and it has none."""
     if isinstance(error, SetupError) and not error.hint:
@@ -52,7 +55,7 @@ def explain(error: IsolationError) -> IsolationError:
 def _find_hint(error: SetupError) -> str:
     if error.step == "create namespaces" and error.errno not in _SHORTAGES:
         return _explain_clone(error.errno)
-    if error.errno == EDQUOT and error.step == "start the command":
+    if error.errno == EDQUOT and error.step == KEYRING_STEP:
         return (
             "its user has all the keys that it may have, and each container needs one for its "
             "session keyring; raise sysctl kernel.keys.maxkeys"

@@ -10,7 +10,7 @@ Source: prctl(2) PR_SET_PDEATHSIG and PR_SET_DUMPABLE, credentials(7).
 import _socket as socket
 from _collections_abc import Callable, Sequence
 from _signal import SIGCHLD, SIGKILL
-from errno import EAGAIN, EMFILE, ENFILE, ENOMEM
+from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM
 
 from .calls import (
     check_message,
@@ -31,12 +31,14 @@ from .desk import Desk
 from .errors import SetupError
 from .exit_status import ExitStatus
 from .handshake import GO, MAX_FAILURE, READY, check_go, receive_go
+from .hints import KEYRING_STEP
 from .memory import FAILED, Buffer, Cell
 from .plan import Plan
 from .privileges import inner_namespace_flags, map_inner_namespace, own_pipes
 from .process_calls import (
     clone3,
     default_action,
+    join_session_keyring,
     prctl,
     set_process_name,
     setpgid,
@@ -140,6 +142,8 @@ class Program:
         if not self.plan.sources:
             check_go(_FIRST.raw[: _FIRST_SIZE.value])
         part = self.prepared.find_part(FAILED.value)
+        if part == _BEGUN and error.errno == EDQUOT:
+            return SetupError(KEYRING_STEP, EDQUOT)
         if part == _BEGUN:
             # Who lacks the right to become root fails at the first of these calls.
             return SetupError(f"set the groups of user {ROOT.uid}", error.errno or 0)
@@ -226,6 +230,9 @@ def _begin(mapping: UserMapping | None, isolate: bool) -> list[Call]:
     return [
         # Ignored, as some callers have it, nobody is waited for.
         default_action(SIGCHLD),
+        # While it is still its caller's user: that of root's containers, whom they all have in
+        # common, may have as few keys as any other.
+        *join_session_keyring(),
         *([] if mapping is None else become(ROOT, mapping)),
         # After the last change of credentials, which would clear it.
         prctl(PR_SET_PDEATHSIG, SIGKILL),

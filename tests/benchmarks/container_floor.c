@@ -620,7 +620,6 @@ static void be_command(char *const argv[], int gate) {
     drop_capabilities();
     check(setrlimit(RLIMIT_CORE, &no_core), "limit core");
     check(chdir("/"), "go to /");
-    check(syscall(SYS_keyctl, keyctl_join_session_keyring, NULL), "join a keyring");
     check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "gain no privileges");
     for (size_t i = 0; i < COUNT(changed); i++)
         take_default_action(changed[i]);
@@ -643,6 +642,7 @@ static void be_init(char *const argv[], const int control_pair[2], const int rep
     if (check(recv(control, message, sizeof message, 0), "wait for the parent") != 2 ||
         memcmp(message, "go", 2) != 0)
         _exit(setup_failed);
+    check(syscall(SYS_keyctl, keyctl_join_session_keyring, NULL), "join a keyring");
     take_default_action(SIGCHLD);
     become_root();
     check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "die with the parent");

@@ -11,12 +11,15 @@ that `mocker run` does not.
 
 from _collections_abc import Callable
 
-from mocker.isolation import confinement, devices, plan, program
+from mocker.isolation import devices, plan, program
 from mocker.isolation.privileges import clamp_rlimits
+from mocker.isolation.process_calls import join_session_keyring
 from mocker.isolation.steps import Step
+from mocker.isolation.tape import Call
+from mocker.isolation.user_mapping import UserMapping
 from mocker.supervisor.cli import main
 
-_plan = devices._plan
+_begin, _plan = program._begin, devices._plan
 _prepared: dict[tuple[bool, bool, bool], tuple[list[Step], list[Step]]] = {}
 
 
@@ -30,7 +33,7 @@ def take_walls_down() -> Callable[[], None]:
         (devices, "_prepared", _prepared),  # what was planned is used again
         (program, "inner_namespace_flags", lambda _: 0),
         (program, "map_inner_namespace", lambda _: []),
-        (confinement, "join_session_keyring", list),
+        (program, "_begin", _begin_without_keyring),
         (plan, "plan_rlimits", lambda spec: clamp_rlimits(spec.rlimits)),
         (plan, "find_own_program", lambda _: None),
     ]
@@ -43,6 +46,11 @@ def take_walls_down() -> Callable[[], None]:
             setattr(*each)
 
     return put_up
+
+
+def _begin_without_keyring(mapping: UserMapping | None, isolate: bool) -> list[Call]:
+    keyring = join_session_keyring()
+    return [call for call in _begin(mapping, isolate) if call not in keyring]
 
 
 def _plan_without_masks(*key: bool) -> tuple[list[Step], list[Step]]:

@@ -10,7 +10,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from errno import EAGAIN, ENOSYS, EPERM
 from fcntl import ioctl
@@ -32,7 +32,9 @@ from mocker.isolation import (
     Volume,
     receive_descriptors,
 )
+from mocker.isolation.process_calls import join_session_keyring
 from mocker.isolation.syscalls import CLONE_NEWNS, MS_REC, MS_SLAVE, mount, unshare
+from mocker.isolation.tape import perform
 from tests.containers import open_container, run_captured, script, wait_readable
 from tests.in_namespaces import run_in_child
 from tests.leaks import PATIENCE, read_children, read_descriptors
@@ -48,6 +50,20 @@ SLEEP = ContainerSpec(["sleep", "1000"])
 def server() -> Iterator[ForkServer]:
     with ForkServer() as server:
         yield server
+
+
+@requires_root
+def test_root_with_a_session_keyring_has_as_many_containers_as_without() -> None:
+    most = int(Path("/proc/sys/kernel/keys/maxkeys").read_text())  # of anybody else
+
+    def count_started() -> int:
+        perform(join_session_keyring())
+        with ForkServer() as server, ExitStack() as containers:
+            for _ in range(most + 1):
+                containers.enter_context(server.spawn(SLEEP))
+            return len(read_children())
+
+    assert run_in_child(count_started) > most
 
 
 def parent_of(pid: int) -> int:

@@ -21,7 +21,13 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation.errors import CommandError, IsolationError, SetupError
-from mocker.isolation.hints import explain, explain_apparmor, filters_system_calls, read_switch
+from mocker.isolation.hints import (
+    KEYRING_STEP,
+    explain,
+    explain_apparmor,
+    filters_system_calls,
+    read_switch,
+)
 from mocker.isolation.syscalls import mount
 from tests.in_namespaces import run_in_child
 from tests.refusals import (
@@ -98,7 +104,7 @@ def test_limit_that_is_reached_is_named_wherever_it_was_met(
 
 
 def test_lack_of_keys_is_told_from_a_disk_quota() -> None:
-    keys, disk = SetupError("start the command", EDQUOT), SetupError("make ", EDQUOT, "/data")
+    keys, disk = SetupError(KEYRING_STEP, EDQUOT), SetupError("make ", EDQUOT, "/data")
 
     assert [("kernel.keys.maxkeys" in find_hint(error)) for error in (keys, disk)] == [True, False]
 
