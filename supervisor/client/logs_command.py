@@ -60,8 +60,10 @@ def _carry_out(parsed: Parsed, ask: Ask) -> int:
             if text.startswith(b'{"error":'):
                 parse_lines(text)
         return os.EX_OK
+    jobs = _list_jobs(parsed, ask)
     shown = LineText(
-        width=_find_width(parsed, ask),
+        jobs,
+        with_names=len(jobs) > 1 or set(jobs) != set(parsed.words),  # there may be more soon
         with_time=parsed.has("--timestamps"),
         is_terminal=os.isatty(_STDOUT),
     )
@@ -98,12 +100,11 @@ def _read_since(parsed: Parsed) -> float | None:
         raise SpecError(f"--since {error}") from error
 
 
-def _find_width(parsed: Parsed, ask: Ask) -> int:
-    """Return the width of the column of names; 0 if there is but one job."""
+def _list_jobs(parsed: Parsed, ask: Ask) -> list[str]:
+    """Return the names of the jobs that are meant."""
     answer = ask().ask(*resources.list_jobs(parsed.words))
     jobs = answer.get("jobs")
-    names = [str(job["name"]) for job in jobs] if isinstance(jobs, list) else []
-    return max(map(len, names)) if len(names) > 1 else 0
+    return [str(job["name"]) for job in jobs] if isinstance(jobs, list) else []
 
 
 def _tell_lost(told: Sequence[Told]) -> Iterator[list[Told]]:

@@ -8,7 +8,7 @@ something stands before it.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .exchange import AnswerError, ProtocolError
 
@@ -25,17 +25,23 @@ Told = dict[str, object]
 
 
 class LineText:
-    """How lines are shown."""
+    """How lines are shown: with names at the latest when there are lines of a second job."""
 
-    def __init__(self, *, width: int, with_time: bool, is_terminal: bool) -> None:
+    def __init__(
+        self, jobs: Iterable[str], *, with_names: bool, with_time: bool, is_terminal: bool
+    ) -> None:
         """Choose.
 
         Args:
-            width: Of the column of names; 0 for lines without names.
+            jobs: Of which there will be lines, as far as that is known.
+            with_names: Whether names are shown from the beginning.
             with_time: Whether the time is shown.
             is_terminal: Whether a terminal shows them.
         """
-        self._width, self._with_time, self._is_terminal = width, with_time, is_terminal
+        self._jobs = set(jobs)
+        self._width = max(map(len, self._jobs), default=1) if with_names else 0
+        self._with_time, self._is_terminal = with_time, is_terminal
+        self._is_inside = False  # a line that has begun without a name
 
     def render(self, told: Sequence[Told]) -> bytes:
         """Return lines as they are shown.
@@ -44,9 +50,22 @@ class LineText:
             ProtocolError: They are not what a supervisor tells.
         """
         try:
-            return "".join(map(self._render, told)).encode(errors="surrogateescape")
+            self._meet({str(each["job"]) for each in told})
+            text = "".join(map(self._render, told))
+            if self._is_inside and self._width:
+                text = f"\n{text}"
+            if text:
+                self._is_inside = not text.endswith("\n")
+            return text.encode(errors="surrogateescape")
         except (KeyError, UnicodeEncodeError) as error:
             raise ProtocolError(f"a line has no {error}") from error
+
+    def _meet(self, jobs: set[str]) -> None:
+        """Make room for the names of jobs of which there are lines."""
+        if not jobs <= self._jobs:
+            self._jobs |= jobs
+            if len(self._jobs) > 1:
+                self._width = max(map(len, self._jobs))
 
     def _render(self, told: Told) -> str:
         line = str(told["line"])

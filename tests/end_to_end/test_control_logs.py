@@ -222,6 +222,19 @@ def test_no_line_is_lost_or_shown_twice_between_the_last_and_those_that_come(
     assert lines == list(range(lines[0], lines[0] + 20_000))
 
 
+def test_names_tell_apart_those_who_follow_a_pattern_what_is_added_then(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, job("web", TICK, "replicas = 1")) as run:
+        run.wait_line("web-1 | tick")
+        with reading(tmp_path, ["logs", "-f", "-n", "0", "web*"]) as reader:
+            first = read_line(reader)
+
+            mocker(tmp_path, "scale", "web=3")
+            read_until(reader, "web-2 | tick")
+            read_until(reader, "web-3 | tick")
+
+    assert first == "web-1 | tick"
+
+
 def test_following_ends_with_the_supervisor(tmp_path: Path) -> None:
     script = "trap 'echo last; exit' TERM; echo ready; while :; do sleep 0.1; done"
     with open_supervisor(tmp_path, job("web", script)) as run:

@@ -35,6 +35,16 @@ def test_lines_of_one_job_have_no_name(tmp_path: Path, capfd: pytest.CaptureFixt
     assert (status, *capfd.readouterr()) == (0, "hello\nhello\n", "")
 
 
+@pytest.mark.parametrize("words", [[], ["all"], ["w*"], ["group"]])
+def test_lines_of_one_job_have_its_name_where_there_may_be_others_soon(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    with answering(tmp_path, ONE_JOB, make_lines(WEB)):
+        logs(words)
+
+    assert capfd.readouterr().out == "web | hello\n"
+
+
 def test_lines_of_several_jobs_have_names(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

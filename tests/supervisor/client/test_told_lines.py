@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.supervisor.client.exchange import AnswerError, ProtocolError
-from mocker.supervisor.client.told_lines import LineText, escape_steering, parse_lines
+from mocker.supervisor.client.told_lines import LineText, Told, escape_steering, parse_lines
 from mocker.supervisor.feeds import render_lines
 from mocker.supervisor.lines import Lines, Source
 
@@ -17,14 +17,25 @@ def show(
     text: bytes,
     partial: tuple[int, ...] = (),
     *,
-    width: int = 0,
+    with_names: str = "",
     with_time: bool = False,
     is_terminal: bool = False,
 ) -> bytes:
     """Return what a supervisor tells of lines, as people see it."""
     told = parse_lines(render_lines(Lines(WEB, text, partial, WHEN)))
-    shown = LineText(width=width, with_time=with_time, is_terminal=is_terminal)
+    shown = LineText(
+        with_names.split(),
+        with_names=bool(with_names),
+        with_time=with_time,
+        is_terminal=is_terminal,
+    )
     return shown.render(told)
+
+
+def show_in_turn(*told: Told) -> bytes:
+    """Return lines as people see them who expect those of one job."""
+    shown = LineText(["web"], with_names=False, with_time=False, is_terminal=False)
+    return b"".join(shown.render([each]) for each in told)
 
 
 @given(st.lists(st.binary().map(lambda line: line.replace(b"\n", b"") + b"\n"), min_size=1))
@@ -33,7 +44,7 @@ def test_lines_are_as_they_were_printed(lines: list[bytes]) -> None:
 
 
 def test_names_stand_in_a_column() -> None:
-    assert show(b"one\n\n", width=5) == b"web   | one\nweb   | \n"
+    assert show(b"one\n\n", with_names="db-12 web") == b"web   | one\nweb   | \n"
 
 
 def test_times_stand_before_lines() -> None:
@@ -41,7 +52,7 @@ def test_times_stand_before_lines() -> None:
 
 
 def test_names_stand_before_times() -> None:
-    shown = show(b"one\n", width=3, with_time=True)
+    shown = show(b"one\n", with_names="web", with_time=True)
 
     assert shown == b"web | 2026-11-22T08:29:12.000123Z one\n"
 
@@ -51,7 +62,25 @@ def test_pieces_of_a_line_are_put_together_where_nothing_stands_before_them() ->
 
 
 def test_pieces_of_a_line_are_marked_where_something_stands_before_them() -> None:
-    assert show(b"begin\nend\n", (0,), width=3) == "web | begin…\nweb | end\n".encode()
+    shown = show(b"begin\nend\n", (0,), with_names="web")
+
+    assert shown == "web | begin…\nweb | end\n".encode()
+
+
+def test_names_are_shown_as_soon_as_there_is_a_second_job() -> None:
+    web: Told = {"job": "web", "line": "one"}
+    other: Told = {"job": "web-10", "line": "two"}
+
+    assert show_in_turn(web, other, web) == b"one\nweb-10 | two\nweb    | one\n"
+
+
+def test_name_of_a_second_job_begins_a_line() -> None:
+    begin: Told = {"job": "web", "line": "b", "partial": True}
+    end: Told = {"job": "web", "line": "e"}
+    other: Told = {"job": "db", "line": "two"}
+
+    assert show_in_turn(begin, other, end) == b"b\ndb  | two\nweb | e\n"
+    assert show_in_turn(begin, end, other) == b"be\ndb  | two\n"
 
 
 def test_terminal_shows_colours_and_is_reset_behind_them() -> None:
@@ -111,7 +140,7 @@ def test_word_that_there_will_be_nothing_more_is_an_error() -> None:
 
 @pytest.mark.parametrize("told", [{}, {"line": "\ud800"}, {"line": "", "job": "web"}])
 def test_line_that_no_supervisor_tells_is_refused(told: dict[str, object]) -> None:
-    shown = LineText(width=3, with_time=True, is_terminal=False)
+    shown = LineText([], with_names=True, with_time=True, is_terminal=False)
 
     with pytest.raises(ProtocolError):
         shown.render(parse_lines(json.dumps(told).encode() + b"\n"))
