@@ -235,6 +235,15 @@ def test_names_tell_apart_those_who_follow_a_pattern_what_is_added_then(tmp_path
     assert first == "web-1 | tick"
 
 
+def test_lines_of_the_last_seconds_are_shown(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, job("web", f"echo old; sleep 3; echo new; {SLEEP}")) as run:
+        run.wait_line("web | new")
+
+        shown = mocker(tmp_path, "logs", "--since", "2500ms", "web")
+
+    assert shown.stdout == "new\n"
+
+
 def test_following_ends_with_the_supervisor(tmp_path: Path) -> None:
     script = "trap 'echo last; exit' TERM; echo ready; while :; do sleep 0.1; done"
     with open_supervisor(tmp_path, job("web", script)) as run:
