@@ -29,6 +29,8 @@ COMMAND = Command(
 How many lines are kept depends on their length and on the number of jobs: up to 1 MB of each, all
 of them together 12 MB. The rest is where the file of the jobs says.
 
+Names stand before the lines, unless JOB is the name of a single one.
+
 exit status:
   0  the lines were shown; with -f, the supervisor has ended
   1  no supervisor answers, or it is gone
