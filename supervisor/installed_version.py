@@ -7,6 +7,7 @@ Source: Python Packaging User Guide, "Binary distribution format", on the .dist-
 """
 
 import os
+import sys
 from collections.abc import Iterable
 
 _PREFIX, _SUFFIX = "mocker_supervise-", ".dist-info"
@@ -27,3 +28,6 @@ def find_version(path: Iterable[str]) -> str:
             if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
                 return name[len(_PREFIX) : -len(_SUFFIX)]
     return ""
+
+
+VERSION = find_version(sys.path)  # of what is loaded: what is installed may be newer soon

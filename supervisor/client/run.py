@@ -1,12 +1,11 @@
 """What the commands of `mocker` that ask a supervisor share: help, errors and exit statuses."""
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from mocker.isolation import SpecError
 
-from ..installed_version import find_version
+from ..installed_version import VERSION
 from ..options import Parsed
 from ..stderr import write_line
 from .address import NoSupervisorError, choose_socket, connect
@@ -57,10 +56,9 @@ def tell_version(command: str, theirs: str) -> bool:
         command: That asks it.
         theirs: What the supervisor says; empty if it does not.
     """
-    ours = find_version(sys.path)
-    if not theirs or not ours or theirs == ours:
+    if not theirs or not VERSION or theirs == VERSION:
         return False
-    write_line(f"mocker {command}: this is mocker {ours}, the supervisor is {theirs}")
+    write_line(f"mocker {command}: this is mocker {VERSION}, the supervisor is {theirs}")
     return True
 
 

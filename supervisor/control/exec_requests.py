@@ -5,17 +5,15 @@ Without anything of the server for HTTP, which need not be loaded for this.
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 
 import attrs
 
-from ..installed_version import find_version
+from ..installed_version import VERSION
 from .problems import RequestError
 
 _MOST_CELLS = 2**16 - 1  # in a row or a column, ioctl_tty(2)
 _KEYS = {"job", "argv", "env", "user", "workdir", "terminal"}
-_VERSION = find_version(sys.path)  # of what is loaded: what is installed may be newer soon
 
 
 @attrs.frozen(kw_only=True)
@@ -132,7 +130,7 @@ def render_start(pid: int) -> bytes:
     Args:
         pid: Of the process; 0 if it has ended already.
     """
-    return render_message({"started": pid, "version": _VERSION})
+    return render_message({"started": pid, "version": VERSION})
 
 
 def render_problem(error: RequestError, exit_code: int) -> bytes:
@@ -140,7 +138,7 @@ def render_problem(error: RequestError, exit_code: int) -> bytes:
 
     It has the version too: who asks for what only another one knows is refused.
     """
-    return render_message({**error.render(), "exit_code": exit_code, "version": _VERSION})
+    return render_message({**error.render(), "exit_code": exit_code, "version": VERSION})
 
 
 def _parse_object(message: bytes) -> Mapping[str, object]:

@@ -4,8 +4,6 @@ What Hypercorn calls a server is what it does for one connection. The accepting 
 because who is at the other end is known there alone.
 """
 
-import sys
-
 import h11
 import structlog
 import trio
@@ -19,7 +17,7 @@ from hypercorn.typing import H11SendableEvent
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from ..installed_version import find_version
+from ..installed_version import VERSION
 from ..supervise import Supervisor
 from .answers import Answer
 from .app import Resources
@@ -116,7 +114,7 @@ class HttpService:
 
     def __init__(self, supervisor: Supervisor, guard: Guard) -> None:
         app = Gate(Resources(supervisor).make_app(), guard)
-        self._app = VersionField(app, find_version(sys.path))
+        self._app = VersionField(app, VERSION)
         self._config = Config()
         self._config.errorlog = None
         self._config.include_server_header = False

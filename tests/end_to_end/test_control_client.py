@@ -1,6 +1,7 @@
 """The commands that ask a supervisor, against a real one and against what is none."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -456,6 +457,24 @@ def test_supervisor_of_another_version_is_told_by_attach(tmp_path: Path) -> None
     sentence = f"this is mocker {version('mocker-supervise')}, the supervisor is 77.0"
     assert said.text == f"mocker attach: {sentence}\r\nmocker attach: no web here\r\n"
     assert said.status == 4
+
+
+@pytest.mark.parametrize("words", [["ps", "-q", "db"], ["exec", "db", "echo", "db"]], ids=str)
+def test_newer_mocker_that_is_installed_meanwhile_tells_of_the_older_supervisor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(newer), prepend=os.pathsep)
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", job="db")
+        (newer / "mocker_supervise-77.0.dist-info").mkdir()
+
+        said = ask(tmp_path, *words)
+
+    ours = version("mocker-supervise")
+    sentence = f"mocker {words[0]}: this is mocker 77.0, the supervisor is {ours}\n"
+    assert said == Said("db\n", sentence, 0)
 
 
 @requires_commands("curl")
