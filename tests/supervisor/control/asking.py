@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from mocker.supervisor.config import JobConfig, SupervisorConfig
 from mocker.supervisor.control.app import Resources
-from mocker.supervisor.control.connections import Connection
+from mocker.supervisor.control.connections import Connection, Followers
 from mocker.supervisor.errors import ConfigError
 from mocker.supervisor.lifecycle import State
 from mocker.supervisor.runs import Means
@@ -65,7 +65,8 @@ class Asked:
 
         ours, theirs = trio.socket.socketpair()
         with ours, theirs:
-            await self._app({**scope, "connection": Connection(theirs, self.peer)}, receive, send)
+            connection = Connection(theirs, self.peer, Followers(1))
+            await self._app({**scope, "connection": connection}, receive, send)
         return answers[0]["status"], b"".join(answer["body"] for answer in answers[1:])
 
     async def ask_object(
