@@ -133,6 +133,46 @@ def test_curl_is_answered(control: Controlled) -> None:
     assert outcome.stdout == b'{"job":"web","outcome":"restarted","ok":true,"reason":""}\n'
 
 
+@requires_commands("curl")
+def test_health_follows_what_becomes_of_a_job(tmp_path: Path) -> None:
+    curl = ["curl", "-s", "-w", " %{http_code}", "--unix-socket"]
+
+    with open_controlled(tmp_path, SLEEP) as control:
+        command = [*curl, str(control.socket), "http://x/health"]
+        before = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+        assert control.mocker("stop", "web").returncode == 0
+        stopped = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+        assert control.mocker("start", "web").returncode == 0
+        again = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+
+    assert before == again == b'{"ok":true,"jobs":[]} 200'
+    assert stopped == b'{"ok":false,"jobs":["web"]} 503'
+
+
+def test_nobody_listens_on_a_network_unless_the_file_says_so(control: Controlled) -> None:
+    assert control.read_states()["web"] == "RUNNING"  # which loads all that answers
+    sockets, ours = set[str](), control.run.process.pid
+    for kind in ("tcp", "tcp6", "udp", "udp6", "raw", "raw6"):
+        with suppress(FileNotFoundError):  # no IPv6
+            lines = Path(f"/proc/{ours}/net/{kind}").read_text().splitlines()[1:]
+            sockets |= {f"socket:[{line.split()[9]}]" for line in lines}
+
+    held = {target for pid in [ours, *find_descendants(ours)] for target in list_targets(pid)}
+
+    assert any(target.startswith("socket:") for target in held)
+    assert not held & sockets
+
+
+def list_targets(pid: int) -> list[str]:
+    """Return what a process has open; nothing if it has ended."""
+    targets = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                targets.append(str(fd.readlink()))
+    return targets
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
@@ -426,6 +466,27 @@ def test_end_while_that_which_answers_is_loaded_is_in_order(
         status = control.run.terminate()
 
     assert (status, control.run.remarks) == (0, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("half", "status", "code"),
+    [
+        (b"GET /v1/jo", 400, "bad-request"),
+        (render("POST", "/v1/actions", b"", "Content-Length: 100") + b"{", 408, "too-slow"),
+    ],
+    ids=["head", "body"],
+)
+def test_request_that_does_not_become_whole_is_refused_in_the_end(
+    control: Controlled, half: bytes, status: int, code: str
+) -> None:
+    with unharmed(control):
+        began = time.monotonic()
+        answer = control.say(half)
+        lasted = time.monotonic() - began
+
+    assert (read_status(answer), read_code(answer)) == (status, code)
+    assert 9 < lasted < 10 + SOON_S
 
 
 @pytest.mark.slow
