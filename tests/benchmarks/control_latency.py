@@ -3,8 +3,10 @@
     python -m tests.benchmarks.control_latency [--jobs N] [--count N] [--json FILE]
 
 Run it in the root of the repository with the interpreter that mocker is installed for, as root or
-as an ordinary user. Two supervisors run all the while, one with a job of `sleep` and one with many;
-both have been asked before, so that the part that answers is loaded.
+as an ordinary user. A supervisor runs with a job of `sleep`, and then another one with many; both
+have been asked before, so that the part that answers is loaded. But what their jobs use they look
+at anew for each run, as they do for a person: a pause goes before it, and before all others. That
+look is at all processes of the machine, which is why the one job is not measured beside the many.
 
 The contestants take turns, in an order that is shuffled for each round, so that whatever else the
 machine does hits all of them alike. What one job may cost is told in starts of an interpreter that
@@ -21,6 +23,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from mocker.supervisor.control.figures import _FRESH_S
 
 from .process_use import leaving_nothing
 from .start_latency import (
@@ -43,6 +47,7 @@ MANY = "mocker ps, many jobs"
 PYTHONS, MORE_MS = 2, 30  # what it may take with one job: two starts of Python, and so much more
 MANY_MS = 150
 PATIENCE = 60  # seconds for all jobs to run
+_PAUSE_S = _FRESH_S + 0.1
 _LOOK_S = 0.01  # between two looks whether a supervisor listens
 
 
@@ -92,18 +97,17 @@ def parse_options() -> argparse.Namespace:
 
 
 def measure(stack: ExitStack, report: Report, count: int) -> None:
-    """Start the supervisors and let everybody run in turns."""
+    """Start one supervisor, then the other, and let everybody run in turns."""
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="control-latency-")))
     stack.enter_context(leaving_nothing())
-    one, many = (
-        supervise(directory, name, jobs) for name, jobs in (("one", 1), ("many", report.jobs))
-    )
+    one = supervise(directory, "one", 1)
     contestants = {
         ONE: lambda: prepare_ps(one),
-        MANY: lambda: prepare_ps(many),
-        PYTHON: lambda: time_program(sys.executable, "-c", "pass"),
+        PYTHON: lambda: prepare(sys.executable, "-c", "pass"),
     }
     take_turns(contestants, report.results, warm_up=WARM_UP, count=count)
+    many = supervise(directory, "many", report.jobs)
+    take_turns({MANY: lambda: prepare_ps(many)}, report.results, warm_up=WARM_UP, count=count)
 
 
 def supervise(directory: Path, name: str, jobs: int) -> str:
@@ -130,7 +134,18 @@ def supervise(directory: Path, name: str, jobs: int) -> str:
 
 
 def prepare_ps(socket: str) -> Measure:
-    return time_program(find_beside_python("mocker"), "ps", "-s", socket)
+    return prepare(find_beside_python("mocker"), "ps", "-s", socket)
+
+
+def prepare(*argv: str) -> Measure:
+    """Return how to time a program after a pause, without that."""
+    run = time_program(*argv)
+
+    def run_after_pause() -> float:
+        time.sleep(_PAUSE_S)
+        return run()
+
+    return run_after_pause
 
 
 def render_table(report: Report) -> str:
