@@ -107,6 +107,14 @@ async def test_fresh_look_serves_the_next_one_who_asks(means: Means) -> None:
         assert await figures.look() is first
 
 
+async def test_fresh_look_is_told_without_a_turn(means: Means) -> None:
+    async with open_figures(means, SLEEP) as (figures, _):
+        first = await figures.look()
+
+        async with figures._looking:
+            assert await figures.look() is first
+
+
 async def test_those_who_ask_at_once_share_a_look(means: Means) -> None:
     seen = []
 
