@@ -199,9 +199,9 @@ def read_name(pid: int) -> str:
 
 
 def is_full(read_end: int) -> bool:
-    """Tell whether a pipe holds all it can."""
+    """Tell whether a pipe holds all it can: there may be room at the end of its last page."""
     size = int.from_bytes(fcntl.ioctl(read_end, termios.FIONREAD, bytes(4)), sys.byteorder)
-    return size >= fcntl.fcntl(read_end, fcntl.F_GETPIPE_SZ)
+    return size > fcntl.fcntl(read_end, fcntl.F_GETPIPE_SZ) - os.sysconf("SC_PAGE_SIZE")
 
 
 def test_reader_that_goes_away_harms_nobody(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +76,17 @@ def test_job_that_is_out_of_memory_is_told_as_such_and_runs_again(tmp_path: Path
     assert 20 * 2**20 < whole["memory_peak_bytes"] <= 24 * 2**20
     assert shown["big"]["oom_killed"] is True
     assert "SIGKILL (OOMKilled)" in wide
+    assert figures["oom_kills"] >= 1
+
+
+def test_what_is_executed_in_a_job_is_within_its_limits(tmp_path: Path) -> None:
+    with supervising(tmp_path, f"{FOREVER}memory = '24M'\n") as run:
+        run.wait_event("job.started")
+
+        said = mocker("exec", "web", *TAKE_40M.split())
+        figures = look("web")
+
+    assert said.status == 128 + signal.SIGKILL
     assert figures["oom_kills"] >= 1
 
 
