@@ -6,7 +6,12 @@ profile, this does too, and is stricter in three things: where several entries a
 call, the strictest decides; x86-64's calls for programs with short pointers are denied whatever it
 says; and what it can't carry out it refuses, where docker passes over it.
 
-Source: moby/profiles seccomp/seccomp_linux.go; runc, libcontainer/seccomp; socketcall(2), ipc(2).
+A profile that denies what it does not name is as old as the newest call that it names, and what
+came later is absent: a C library that gets another answer than ENOSYS for a new call does not try
+the old one. Else nothing could make a thread under a profile from before clone3(2).
+
+Source: moby/profiles seccomp/seccomp_linux.go; runc, libcontainer/seccomp, and patchbpf there;
+socketcall(2), ipc(2).
 """
 
 import os
@@ -18,7 +23,7 @@ from ..errors import SpecError
 from .bpf import ALLOW, EQ, ERRNO, KIND, LOG, TRACE, Rule, decide, rank
 from .docker_format import Entry, Profile, parse_profile
 from .ranges import Policy, compile_policies, find_tables
-from .tables import TABLES, read_table
+from .tables import NEWEST, TABLES, read_table
 
 # What docker calls each table: in includes and excludes, and as an architecture.
 _MACHINES = {"x86_64": "amd64", "i386": "x86", "aarch64": "arm64", "arm": "arm"}
@@ -101,11 +106,23 @@ def plan_profile(table: str, default: int, entries: Iterable[Entry]) -> Policy:
     for entry in entries:
         for name in entry.names:
             rules.setdefault(name, []).append((entry.action, entry.conditions))
+    newest = _find_newest(table, rules)
     if table == "i386":
         _add_multiplexed(rules, default)
     verdicts = {name: decide(found, default) for name, found in rules.items() if found}
-    beyond = default if default & KIND in _LETS_THROUGH else _ABSENT
-    return Policy(verdicts, default, default, beyond)
+    if default & KIND in _LETS_THROUGH:
+        return Policy(verdicts, default, default, default)
+    return Policy(verdicts, default, default, _ABSENT, newest)
+
+
+def _find_newest(table: str, names: Iterable[str]) -> int:
+    """Return the highest of the numbers that calls have in a table, or that of all that are known.
+
+    Numbers far beyond are a table's own, and as old as the table.
+    """
+    numbers = read_table(table)
+    found = [numbers[name] for name in names if name in numbers]
+    return max((number for number in found if number <= NEWEST), default=NEWEST)
 
 
 def _add_multiplexed(rules: dict[str, list[Rule]], default: int) -> None:

@@ -29,16 +29,22 @@ class Policy:
         verdicts: By name.
         otherwise: For any other that the table has.
         unnamed: The action for a number that no call has.
-        beyond: The action for a number that no call has yet.
+        beyond: The action for a number that no call has yet, and for a call that came later.
+        newest: The number of the last call that did not.
     """
 
-    __slots__ = ("beyond", "otherwise", "unnamed", "verdicts")
+    __slots__ = ("beyond", "newest", "otherwise", "unnamed", "verdicts")
 
     def __init__(
-        self, verdicts: Mapping[str, Verdict], otherwise: Verdict, unnamed: int, beyond: int
+        self,
+        verdicts: Mapping[str, Verdict],
+        otherwise: Verdict,
+        unnamed: int,
+        beyond: int,
+        newest: int = NEWEST,
     ) -> None:
         self.verdicts, self.otherwise = verdicts, otherwise
-        self.unnamed, self.beyond = unnamed, beyond
+        self.unnamed, self.beyond, self.newest = unnamed, beyond, newest
 
 
 def find_tables(machine: str = "") -> Sequence[tuple[str, int]]:
@@ -71,15 +77,16 @@ def compile_policies(policies: Mapping[str, Policy], tables: Sequence[tuple[str,
 def lay_out(table: str, policy: Policy) -> Ranges:
     """Return what becomes of every number, whether the table has it or not."""
     ranges, following, last = list[tuple[int, Verdict]](), 0, -1
-    verdicts, otherwise = policy.verdicts, policy.otherwise
+    verdicts, otherwise, newest = policy.verdicts, policy.otherwise, policy.newest
     for name, number in read_table(table).items():
         if number == last:  # another name for it
             if name in verdicts:
                 ranges[-1] = number, verdicts[name]
             continue
         if number > following:
-            ranges.append((following, policy.unnamed if following <= NEWEST else policy.beyond))
-        ranges.append((number, verdicts.get(name, otherwise)))
+            ranges.append((following, policy.unnamed if following <= newest else policy.beyond))
+        is_later = newest < number <= NEWEST
+        ranges.append((number, verdicts.get(name, policy.beyond if is_later else otherwise)))
         last, following = number, number + 1
     ranges.append((following, policy.beyond))
     if table == "x86_64":

@@ -129,6 +129,18 @@ def test_number_is_found_among_any_ranges(pairs: list[tuple[int, int]]) -> None:
         assert run_filter(program, X86_64, number) == expected
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9])
+def test_number_that_is_alone_among_others_takes_one_instruction_and_is_found(count: int) -> None:
+    alone = range(10, 10 + 2 * count, 2)
+    ranges: Ranges = [(n, DENY if n in alone else ALLOW) for n in range(40)]
+
+    program = read_program(compile_filter([(X86_64, ranges)], KILL_THREAD))
+
+    around = compile_filter([(X86_64, [(0, ALLOW), (30, DENY)])], KILL_THREAD)
+    assert len(program) <= len(read_program(around)) + count + count // 4
+    assert [n for n in range(40) if run_filter(program, X86_64, n) == DENY] == [*alone]
+
+
 def test_jumps_reach_over_more_than_a_byte_can_say() -> None:
     # A rule of its own for each of 100 calls, and each with 16 comparisons.
     ranges: Ranges = [
