@@ -7,12 +7,13 @@ mounts, sockets and descriptors; `process_calls` has what a process does to itse
 
 import os
 from _collections_abc import Callable, Iterable
-from errno import EAGAIN
+from struct import Struct
 
 from . import syscalls
 from .memory import CALL_PYTHON, LINK_EACH, STORE_INT, Action, Buffer, Cell, add_function
 from .tape import Argument, Call
 
+ANY_RESULT = -(2**31)  # the least of one that says nothing
 _F_DUPFD_CLOEXEC = 1030
 _F_SETOWN = 8
 _F_SETSIG = 10
@@ -21,10 +22,10 @@ _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # on every architecture, as in `sy
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_SET_STRING = 1
 _FSCONFIG_CMD_CREATE = 6
-_MSG_PEEK = 0x02
 _MSG_DONTWAIT = 0x40
 _MSG_NOSIGNAL = 0x4000
 _SOCK_CLOEXEC = os.O_CLOEXEC
+_POLLED, _POLLIN = Struct("ihh"), 1  # struct pollfd
 _TREE_FLAGS = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC
 _MOVE_FLAGS = syscalls.MOVE_MOUNT_F_EMPTY_PATH | syscalls.MOVE_MOUNT_T_EMPTY_PATH
 
@@ -46,10 +47,13 @@ _NAMES = (
     "mount",
     "openat",
     "pivot_root",
+    "poll",
     "prctl",
     "read",
     "recv",
+    "recvmsg",
     "send",
+    "sendmsg",
     "setgroups",
     "sethostname",
     "setpgid",
@@ -59,6 +63,7 @@ _NAMES = (
     "setsid",
     "sigaction",
     "sigprocmask",
+    "sigwaitinfo",
     "socket",
     "statx",
     "symlinkat",
@@ -245,10 +250,9 @@ def request_signal(fd: int, number: int) -> list[Call]:
     ]
 
 
-def peek(fd: int, *, to: Cell) -> Call:
-    """Look for a message without waiting; `to` is 1, 0 if the other end is gone, else -1."""
-    flags = _MSG_PEEK | _MSG_DONTWAIT
-    return prepare("recv", fd, Buffer(1), 1, flags, tolerated=(EAGAIN,), to=to)
+def poll(fd: int, *, to: Cell) -> Call:
+    """Look for a message without waiting; `to` is 1 if there is one, or nobody at the other end."""
+    return prepare("poll", Buffer(_POLLED.size, _POLLED.pack(fd, _POLLIN, 0)), 1, 0, to=to)
 
 
 def recv(fd: int, buffer: Buffer, *, to: Cell) -> Call:

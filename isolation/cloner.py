@@ -19,16 +19,14 @@ Source: clone(2) CLONE_PARENT and CLONE_PIDFD, unix(7) SCM_RIGHTS.
 
 import _signal as signal
 import _socket as socket
-import gc
 import os
 import select
-from _collections_abc import Callable, Sequence
+from _collections_abc import Sequence
 from errno import EMFILE, ETOOMANYREFS
 from struct import Struct
 
 from .errors import ForkServerError, IsolationError, SetupError
 from .handshake import receive_with_fds, send_failure, send_with_fds
-from .init import run_init
 from .launch import (
     CLONE_STEP,
     Launch,
@@ -39,58 +37,34 @@ from .launch import (
     open_channels,
     open_pair,
 )
-from .machine import find_machine
 from .memory import (
-    HEAD,
     NUMBER,
     TAPE,
     WORD,
-    Action,
     Buffer,
-    Cell,
-    address_of,
-    adopt,
-    read_head,
-    read_memory,
+    place_of,
 )
 from .namespaces import namespace_flags
 from .plan import Plan
-from .program import Prepared, Program, make_program
+from .program import BUILD, make_program
 from .syscalls import (
-    ALL_NAMESPACES,
-    CLONE,
-    CLONE3,
     CLONE_INTO_CGROUP,
     CLONE_PARENT,
     CLONE_PARENT_SETTID,
     CLONE_PIDFD,
-    CLOSE_RANGE,
-    PR_SET_PDEATHSIG,
-    close_all_but,
-    get_errno,
-    get_function,
-    has_clone3,
-    prctl,
-    set_process_name,
 )
-from .transport import parse_prepared, render_prepared
+from .transport import render_prepared
 
 # What a clone of the cloner finds open, other than /dev/null as 0, 1 and 2.
-_REQUESTS, _REPLY, CONTROL, REPORT, _STDIO = 3, 4, 5, 6, 7
-_MOST_FDS = 8
-# Words of the head of a tape: what is known besides it, and whether that has actions for it.
-_KNOWN, _KNOWN_SIZE, _HAS_ACTIONS = 5, 6, 7
-_PLANNER, _INIT = 0, 1
-_WHAT = Cell(0, shared=True)  # the clone is to be
-# Looked up before the loop: in a clone, that would take much memory.
-_recv, _recvmsg, _sendmsg, _syscall = map(get_function, ("recv", "recvmsg", "sendmsg", "syscall"))
-_FLAGS, _PID, _FD = Struct("Q"), Struct("i"), Struct("i")
-_ARGS = Struct("11Q")  # struct clone_args: flags, pidfd, child_tid, parent_tid, … and cgroup
-_CGROUP = 10 * _FLAGS.size  # where the last of them is
-_HEADER, _CONTROL_HEAD = Struct("PIPNPNi"), Struct("Nii")  # struct msghdr and struct cmsghdr
-_CHUNK = 2**16  # bytes of a message; a socket takes about three times as much at once
-_FAILED = 125
-_TITLE = "mocker-clone"
+REQUESTS, REPLY, CONTROL, REPORT, STDIO = 3, 4, 5, 6, 7
+MOST_FDS = 8
+# Words of the head of a tape: what is known besides it, whether that has actions for it, and where
+# the init can go on at once, 0 if not all of it came with the first message.
+KNOWN, KNOWN_SIZE, HAS_ACTIONS, ENTRY = 6, 7, 8, 9
+BEGIN = Buffer(2**9, shared=True)  # the calls by which an init takes its tape
+PLANNER, _INIT = 0, place_of(BEGIN.address)  # the first call of a clone; a planner has none
+FLAGS, INT = Struct("Q"), Struct("i")
+CHUNK = 60 * 2**10  # bytes of a message; a socket takes three times as much, or 64 KiB at least
 
 
 class Cloner:
@@ -125,7 +99,7 @@ class Cloner:
             ForkServerError: The cloner is gone.
             SetupError: The kernel refused.
         """
-        self._ask(CLONE_PARENT, _PLANNER, [peer, self.requests.fileno(), self.pidfd])
+        self._ask(CLONE_PARENT, PLANNER, [peer, self.requests.fileno(), self.pidfd])
         return self._take()
 
     def launch(self, plan: Plan, spec: bytes, stdio: Sequence[int], cgroup: int = -1) -> Launch:
@@ -147,9 +121,10 @@ class Cloner:
             if cgroup >= 0:
                 flags |= CLONE_INTO_CGROUP
                 fds.append(cgroup)
-            self._ask(flags, _INIT, [remote.fileno(), remote_report, *fds], _STDIO + len(stdio))
+            self._ask(flags, _INIT, [remote.fileno(), remote_report, *fds], STDIO + len(stdio))
             # While the clone is made, on another processor.
             content = _lay_out(plan, spec, len(stdio), remote_report)
+            sent = _send_first(control, content)
             try:
                 pid, pidfd = self._take()
             except SetupError as error:
@@ -166,16 +141,17 @@ class Cloner:
             control.shutdown(socket.SHUT_WR)  # the init ends
             return launched
         try:
-            _send_whole(control, content)
+            _send_rest(control, content, sent)
         except OSError:
+            control.shutdown(socket.SHUT_WR)  # or it would wait for the rest
             return launched  # it was killed, which its silent report says
         hand_over(launched, plan, stdio)
         return launched
 
     def _ask(self, flags: int, what: int, fds: Sequence[int], cgroup: int = 0) -> None:
-        request = _FLAGS.pack(flags | CLONE_PIDFD | CLONE_PARENT_SETTID)
+        request = FLAGS.pack(flags | CLONE_PIDFD | CLONE_PARENT_SETTID)
         # The kernel looks at the number of the cgroup's descriptor if the flags say so.
-        request += _FLAGS.pack(cgroup) + NUMBER.pack(what)
+        request += FLAGS.pack(cgroup) + NUMBER.pack(what)
         try:
             send_with_fds(self.requests, request, [self._reply_end.fileno(), *fds])
         except OSError as error:
@@ -190,8 +166,8 @@ class Cloner:
         poll.register(self.pidfd, select.POLLIN)  # a clone may have all else open
         if self._reply.fileno() not in dict(poll.poll()):
             raise ForkServerError("cannot ask the cloner: it is gone")
-        message, fds = receive_with_fds(self._reply, _PID.size, 1)
-        (pid,) = _PID.unpack(message)
+        message, fds = receive_with_fds(self._reply, INT.size, 1)
+        (pid,) = INT.unpack(message)
         if pid < 0:
             raise SetupError(CLONE_STEP, -pid)
         if not fds:
@@ -202,15 +178,17 @@ class Cloner:
 
 def _lay_out(plan: Plan, spec: bytes, count: int, report: int) -> bytearray:
     """Return what the init is sent; nothing, after a report, if it can't be told what to do."""
-    stdio = range(_STDIO, _STDIO + count)
+    stdio = range(STDIO, STDIO + count)
     try:
-        tape = make_program(plan, CONTROL, stdio, (_REQUESTS, _REPLY))
+        tape = make_program(plan, CONTROL, stdio, (REQUESTS,), lasting=True)
         known = render_prepared(plan, spec, stdio, tape)
-        tape.set_head(_KNOWN, TAPE + tape.size)
-        tape.set_head(_KNOWN_SIZE, len(known))
-        tape.set_head(_HAS_ACTIONS, bool(tape.actions))
+        tape.set_head(KNOWN, TAPE + tape.size)
+        tape.set_head(KNOWN_SIZE, len(known))
+        tape.set_head(HAS_ACTIONS, bool(tape.actions))
         tape.tail += known + bytes(-len(known) % WORD)
         check_size(tape, plan.spec)
+        if not tape.actions and tape.size * WORD <= CHUNK:
+            tape.set_head(ENTRY, tape.numbers[BUILD])
         return tape.render()
     except IsolationError as error:
         send_failure(report, error)
@@ -219,158 +197,15 @@ def _lay_out(plan: Plan, spec: bytes, count: int, report: int) -> bytearray:
     return bytearray()
 
 
-def _send_whole(control: socket.socket, content: bytearray) -> None:
-    rest = memoryview(content)
+def _send_first(control: socket.socket, content: bytearray) -> int:
+    """Send what fits at once, for the init to find as soon as it looks; return how much that is."""
+    try:
+        return control.send(memoryview(content)[:CHUNK], socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+    except OSError:
+        return 0
+
+
+def _send_rest(control: socket.socket, content: bytearray, sent: int) -> None:
+    rest = memoryview(content)[sent:]
     while rest:
-        rest = rest[control.send(rest[:_CHUNK], socket.MSG_NOSIGNAL) :]
-
-
-def run_cloner(requests: int, run_planner: Callable[[socket.socket, Cloner], None]) -> None:
-    """Clone what is asked for until nobody can ask any more; does not return.
-
-    Args:
-        requests: The socket to listen to.
-        run_planner: What a clone does that is a planner.
-    """
-    try:
-        _prepare(requests)
-        # Made here and not in the clone, for which it would be a page more.
-        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CONTROL)
-        program = Program(control, REPORT, lambda: _read_known()[0])
-        os.close(CONTROL)
-        _clone_each()
-        if _WHAT.value == _INIT:
-            _try_to_receive_tape(program)
-            run_init(program)
-        _be_planner(run_planner)
-    finally:
-        os._exit(_FAILED)
-
-
-def _prepare(requests: int) -> None:
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    set_process_name(_TITLE)
-    os.dup2(requests, _REQUESTS)
-    os.dup2(requests, CONTROL)
-    null = os.open("/dev/null", os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    close_all_but(_REQUESTS, CONTROL, first=_REQUESTS)
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-
-
-def _clone_each() -> None:
-    """Clone for each request; return in the clone."""
-    pid, args = Buffer(_PID.size, shared=True), Buffer(_ARGS.size, shared=True)
-    # The flags of the clone are read to where they belong.
-    request = _Message(
-        [
-            (args.address, _FLAGS.size),
-            (args.address + _CGROUP, _FLAGS.size),
-            (address_of(_WHAT.place), WORD),
-        ],
-        _MOST_FDS,
-    )
-    reply, refusal = (
-        _Message([(pid.address, _PID.size)], 1),
-        _Message([(pid.address, _PID.size)], 0),
-    )
-    args.raw = _ARGS.pack(0, reply.address_of_fds, 0, pid.address, *[0] * 7)
-    knows_clone3, plain_clone = has_clone3(), CLONE.get(find_machine(), 0)
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    while True:
-        request.make_room()
-        if _recvmsg(_REQUESTS, request.address, socket.MSG_CMSG_CLOEXEC, 0, 0, 0) <= 0:
-            os._exit(0)  # nobody can ask any more
-        flags = 0 if knows_clone3 else _FLAGS.unpack_from(args.raw)[0]
-        if knows_clone3 or flags & (ALL_NAMESPACES | CLONE_INTO_CGROUP):
-            found = _syscall(CLONE3, args.address, _ARGS.size, 0, 0, 0)
-        else:
-            # Which has one place for a pid or a pidfd.
-            flags &= ~CLONE_PARENT_SETTID
-            found = _syscall(plain_clone, flags, 0, reply.address_of_fds, 0, 0)
-        if found == 0:
-            return
-        if not knows_clone3:
-            pid.raw = _PID.pack(found)
-        if found > 0:
-            _sendmsg(_REPLY, reply.address, socket.MSG_NOSIGNAL, 0, 0, 0)
-        else:
-            pid.raw = _PID.pack(-get_errno())
-            _sendmsg(_REPLY, refusal.address, socket.MSG_NOSIGNAL, 0, 0, 0)
-        # The pidfd, too, which lies behind what came with the request.
-        _syscall(CLOSE_RANGE, _REPLY, -1, 0, 0, 0)
-
-
-class _Message:
-    """A struct msghdr of sendmsg(2) and recvmsg(2), with room for descriptors.
-
-    Attributes:
-        address: Of the structure.
-        address_of_fds: Of the first descriptor.
-    """
-
-    __slots__ = ("_header", "_room", "_size", "address", "address_of_fds")
-
-    def __init__(self, parts: Sequence[tuple[int, int]], fds: int) -> None:
-        """Describe a message.
-
-        Args:
-            parts: The address and the size, in bytes, of each part of its text.
-            fds: How many descriptors it has, or has at most.
-        """
-        words = b"".join(NUMBER.pack(word) for part in parts for word in part)
-        vector = Buffer(len(words), words, shared=True)
-        head = _CONTROL_HEAD.pack(
-            _CONTROL_HEAD.size + fds * _FD.size, socket.SOL_SOCKET, socket.SCM_RIGHTS
-        )
-        self._size = socket.CMSG_SPACE(fds * _FD.size) if fds else 0
-        room = Buffer(socket.CMSG_SPACE(fds * _FD.size), head, shared=True)
-        self._room = (0, 0, vector.address, len(parts), room.address if fds else 0, self._size, 0)
-        self._header = Buffer(_HEADER.size, _HEADER.pack(*self._room), shared=True)
-        self.address, self.address_of_fds = self._header.address, room.address + len(head)
-
-    def make_room(self) -> None:
-        """Give back the room for descriptors: recvmsg(2) leaves there how much it has used."""
-        self._header.raw = _HEADER.pack(*self._room)
-
-
-def _try_to_receive_tape(program: Program) -> None:
-    try:
-        _receive_tape(program)
-    except BaseException as error:  # noqa: BLE001 - the process ends right after it
-        send_failure(REPORT, SetupError(f"go on after {error!r}"))
-        os._exit(_FAILED)
-
-
-def _receive_tape(program: Program) -> None:
-    """Take what the init is to do."""
-    place, end = address_of(TAPE), address_of(TAPE + HEAD)  # at least; then the head says where
-    while place < end:
-        received = _recv(CONTROL, place, _CHUNK, 0, 0, 0)
-        if received <= 0:
-            os._exit(_FAILED)  # who asked is gone, or could not say what to do
-        place += received
-        end = address_of(read_head(_KNOWN)) + read_head(_KNOWN_SIZE)
-    if read_head(_HAS_ACTIONS):
-        adopt(place, _read_known()[1], program.setup)
-    else:
-        adopt(place, [], None)
-
-
-def _read_known() -> tuple[Prepared, list[Action]]:
-    return parse_prepared(read_memory(address_of(read_head(_KNOWN)), read_head(_KNOWN_SIZE)))
-
-
-def _be_planner(run_planner: Callable[[socket.socket, Cloner], None]) -> None:
-    """Plan containers for who listens at the other end; does not return."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a clone has none
-    os.close(_REQUESTS)
-    os.close(_REPLY)
-    peer, requests = (
-        socket.socket(socket.AF_UNIX, kind, 0, fd)
-        for fd, kind in ((CONTROL, socket.SOCK_STREAM), (REPORT, socket.SOCK_SEQPACKET))
-    )
-    run_planner(peer, Cloner(requests, _STDIO))
+        rest = rest[control.send(rest[:CHUNK], socket.MSG_NOSIGNAL) :]

@@ -12,7 +12,7 @@ from .calls import close_range, dup2, dup_above, then
 from .errors import NOT_EXECUTABLE, NOT_FOUND, CommandError, SetupError
 from .memory import Cell
 from .own_program import SHELL, refuse_own_program
-from .process_calls import execve
+from .process_calls import encode_words, execve
 from .spec import DEFAULT_PATH, ContainerSpec
 from .syscalls import CLOSE_RANGE_CLOEXEC
 from .tape import Call
@@ -80,7 +80,8 @@ def try_execute(
     """
     paths = _candidates(argv[0], env.get("PATH", DEFAULT_PATH))
     guard = [then(refuse_own_program, argv[0], paths, guarded)] if guarded else []
-    return [*guard, *(execve(path, argv, env, tolerated=_SEARCH_GOES_ON) for path in paths)]
+    words = encode_words(argv, env)
+    return [*guard, *(execve(path, *words, tolerated=_SEARCH_GOES_ON) for path in paths)]
 
 
 def execute(argv: tuple[str, ...], env: Mapping[str, str], *, guarded: Program | None) -> None:

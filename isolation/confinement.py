@@ -22,7 +22,7 @@ from .privileges import (
     set_rlimits,
 )
 from .process_calls import join_session_keyring, load_filter
-from .tape import Segment, keep
+from .tape import Call, Segment, keep, keep_own
 from .users import User, become
 
 
@@ -39,9 +39,6 @@ def confine(
         after_user: What a change of user would undo.
     """
     mask = plan.capabilities
-    go = [chdir("/")]
-    if workdir != "/":
-        go = [then(_change_directory, workdir, needed)]
     # In a container, the init has one for all.
     keyring = () if plan.spec.isolate else keep(join_session_keyring)
     filtering = keep(load_filter, plan.filter)
@@ -54,7 +51,7 @@ def confine(
         after_user,
         () if mask is None else keep(keep_capabilities, 0 if user and user.uid else mask),
         keep(set_rlimits, tuple((r.name, r.soft, r.hard) for r in plan.rlimits)),
-        go,
+        keep_own(_enter_workdir, workdir, needed),
         keyring if is_late else (),
         keep(forbid_new_privileges) if is_late else (),
         keep(reset_signals, plan.changed_signals),
@@ -81,6 +78,10 @@ def find_doubt(plan: Plan) -> str:
     if plan.filter and not plan.forbids_new_privileges:
         return "with --allow-new-privs the seccomp filter is loaded first, and may forbid it"
     return ""
+
+
+def _enter_workdir(path: str, needed: bool) -> list[Call]:
+    return [chdir("/") if path == "/" else then(_change_directory, path, needed)]
 
 
 def _change_directory(path: str, needed: bool) -> None:

@@ -49,16 +49,26 @@ class Desk:
 
     Attributes:
         closing: Whether the command has ended, so that no process is started any more.
+        killing: Whether all is to be killed at once, or nobody is left who could ask for that.
     """
 
-    __slots__ = ("_command", "_control", "_groups", "_leaders", "_plan", "_replies", "closing")
+    __slots__ = (
+        "_command",
+        "_control",
+        "_groups",
+        "_leaders",
+        "_plan",
+        "_replies",
+        "closing",
+        "killing",
+    )
 
     def __init__(self, plan: Plan, control: socket.socket, command: Cell) -> None:
         self._plan, self._control, self._command = plan, control, command
         self._replies: dict[int, socket.socket] = {}
         self._groups = set[int]()  # processes that are to leave nothing behind
         self._leaders = set[int]()  # those of sessions on a terminal
-        self.closing = False
+        self.closing = self.killing = False
 
     def serve(self) -> bool:
         """Carry out what has been asked so far; return whether the container is to go on."""
@@ -71,6 +81,7 @@ class Desk:
             except BlockingIOError:
                 return True
             if not message or message == KILL:
+                self.killing = True
                 return False
             words = message.split(b"\0")
             if words[0] == SIGNAL:

@@ -29,7 +29,8 @@ from _collections_abc import Sequence
 from _thread import allocate_lock
 from errno import EMFILE, ETOOMANYREFS
 
-from .cloner import Cloner, run_cloner
+from .cloner import Cloner
+from .cloning import run_cloner
 from .container import Container
 from .errors import ForkServerError, SetupError
 from .hints import explain

@@ -41,6 +41,7 @@ _OUTER = (
 
 
 KEYRING_STEP = "have a session keyring"
+MASKS_STEP = "cover parts of "
 
 
 def explain(error: IsolationError) -> IsolationError:
@@ -75,7 +76,7 @@ def _find_hint(error: SetupError) -> str:
 def _explain_denial(error: SetupError) -> str:
     if error.path.startswith("/proc/") and "user mapping" in error.step:
         return explain_apparmor() or _explain_mapping()
-    if error.step in {"mount proc", "mount sysfs"}:
+    if error.step in {"mount proc", "mount sysfs", MASKS_STEP}:
         return explain_apparmor() or (
             f"the host's {error.path} is partly covered, as in a container; start the outer "
             "one with --security-opt systempaths=unconfined"

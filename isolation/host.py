@@ -7,17 +7,19 @@ an overlay is mounted, a container is run, all in children that end at once.
 import _signal as signal
 import os
 from _collections_abc import Callable
+from errno import EPERM
 
 from .busybox import default_rootfs, find_busybox
 from .checks import NICE_VALUES, OOM_SCORES
 from .errors import IsolationError, SetupError
-from .hints import explain
+from .hints import MASKS_STEP, explain
 from .launch import check_one_thread
-from .layers import try_overlay
+from .layers import TMPFS_BOUNDS, try_bounds, try_overlay
+from .masks import try_masks
 from .namespaces import namespace_flags
 from .spawning import spawn
 from .spec import ContainerSpec
-from .syscalls import CLONE_NEWNS, CLONE_NEWUSER, clone3
+from .syscalls import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, clone3
 from .user_mapping import find_helpers, find_ungranted_ids, plan_user_mapping, write_user_mapping
 
 _OLDEST_KERNEL = (5, 15)
@@ -61,14 +63,24 @@ def check_host() -> tuple[HostCheck, ...]:
         checks.append(_check("ID-mapped mounts", _check_mapped_mounts, lost=lost))
         lost = "what takes them is refused"
         checks.append(_check("capabilities", host_walls.check_capabilities, lost=lost))
+    else:
+        lost = "root inside has none"
+        checks.append(_check("capabilities", _check_capabilities_inside, lost=lost))
     first = ContainerSpec(["true"], nice=NICE_VALUES[0])
     last = ContainerSpec(["true"], oom_score_adj=OOM_SCORES[0])
     checks += [
         _check("overlay in a user namespace", _check_overlay, lost="nothing is copied on write"),
-        _check("cgroup v2 delegation", host_walls.check_limits, lost="no limits but --ulimit"),
+        _check("bounded writing", _check_bounds),
+        _check("kernel files", _check_masks),
+        _check(
+            "cgroup v2 delegation",
+            host_walls.check_limits,
+            lost="no limits but --ulimit, and no mocker pause",
+        ),
         _check("ulimits", host_walls.check_ulimits),
         _check("nice", host_walls.check_schedule, first, lost="none below the caller's"),
         _check("oom_score_adj", host_walls.check_schedule, last, lost="none below the caller's"),
+        _check("cpu_affinity", host_walls.check_affinity, lost="none but the caller's"),
         _check("no_new_privs", host_walls.check_no_new_privs),
         _check("seccomp", host_walls.check_seccomp),
         _check("landlock", host_walls.check_landlock, lost="no job with landlock = true"),
@@ -116,6 +128,7 @@ def _in_namespaces(
     act: Callable[[], None],
     step: str,
     before: Callable[[int], None] = lambda _: None,
+    path: str = "",
 ) -> None:
     """Run a function in a child with new namespaces, as root there.
 
@@ -124,6 +137,7 @@ def _in_namespaces(
         act: What the child does.
         step: What that is called, should it fail.
         before: What the caller does before, with the pid of the child, whose users are mapped.
+        path: Where, should it fail.
     """
     read_end, write_end = os.pipe()
     try:
@@ -156,7 +170,7 @@ def _in_namespaces(
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
     if status:
-        raise SetupError(step, os.waitstatus_to_exitcode(status))
+        raise SetupError(step, os.waitstatus_to_exitcode(status), path)
 
 
 def _check_subordinate_ids() -> str:
@@ -176,6 +190,31 @@ def _check_subordinate_ids() -> str:
 def _check_overlay() -> str:
     _in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_overlay, "mount overlay")
     return "can be mounted"
+
+
+def _check_bounds() -> str:
+    _in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_bounds, "bound a file system in memory")
+    size, files = (bound for _, bound in TMPFS_BOUNDS)
+    return f"takes {size} of the memory and {files} files at most"
+
+
+def _check_masks() -> str:
+    flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID
+    _in_namespaces(flags, try_masks, MASKS_STEP, path="/proc")
+    return "what tells of the host is covered, what steers it is read-only"
+
+
+def _check_capabilities_inside() -> str:
+    from .host_walls import check_capabilities
+
+    def look() -> None:
+        try:
+            check_capabilities()
+        except SetupError:
+            raise PermissionError(EPERM, os.strerror(EPERM)) from None
+
+    _in_namespaces(CLONE_NEWUSER, look, "have all capabilities in a user namespace")
+    return "all can be had, within the user namespace alone"
 
 
 def _check_own_program() -> str:
@@ -201,14 +240,18 @@ def _check_mapped_mounts() -> str:
 
 
 def _try_container() -> str:
+    from .host_walls import FAULTS, LOOK, LOOKED_AT
+
     rootfs, note = default_rootfs()
     null = os.open("/dev/null", os.O_RDWR)
     try:
-        spec = ContainerSpec(["true"], rootfs=rootfs)
+        spec = ContainerSpec(["sh", "-c", LOOK], rootfs=rootfs)
         with spawn(spec, stdin=null, stdout=null, stderr=null) as container:
             status = container.wait()
     finally:
         os.close(null)
+    if status.code in FAULTS:
+        raise SetupError("keep a command in a container", hint=FAULTS[status.code])
     if not status.success:
         raise SetupError("run a container", hint=f"its command ended with {status}")
-    return f"runs{'; ' if note else ''}{note}"
+    return f"runs, {LOOKED_AT}{'; ' if note else ''}{note}"

@@ -18,16 +18,17 @@ from .delegation import USUAL, find_controllers
 from .errors import SetupError
 from .hints import filters_system_calls, read_switch
 from .landlock import find_landlock
+from .library import get_errno, get_function
 from .machine import find_machine
 from .mounts import TreeSource, open_source
 from .own_program import OWN, find_own_program
 from .privileges import forbid_new_privileges, read_capabilities
 from .process_calls import load_filter
-from .scheduling import try_schedule
+from .scheduling import render_cpus, try_schedule
 from .seccomp import DEFAULT
 from .seccomp.filters import find_filter
 from .spec import RLIMIT_NAMES, ContainerSpec
-from .syscalls import KEYCTL, PR_GET_NO_NEW_PRIVS, clone3, get_errno, get_function, prctl
+from .syscalls import KEYCTL, PR_GET_NO_NEW_PRIVS, clone3, prctl
 from .tape import Call, perform
 from .user_mapping import UserMapping
 
@@ -35,6 +36,32 @@ _CORE_PATTERN = "/proc/sys/kernel/core_pattern"
 _UNLIMITED = -1
 _KEYCTL_GET_KEYRING_ID = 0
 _SESSION = -3  # the session keyring
+
+# What a shell in a container looks at, and what its exit code says if that is not as it should be.
+LOOK = """
+if (: </dev/tty) 2>/dev/null; then exit 11; fi
+if (: </proc/1/environ) 2>/dev/null; then exit 12; fi
+for path in /dev/*; do
+    if [ -L "$path" ] || ! [ -c "$path" ] && ! [ -b "$path" ]; then continue; fi
+    case $path in
+        /dev/null | /dev/zero | /dev/full | /dev/random | /dev/urandom | /dev/tty) ;;
+        *) exit 13 ;;
+    esac
+done
+while read -r _ _ _ _ target flags _; do
+    case $target,$flags in
+        *,*nosuid*) ;;
+        /proc,* | /proc/* | /sys,* | /sys/* | /dev,* | /dev/*) exit 14 ;;
+    esac
+done </proc/self/mountinfo
+"""
+FAULTS = {
+    11: "it has the caller's terminal",
+    12: "it can read its init",
+    13: "it sees a device of the host's in /dev",
+    14: "setuid programs gain rights on a mount that is not the root's",
+}
+LOOKED_AT = "the mounts nosuid, the devices harmless, init and terminal out of reach"
 
 
 def check_landlock() -> str:
@@ -107,7 +134,7 @@ def check_limits() -> str:
         raise SetupError(f"limit {', '.join(missing)} in ", 0, place, hint)
     refused = "io" in controllers and not find_weights()
     weights = f"; io_weight is refused: {HOW_HEEDED}" if refused else ""
-    return f"{', '.join(sorted(controllers))} in {place}{weights}"
+    return f"{', '.join(sorted(controllers))}, and mocker pause, in {place}{weights}"
 
 
 def check_ulimits() -> str:
@@ -124,6 +151,13 @@ def check_schedule(spec: ContainerSpec) -> str:
     """Try, in a child that ends at once, what a container asks for that is to go before others."""
     try_schedule(spec)
     return "can be any"
+
+
+def check_affinity() -> str:
+    """Try, in a child that ends at once, to run on one of the caller's CPUs alone."""
+    cpus = sorted(os.sched_getaffinity(0))
+    try_schedule(ContainerSpec(["true"], cpu_affinity=cpus[:1]))
+    return f"any of the caller's CPUs: {render_cpus(cpus)}"
 
 
 def check_core_dumps() -> str:

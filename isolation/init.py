@@ -17,8 +17,9 @@ import _socket as socket
 import gc
 import os
 import time
-from _collections_abc import Sequence
+from _collections_abc import Callable, Sequence
 from errno import ENOMEM
+from struct import Struct
 
 from .command import execute, make_env
 from .confinement import find_doubt
@@ -34,7 +35,7 @@ from .handshake import (
     send_survivors,
     send_terminal,
 )
-from .memory import read_head, walk
+from .memory import FAILED, leads_to, read_head, walk
 from .namespaces import NOTIFY
 from .privileges import inner_namespace_flags
 from .program import (
@@ -46,10 +47,13 @@ from .program import (
     ISOLATED,
     RELEASE,
     ROOT,
+    SIGNAL,
+    WAIT,
     Program,
     become_command,
     execute_command,
     explain_clone,
+    place_command,
     release,
     settle,
 )
@@ -63,17 +67,24 @@ from .users import User, look_up_user
 # As bare numbers: each named one is an object, and would be copied.
 _SIGNALS = tuple(map(int, signal.valid_signals()))
 _NEWS, _ENDS = (NEWS,), (int(signal.SIGCHLD),)
+_TOLD = NEWS, int(signal.SIGIO)
+_INFO = Struct("3i")  # what a siginfo_t begins with: number, error, code
 _SETUP_FAILED = 125
 # Rendered while there is some.
 _NO_MEMORY = render_failure(SetupError("start the command", ENOMEM))
 
 
-def run_init(program: Program) -> None:
-    """Be the init of a container, from the first instruction after clone; does not return."""
+def run_init(program: Program, walk_first: Callable[[], None] | None = None) -> None:
+    """Be the init of a container, from the first instruction after clone; does not return.
+
+    Args:
+        program: What it is to do.
+        walk_first: Raises what has come of the first walk, if that has been done.
+    """
     gc.disable()  # a collection would touch, and so copy, every object that the parent made
     report, code = program.report, _SETUP_FAILED
     try:
-        code = _run(program).shell_code
+        code = _run(program, walk_first or _walk_first).shell_code
     except EOFError:
         pass  # the parent is gone: nobody is left to tell
     except IsolationError as error:
@@ -90,25 +101,48 @@ def run_init(program: Program) -> None:
         os._exit(code)
 
 
-def _run(program: Program) -> ExitStatus:
+def _run(program: Program, walk_first: Callable[[], None]) -> ExitStatus:
     try:
-        walk(read_head(BUILD))
-    except OSError as error:
-        raise program.explain(error) from error
-    if not read_head(EXECUTE):
-        _look_inside(program)
+        is_whole = _build(program, walk_first)
+    except BaseException as error:
+        if COMMAND.value == 0:
+            _end_command(program, error)
+        raise
     if COMMAND.value == 0:
-        _become_command(program)
+        _end_command(program)
     if NOTIFY.value >= 0:
         send_notify(program.control, NOTIFY.value)
-    walk(read_head(RELEASE))
-    if ASKED.value >= 0:
+    if NOTIFY.value >= 0 or not is_whole:
+        walk(read_head(RELEASE))
+    if ASKED.value:
         _serve(program)
     status, alone = _wait_for_command(COMMAND.value, program)
     send_exit(program.control, status)
     if not alone:
         _end_what_is_left(program)
     return status
+
+
+def _build(program: Program, walk_first: Callable[[], None]) -> bool:
+    """Do all up to the clone of the command, and in that, its own part, from which none returns.
+
+    Returns:
+        Whether all was known before: then the walk goes on, up to what wakes the init first.
+    """
+    is_whole = read_head(EXECUTE) != 0
+    try:
+        walk_first()
+    except OSError as error:
+        if COMMAND.value < 0:
+            raise program.explain(error) from error
+        raise
+    if not is_whole:
+        _look_inside(program)
+    return is_whole
+
+
+def _walk_first() -> None:
+    walk(read_head(BUILD))
 
 
 def _look_inside(program: Program) -> None:
@@ -120,26 +154,24 @@ def _look_inside(program: Program) -> None:
     perform(calls)
     if setup.slave_fd >= 0:
         stdio = _hand_out_terminal(setup, program.control, stdio, user)
-    extend(BECOME, [call for calls in become_command(plan, user, stdio) for call in calls])
+    placed = place_command(stdio, plan.spec.ready_fd)
+    extend(BECOME, [call for calls in become_command(plan, user, placed) for call in calls])
     extend(EXECUTE, execute_command(plan, user))
-    extend(RELEASE, release(plan.mapping, control, setup.slave_fd))
+    extend(RELEASE, release(plan.mapping, control, setup.slave_fd), at_zero=WAIT)
     try:
         perform([clone])
     except OSError as error:
         raise explain_clone(error, plan.mapping) from error
+    if COMMAND.value == 0:
+        walk(read_head(BECOME))
+        walk(read_head(EXECUTE))
 
 
-def _become_command(program: Program) -> None:
-    """Turn the fork of the init into the command; does not return."""
+def _end_command(program: Program, failure: BaseException | None = None) -> None:
+    """Say why the fork of the init did not become the command; does not return."""
     report = program.report
     try:
-        walk(read_head(BECOME))
-        try:
-            walk(read_head(EXECUTE))
-        except OSError:
-            pass  # it is not as plain as that: the same once more, with a look at the reason
-        plan = program.plan
-        execute(plan.spec.argv, make_env(plan.spec, plan.user or ROOT), guarded=plan.guarded)
+        _execute_again(program, failure)
     except IsolationError as error:
         send_failure(report, error)
     except OSError as error:
@@ -151,6 +183,14 @@ def _become_command(program: Program) -> None:
         send_failure(report, SetupError(f"start the command after {error!r}"))
     finally:
         os._exit(_SETUP_FAILED)
+
+
+def _execute_again(program: Program, failure: BaseException | None) -> None:
+    """Execute the command with a look at what is in the way, if it came to that at all."""
+    if failure is not None and not leads_to(read_head(EXECUTE), FAILED.value):
+        raise failure
+    plan = program.plan
+    execute(plan.spec.argv, make_env(plan.spec, plan.user or ROOT), guarded=plan.guarded)
 
 
 def _hand_out_terminal(
@@ -172,24 +212,25 @@ def _wait_for_command(command: int, program: Program) -> tuple[ExitStatus, bool]
     Returns:
         How, and whether nothing is left.
     """
+    number, _, code = _INFO.unpack_from(SIGNAL.raw)  # what the tape has waited for, if it has
     while True:
-        info = signal.sigwaitinfo(_SIGNALS)
+        if not number:
+            info = signal.sigwaitinfo(_SIGNALS)
+            number, code = info.si_signo, info.si_code
         # The lowest number comes first: whoever inside sends many must not keep these waiting.
-        if info.si_signo not in _NEWS and signal.sigtimedwait(_NEWS, 0) is not None:
+        if number not in _NEWS and signal.sigtimedwait(_NEWS, 0) is not None:
             _serve(program)
-        is_end = info.si_signo == signal.SIGCHLD
+        is_end = number == signal.SIGCHLD
         if is_end or signal.sigtimedwait(_ENDS, 0) is not None:
             status, alone = _reap(command, program)
             if status is not None:
                 return status, alone
-        if is_end:
-            continue
-        if info.si_signo in {NEWS, signal.SIGIO}:
+        if number in _TOLD:
             # Somebody's SIGIO that was pending has swallowed the kernel's, which tells of requests.
             _serve(program)
-            if info.si_code > 0:
-                continue
-        forward(info.si_signo, command)
+        if not is_end and not (number in _TOLD and code > 0):
+            forward(number, command)
+        number = 0
 
 
 def _serve(program: Program) -> None:
@@ -239,11 +280,12 @@ def _end_what_is_left(program: Program) -> None:
     program.desk.close()
     _serve(program)  # what was asked before: what it stops has to go on, too
     isolate = program.plan.spec.isolate
-    send = _signal_container if isolate else _signal_descendants
-    send(signal.SIGTERM)
-    send(signal.SIGCONT)  # what is stopped could not end otherwise
+    if not program.desk.killing:
+        send = _signal_container if isolate else _signal_descendants
+        send(signal.SIGTERM)
+        send(signal.SIGCONT)  # what is stopped could not end otherwise
     deadline = time.monotonic() + program.plan.spec.grace
-    while (remaining := deadline - time.monotonic()) > 0:
+    while not program.desk.killing and (remaining := deadline - time.monotonic()) > 0:
         try:
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)) is not None:
                 program.tell_end(ended.si_pid, read_status(ended))
@@ -251,9 +293,11 @@ def _end_what_is_left(program: Program) -> None:
             return
         _serve(program)
         signal.sigtimedwait({signal.SIGCHLD, signal.SIGIO, NEWS}, remaining)
-    pids = list_container() if isolate else list_descendants(os.getpid())
-    titles = ((pid, read_title(pid)) for pid in pids)
-    send_survivors(program.control, ((pid, title) for pid, title in titles if title))
+    if not program.desk.killing:
+        pids = list_container() if isolate else list_descendants(os.getpid())
+        titles = ((pid, read_title(pid)) for pid in pids)
+        send_survivors(program.control, ((pid, title) for pid, title in titles if title))
+    # Again and again: what is just being forked was not among them the first time.
     while not isolate and _signal_descendants(signal.SIGKILL):
         os.waitid(os.P_ALL, 0, os.WEXITED)
 

@@ -23,11 +23,12 @@ from struct import pack
 from .calls import close, open_file, prepare, store_int
 from .errors import SetupError
 from .hints import filters_system_calls
+from .library import get_errno, get_function
 from .memory import Buffer, Cell
 from .process_calls import prctl
 from .spec import ContainerSpec
 from .steps import Step
-from .syscalls import PR_SET_NO_NEW_PRIVS, get_errno, get_function
+from .syscalls import PR_SET_NO_NEW_PRIVS
 from .tape import Call
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446

@@ -10,6 +10,7 @@ the bounds.
 """
 
 import os
+from errno import EOPNOTSUPP
 from stat import S_IMODE
 
 from . import calls
@@ -105,6 +106,19 @@ STACK_BASE = (
     *stack_tmpfs(BASE),
     *(calls.mkdirat(BASE, name, 0o755) for name in _PARTS),
 )
+
+
+def try_bounds() -> None:
+    """Mount a file system in memory as containers have it, in the caller's new mount namespace.
+
+    Raises:
+        OSError: The kernel takes none there, or EOPNOTSUPP: one without a bound.
+    """
+    root = Cell(-1)
+    perform(stack_tmpfs(root))
+    room = os.fstatvfs(root.value)
+    if not room.f_blocks or not room.f_files:
+        raise OSError(EOPNOTSUPP, os.strerror(EOPNOTSUPP))
 
 
 def try_overlay() -> None:

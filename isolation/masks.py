@@ -15,7 +15,7 @@ mount_namespaces(7), proc(5).
 """
 
 import os
-from errno import ENOENT
+from errno import EEXIST, ENOENT
 from stat import S_ISCHR
 
 from . import calls
@@ -27,8 +27,9 @@ from .syscalls import (
     MS_NOSUID,
     MS_RDONLY,
     MS_REMOUNT,
+    mount,
 )
-from .tape import Call
+from .tape import Call, perform
 
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 HIDDEN_FILES = (
@@ -101,6 +102,34 @@ def forbid_writing() -> list[Call]:
         *(calls.mount(name, name, "", MS_BIND, tolerated=(ENOENT,)) for name in names),
         calls.mount("none", "proc", "", remount),
     ]
+
+
+def try_masks() -> None:
+    """Cover and forbid in the caller's namespaces, which must be new, and look whether that holds.
+
+    Raises:
+        OSError: The kernel refuses, or EEXIST: something can be seen or written to all the same.
+    """
+    mount("none", "/proc", "proc", CLOSED)
+    os.chdir("/")
+    perform([*forbid_writing(), *hide(list_hidden_directories(own_network=True))])
+    if any(map(_shows_something, HIDDEN_FILES)) or not all(map(_forbids_writing, READ_ONLY)):
+        raise OSError(EEXIST, os.strerror(EEXIST))
+
+
+def _shows_something(path: str) -> bool:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return bool(file.read(1))
+    except FileNotFoundError:
+        return False
+
+
+def _forbids_writing(path: str) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except FileNotFoundError:
+        return True
 
 
 def hide(directories: tuple[str, ...]) -> list[Call]:

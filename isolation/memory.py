@@ -5,11 +5,13 @@ writes wherever it looks: an object that is only touched gets another reference 
 page costs a fault of some microseconds, and 4 KiB for as long as the container lives. Numbers in
 plain memory can be read without a trace. So whatever an init has to do, and is known before, is
 laid down as numbers, see `tape`: a record for each call, with the function's number, its arguments
-and the places of its result and of the next record. `walk` makes one call after the other. With
-lists of Python's objects in their place, a container took more than twice the memory.
+and the places of its result and of the next record. `walk` makes one call after the other, where it
+can by the loop of `walker`, which is no Python.
 
     words      0        where results go that nobody wants
-               1 …      the shared cells: what one part of the program tells another
+               1, 2     the walker's
+               3 …      the shared cells: what one part of the program tells another
+               TABLE …  the addresses of the functions, by number
                TAPE …   the tape: its head, records, what they refer to, and texts
                … end    the shared buffers
 
@@ -23,7 +25,8 @@ from errno import E2BIG, EIO
 from itertools import repeat
 from struct import Struct
 
-from .syscalls import get_errno, get_function, reserve_memory
+from .library import find_address, get_errno, get_function, reserve_memory
+from .walker import EACH, RESULT, TABLE, load_walker
 
 NUMBER = Struct("l")
 WORD = NUMBER.size  # bytes
@@ -31,14 +34,16 @@ _INT = Struct("i")
 # Bytes. A command's arguments take 2 MiB at most where the stack has 8 (execve(2)), and a word for
 # each.
 _MEMORY = 2**23
-TAPE = 64  # the first word of a tape
+TAPE = 128  # the first word of a tape
 _MAX_INT = 2**31 - 1  # what ctypes passes on without being told how
-HEAD = 8  # words of a tape: the first record of each group of calls, and what else is known of it
-NOWHERE, _FIRST_SHARED = 0, 1
+HEAD = 10  # words of a tape: the first record of each group of calls, and what else is known of it
+NOWHERE, _FIRST_SHARED = 0, 3
 # The function, its arguments, which of them are the places of cells as a bit mask, the least
-# result, the tolerated errors, where the result goes, and the next record.
-RECORD = Struct("12l")
+# result, the tolerated errors, where the result goes, the next record, and the word that says
+# which is next if the result is zero, or zero.
+RECORD = Struct("13l")
 ARGUMENTS = 6
+NEXT, AT_ZERO = 11, 12  # which words of a record say what is next
 
 # Which bits are set.
 _CELLS = [[i for i in range(ARGUMENTS) if mask >> i & 1] for mask in range(2**ARGUMENTS)]
@@ -47,6 +52,7 @@ _words, _address = reserve_memory(_MEMORY)
 _bytes = _words.cast("B")
 _IS_LOW = _address + _MEMORY <= _MAX_INT  # an address in it is an int of C's, see `get_function`
 _functions: list[Callable[..., int]] = []
+_walker = load_walker(_words)
 
 
 class Cell:
@@ -62,7 +68,7 @@ class Cell:
     def __init__(self, value: int = -1, *, shared: bool = False) -> None:
         self.place, self._value = 0, value
         if shared:
-            if Cell._next_place == TAPE:
+            if Cell._next_place == TABLE:
                 raise MemoryError("there are too many shared cells")
             self.place = Cell._next_place
             Cell._next_place += 1
@@ -150,11 +156,15 @@ def add_function(function: str | Callable[..., int], *, takes_addresses: bool = 
         function: The function, or its name.
         takes_addresses: Whether they may be addresses outside of this memory.
     """
+    number = len(_functions)
+    if TABLE + number == TAPE:
+        raise MemoryError("there are too many functions")
     if isinstance(function, str):
         is_narrow = _IS_LOW and not takes_addresses
+        _words[TABLE + number] = find_address(function)
         function = get_function(function, None if is_narrow else ARGUMENTS)
     _functions.append(function)
-    return len(_functions) - 1
+    return number
 
 
 def walk(place: int) -> None:
@@ -163,23 +173,37 @@ def walk(place: int) -> None:
     Raises:
         OSError: One failed, see `FAILED`; those after it were not made.
     """
-    words, functions, read = _words, _functions, RECORD.unpack_from
     try:
-        while place:
-            function, *arguments, cells, least, tolerated, result, following = read(
-                _bytes, place * WORD
-            )
-            if cells:
-                for index in _CELLS[cells]:
-                    arguments[index] = words[arguments[index]]
-            value = functions[function](*arguments)
-            if value < least:
-                value = _judge(functions[function], arguments, value, least, tolerated)
-            words[result] = value
-            place = following
+        while place and (place := place if _walker is None else _walker(_address, place)):
+            place = _make_call(place)
     except OSError:
         FAILED.value = place
         raise
+
+
+def _make_call(place: int) -> int:
+    """Make one call, unless the walker has, and return the place of the next one."""
+    words = _words
+    function, *arguments, cells, least, tolerated, result, following, at_zero = RECORD.unpack_from(
+        _bytes, place * WORD
+    )
+    if cells:
+        for index in _CELLS[cells]:
+            arguments[index] = words[arguments[index]]
+    call = _functions[function]
+    is_made = _walker is not None and words[TABLE + function]
+    value = words[RESULT] if is_made else call(*arguments)
+    if value < least:
+        value = _judge(call, arguments, value, least, tolerated)
+    words[result] = value
+    return words[at_zero] if at_zero and not value else int(following)
+
+
+def leads_to(place: int, other: int) -> bool:
+    """Whether a record is among those from another one on."""
+    while place and place != other:
+        place = _words[place + NEXT]
+    return place != 0
 
 
 def _judge(
@@ -210,6 +234,11 @@ def read_head(index: int) -> int:
 def address_of(place: int) -> int:
     """Return the address of a word."""
     return _address + place * WORD
+
+
+def place_of(address: int) -> int:
+    """Return the word at an address."""
+    return (address - _address) // WORD
 
 
 def read_word(place: int) -> int:
@@ -262,6 +291,7 @@ def _store_int(address: int, offset: int, number: int, *_: int) -> int:
 
 
 _link = get_function("link", None if _IS_LOW else 2)
+LINK_EACH = add_function(_link_each)  # the first of all, as the walker has it
+_words[TABLE + EACH] = find_address("link")
 CALL_PYTHON = add_function(_call_python)
-LINK_EACH = add_function(_link_each)
 STORE_INT = add_function(_store_int)

@@ -39,6 +39,7 @@ from .seccomp.filters import find_filter
 from .spec import ContainerSpec, Tmpfs, Volume
 from .steps import Setup, Step
 from .syscalls import MOUNT_ATTR_RDONLY, mount_setattr
+from .tape import Call, keep_own
 from .terminal import open_terminal
 from .user_mapping import IdRange, UserMapping, plan_user_mapping
 from .users import User
@@ -189,7 +190,11 @@ def _plan_notify(spec: ContainerSpec) -> list[Step]:
 
 def _name_host(spec: ContainerSpec) -> Step:
     action = f"set the host name to {spec.hostname}"
-    return Step(action, "", calls=[sethostname(spec.hostname)])
+    return Step(action, "", calls=keep_own(_set_name, spec.hostname))
+
+
+def _set_name(name: str) -> list[Call]:
+    return [sethostname(name)]
 
 
 def _hide_cgroups(spec: ContainerSpec) -> list[Step]:

@@ -38,6 +38,11 @@ COMMAND_PID = 2  # in the container: the first process that its init forks
 _WRITE = os.O_WRONLY | os.O_NONBLOCK
 _MAX_STATUS = 2**14  # bytes of /proc/self/status, which has some 1,500
 _signals: dict[int, tuple[int, ...]] = {}  # by the bit mask of them
+# What is good for nothing there but to get at the init, which has all that root has.
+_OF_THE_INIT = {
+    "PERFMON": "read where its init has what in memory",
+    "SYS_PTRACE": "trace its init, which has all of root's",
+}
 # A limit of 0 forbids files alone. With 1 the kernel doesn't start a program for core dumps either:
 # so it keeps one that crashes itself from being started for that (fs/coredump.c).
 _NO_CORE = Rlimit("core", 1)
@@ -79,9 +84,11 @@ def plan_capabilities(spec: ContainerSpec) -> int | None:
     wanted = mask_of(spec.capabilities)
     if spec.userns == "private" and not spec.cap_add:
         return wanted  # which are older than any kernel that is promised
-    if spec.userns == "host" and "SYS_PTRACE" in spec.cap_add:
-        hint = "it could trace its init then, which has all of root's; add ALL if that is meant"
-        raise SetupError("give the container the capability SYS_PTRACE", hint=hint)
+    if spec.userns == "host" and ALL not in spec.cap_add:
+        for name, deed in _OF_THE_INIT.items():
+            if name in spec.cap_add:
+                hint = f"it could then {deed}; add ALL if that is meant"
+                raise SetupError(f"give the container the capability {name}", hint=hint)
     known = (2 << find_last_capability()) - 1
     had = known if spec.userns == "private" else read_capabilities() & known
     if not had >> NUMBERS["SETPCAP"] & 1:

@@ -5,16 +5,17 @@ Its session, its name, its user, its signals, and what it executes.
 
 import os
 from _collections_abc import Iterable, Mapping, Sequence
-from errno import EINVAL, ENOSYS, EPERM
+from errno import EINTR, EINVAL, ENOSYS, EPERM
 from struct import Struct
 
 from . import syscalls
-from .calls import prepare
+from .calls import ANY_RESULT, prepare
 from .machine import find_machine
-from .memory import Cell
+from .memory import Buffer, Cell
 from .tape import Call
 
-_ANY_RESULT = -(2**31)
+Words = tuple[bytes, ...]
+
 _SIGSET_SIZE = 128  # bytes of the C library's sigset_t
 _SIGACTION_SIZE = 256  # bytes, and more than its struct sigaction has anywhere
 _IDS, _LIMITS = Struct("I"), Struct("2l")
@@ -65,8 +66,8 @@ def set_process_name(name: str) -> Call:
 def overwrite_memory(start: int, end: int, content: bytes) -> list[Call]:
     """Fill the calling process's memory from `start` to `end` with `content`, then zeros."""
     return [
-        prepare("memset", start, 0, end - start, least=_ANY_RESULT),
-        prepare("memmove", start, content, min(len(content), end - start), least=_ANY_RESULT),
+        prepare("memset", start, 0, end - start, least=ANY_RESULT),
+        prepare("memmove", start, content, min(len(content), end - start), least=ANY_RESULT),
     ]
 
 
@@ -116,6 +117,12 @@ def default_action(number: int) -> Call:
     return prepare("sigaction", number, bytes(_SIGACTION_SIZE), 0)
 
 
+def wait_for_signal(info: Buffer) -> Call:
+    """Wait for any signal; the buffer is for its siginfo_t, and as it was if something came up."""
+    every = b"\xff" * _SIGSET_SIZE
+    return prepare("sigwaitinfo", every, info, tolerated=(EINTR,))
+
+
 def unblock_signals() -> Call:
     """Block no signal."""
     return prepare("sigprocmask", syscalls.SIG_SETMASK, bytes(_SIGSET_SIZE), 0)
@@ -134,12 +141,15 @@ def load_filter(program: bytes) -> list[Call]:
     ]
 
 
-def execve(
-    path: str, argv: Iterable[str], env: Mapping[str, str], *, tolerated: tuple[int, ...]
-) -> Call:
-    """Execute a program; goes on only if that failed."""
+def encode_words(argv: Iterable[str], env: Mapping[str, str]) -> tuple[Words, Words]:
+    """Return the arguments and the environment of a program as `execve` takes them."""
     words = tuple(map(os.fsencode, argv))
     variables = tuple(os.fsencode(f"{name}={value}") for name, value in env.items())
     if any(b"\0" in text for text in words + variables):  # where the kernel would see its end
         raise OSError(EINVAL, os.strerror(EINVAL))
+    return words, variables
+
+
+def execve(path: str, words: Words, variables: Words, *, tolerated: tuple[int, ...]) -> Call:
+    """Execute a program; goes on only if that failed."""
     return prepare("execve", os.fsencode(path), words, variables, tolerated=tolerated)

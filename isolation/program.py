@@ -1,6 +1,7 @@
 """What a container's init and its command do besides the plan's steps, as a tape of calls.
 
-The init, in order: `begin`, the steps of the plan, `settle`, the clone of the command, `release`.
+The init, in order: `begin`, the steps of the plan, `settle`, the clone of the command, `release`,
+and a wait for the first signal.
 The command: `become_command`. Who the command is may depend on a file of the container's, and on
 its terminal; then the last three are prepared by the init, which has both.
 
@@ -17,7 +18,7 @@ from .calls import (
     close,
     close_range,
     eventfd,
-    peek,
+    poll,
     read,
     recv,
     request_signal,
@@ -25,6 +26,7 @@ from .calls import (
     then,
     write,
 )
+from .command import Program as Guarded
 from .command import make_env, place_stdio, try_execute
 from .confinement import becomes_user, confine, needs_own_pipes
 from .desk import Desk
@@ -44,27 +46,30 @@ from .process_calls import (
     setpgid,
     setsid,
     umask,
+    wait_for_signal,
 )
 from .process_title import overwrite_strings
 from .requests import NEWS
 from .steps import Setup
 from .syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, PR_SET_PDEATHSIG
-from .tape import Call, Segment, Tape, keep, make_tape
+from .tape import Call, Segment, Tape, keep, keep_own, make_tape
 from .terminal import take_foreground
 from .user_mapping import UserMapping
 from .users import User, become
 
 # The groups of calls on the tape.
-BUILD, BECOME, EXECUTE, RELEASE = range(4)
+BUILD, BECOME, EXECUTE, RELEASE, WAIT = range(5)
 # What else its head has: whether there is a container at all.
-ISOLATED = 4
+ISOLATED = 5
 
 ROOT = User(0, 0, (), "/")
 _TITLE = "mocker-init"
 COMMAND = Cell(shared=True)  # the pid of the command's process in the init, 0 in that itself
 _FIRST = Buffer(MAX_FAILURE, shared=True)  # what the parent says first
 _FIRST_SIZE = Cell(0, shared=True)
-ASKED = Cell(shared=True)  # whether the parent has asked for something before it could be heard
+ASKED = Cell(0, shared=True)  # whether the parent asked for something before it could be heard
+# What the init has waited for: the number of a signal, an error and a code come first.
+SIGNAL = Buffer(128, shared=True)
 _GATE = Cell(shared=True)  # what the command waits at until the init has given it its IDs
 _BEGUN, _STEPS_FROM = 1, 2  # which segments of BUILD
 _SHORTAGES = {EAGAIN, EMFILE, ENFILE, ENOMEM}
@@ -174,33 +179,43 @@ class Prepared:
 
 
 def make_program(
-    plan: Plan, control: int, stdio: Sequence[int], not_its: tuple[int, ...] = ()
+    plan: Plan,
+    control: int,
+    stdio: Sequence[int],
+    not_its: tuple[int, ...] = (),
+    *,
+    lasting: bool = False,
 ) -> Tape:
     """Lay out what the init of a container does, and its command.
-
-    What has the number of a descriptor is laid out anew for each container.
 
     Args:
         plan: Of the container.
         control: The descriptor to the parent.
         stdio: Those for the command.
         not_its: Open ones that the init closes at once.
+        lasting: Whether all of them have these numbers in each container.
     """
-    if plan.sources:
-        wait: Segment = [*map(close, not_its), then(_receive_trees, ...)]
-    else:
-        wait = _wait_for_go(control, not_its)
-    build = [wait, keep(_begin, plan.mapping, plan.spec.isolate)]
-    build += [step.calls for step in plan.steps]
-    groups: list[list[Segment]] = [build, [], [], []]
+    hold = keep if lasting else keep_own
+    build: list[Segment] = [
+        hold(_wait_for_trees, not_its) if plan.sources else hold(_wait_for_go, control, not_its),
+        keep(_begin, plan.mapping, plan.spec.isolate),
+        *(step.calls for step in plan.steps),
+    ]
+    groups: list[list[Segment]] = [build, [], [], [], [keep(_wait)]]
     if plan.user is not None and not plan.spec.terminal:
         build.append(
             keep(settle, plan.strings, inner_namespace_flags(plan.mapping), plan.spec.umask)
         )
-        groups[BECOME] = become_command(plan, plan.user, tuple(stdio))
+        placed = hold(place_command, tuple(stdio), plan.spec.ready_fd)
+        groups[BECOME] = become_command(plan, plan.user, placed)
         groups[EXECUTE] = [execute_command(plan, plan.user)]
-        groups[RELEASE] = [release(plan.mapping, control)]
+        groups[RELEASE] = [hold(release, plan.mapping, control)]
     tape = make_tape(groups)
+    if groups[EXECUTE]:
+        # Who is to be told of the command has something to send before it goes on.
+        tape.join(BUILD, RELEASE if plan.spec.notify is None else None, at_zero=BECOME)
+        tape.join(BECOME, EXECUTE)
+        tape.join(RELEASE, at_zero=WAIT)
     tape.set_head(ISOLATED, plan.spec.isolate)
     return tape
 
@@ -220,6 +235,10 @@ def _wait_for_go(control: int, not_its: tuple[int, ...]) -> list[Call]:
         # Anything else is a refusal, or nothing: then what is not mapped must not go on.
         *check_message(_FIRST, GO),
     ]
+
+
+def _wait_for_trees(not_its: tuple[int, ...]) -> list[Call]:
+    return [*map(close, not_its), then(_receive_trees, ...)]
 
 
 def _begin(mapping: UserMapping | None, isolate: bool) -> list[Call]:
@@ -280,29 +299,40 @@ def release(mapping: UserMapping | None, control: int, kept: int = -1) -> list[C
     return [
         prctl(PR_SET_DUMPABLE, 0),
         *([] if mapping is None else map_inner_namespace(mapping)),
-        # Each request sends a signal to this process; see `requests`. Is there one already?
+        # Each request sends a signal to this process; see `requests`.
         *request_signal(control, NEWS),
-        peek(control, to=ASKED),
         # Fails if the parent died before the death signal was set; then nobody is let go on.
         send(control, READY),
         write(_GATE, _ONE),
         *closing,
         close_range(second + 1),
+        poll(control, to=ASKED),  # is there a request already?
     ]
 
 
-def become_command(plan: Plan, user: User, stdio: tuple[int, ...]) -> list[Segment]:
-    """Return the command's calls, from its clone up to its execution."""
+def _wait() -> list[Call]:
+    return [wait_for_signal(SIGNAL)]
+
+
+def place_command(stdio: tuple[int, ...], ready_fd: int | None) -> list[Call]:
+    """Return the calls that have the command wait for its IDs, and give it its descriptors."""
+    return [read(_GATE, Buffer(len(_ONE))), setpgid(), *place_stdio(stdio, ready_fd)]
+
+
+def become_command(plan: Plan, user: User, placed: Segment) -> list[Segment]:
+    """Return the command's calls, from its clone up to its execution.
+
+    Args:
+        plan: Of the container.
+        user: Whom to become.
+        placed: What `place_command` returns.
+    """
     spec = plan.spec
-    gives_pipes = needs_own_pipes(plan, user)
-    own = [
-        *([then(own_pipes, (0, 1, 2), user.uid, user.gid)] if gives_pipes else []),
-        *([then(take_foreground)] if spec.terminal else []),
-    ]
     segments: list[Segment] = [
         keep(_die_with_parent) if not spec.isolate else (),
-        _place_command(stdio, spec.ready_fd),
-        own,
+        placed,
+        keep(_own_pipes, user.uid, user.gid) if needs_own_pipes(plan, user) else (),
+        [then(take_foreground)] if spec.terminal else (),
         *confine(
             plan,
             user if becomes_user(plan) else None,
@@ -314,14 +344,21 @@ def become_command(plan: Plan, user: User, stdio: tuple[int, ...]) -> list[Segme
     return [calls for calls in segments if calls]
 
 
-def execute_command(plan: Plan, user: User) -> list[Call]:
+def execute_command(plan: Plan, user: User) -> Segment:
     """Return the command's last calls."""
-    return try_execute(plan.spec.argv, make_env(plan.spec, user), guarded=plan.guarded)
+    env = tuple(make_env(plan.spec, user).items())
+    return keep_own(_execute, plan.spec.argv, env, plan.guarded)
 
 
 def _die_with_parent() -> list[Call]:
     return [prctl(PR_SET_PDEATHSIG, SIGKILL)]
 
 
-def _place_command(stdio: tuple[int, ...], ready_fd: int | None) -> list[Call]:
-    return [read(_GATE, Buffer(len(_ONE))), setpgid(), *place_stdio(stdio, ready_fd)]
+def _own_pipes(uid: int, gid: int) -> list[Call]:
+    return [then(own_pipes, (0, 1, 2), uid, gid)]
+
+
+def _execute(
+    argv: tuple[str, ...], env: tuple[tuple[str, str], ...], guarded: Guarded | None
+) -> list[Call]:
+    return try_execute(argv, dict(env), guarded=guarded)

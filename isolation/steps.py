@@ -6,14 +6,14 @@ something has to be decided. It can say what it would do without doing it.
 
 import _socket as socket
 import os
-from _collections_abc import Callable, Sequence
+from _collections_abc import Callable, Hashable, Sequence
 
 from .calls import new_mount, then
 from .errors import render_step
 from .memory import Cell
 from .mounts import TreeSource, attach, attach_in_view, open_source
 from .syscalls import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOSUID
-from .tape import Segment, perform
+from .tape import Call, Segment, keep_own, perform
 from .user_mapping import UserMapping
 
 ROOT = Cell(shared=True)  # the new root, once a step has mounted it
@@ -104,7 +104,7 @@ class Step:
         action: str,
         path: str,
         function: Callable[..., None] | None = None,
-        *arguments: object,
+        *arguments: Hashable,
         calls: Segment = (),
     ) -> None:
         """Describe a step that is known in advance (`calls`), or one that decides (`function`).
@@ -114,10 +114,16 @@ class Step:
             path: Where.
             function: Called with the Setup.
             arguments: And with these.
-            calls: What is done, where no function decides: a tuple if it is the same for others.
+            calls: What is done, where no function decides: a plain tuple if others have the same.
         """
         self.action, self.path = action, path
-        self.calls: Segment = calls if function is None else [then(function, ..., *arguments)]
+        if function is not None:
+            calls = keep_own(_decide, function, *arguments)
+        self.calls: Segment = calls
 
     def __str__(self) -> str:
         return render_step(self.action, self.path)
+
+
+def _decide(function: Callable[..., None], *arguments: Hashable) -> list[Call]:
+    return [then(function, ..., *arguments)]

@@ -1,12 +1,7 @@
 """The system calls that Python does not offer, under the kernel's own names.
 
-All ctypes of the project is here. Each function takes Python values, and raises OSError with the
-kernel's errno; `get_function` apart, whose results are C's own. Nothing is loaded lazily: the
-functions are called after pivot_root, when the standard library is out of reach.
-
-The library is opened as PyDLL, which keeps the GIL during a call: a child that comes back from
-clone3 must hold it, because no other thread exists there that could ever give it back. ctypes is
-asked to keep errno after each call, before Python itself makes calls that change it.
+Each function takes Python values, and raises OSError with the kernel's errno. Nothing is loaded
+lazily: the functions are called after pivot_root, when the standard library is out of reach.
 
 Calls are made by number where the C library of the oldest promised system has no wrapper. From
 number 424 on, Linux gives a call the same number on every architecture (alpha apart, which counts
@@ -15,9 +10,9 @@ number 424 on, Linux gives a call the same number on every architecture (alpha a
 
 import ctypes
 import os
-from _collections_abc import Callable
 from errno import EINVAL
 
+from .library import libc
 from .machine import find_machine
 
 CLONE_PIDFD = 0x1000
@@ -98,19 +93,11 @@ MOUNT_SETATTR = 442
 
 _MAX_FD = 0xFFFF_FFFF
 
-_PROT_READ, _PROT_WRITE = 1, 2
-_MAP_FLAGS = 0x2 | 0x20 | 0x4000  # private, anonymous, and no memory set aside for it
-_MAP_FIXED_NOREPLACE = 0x10_0000
-_LOW = 0x7000_0000  # an address that neither brk(2) nor a program without PIE comes to soon
-_MADV_NOHUGEPAGE = 15
-_M_ARENA_MAX = -8
-
 # Older than the calls with one number for all.
 CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220, "ppc64le": 120}
 KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "s390x": 280, "ppc64le": 271}
 KEYCTL_JOIN_SESSION_KEYRING = 1
 
-libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = libc.syscall
 _syscall.restype = ctypes.c_long
 _mount = libc.mount
@@ -130,7 +117,7 @@ _sigprocmask.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
 _Sigset = ctypes.c_uint64 * 16  # sigset_t; the kernel uses the first 64 bits
 
 
-sizeof, get_errno = ctypes.sizeof, ctypes.get_errno
+sizeof = ctypes.sizeof
 
 
 class CloneArgs(ctypes.Structure):
@@ -340,56 +327,6 @@ def sigprocmask(how: int, mask: int) -> int:
 
 def _close_range(first: int, last: int, flags: int) -> None:
     _check(_syscall(CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags)))
-
-
-def get_function(name: str, arguments: int | None = 6) -> Callable[..., int]:
-    """Return a function of the C library that takes so many numbers and addresses, as numbers.
-
-    Where it is not said how many, it takes any, but none that an int does not hold. It is called in
-    a third of the time: ctypes asks a type for each argument that has one.
-    """
-    function = libc[name]  # another one each time; libc.name would be one and the same
-    if arguments is not None:
-        function.argtypes = [ctypes.c_long] * arguments
-    if name in {"mmap", "syscall"}:
-        function.restype = ctypes.c_long
-    return function
-
-
-def reserve_memory(size: int) -> tuple[memoryview, int]:
-    """Map memory of which a page is taken only once it is written to.
-
-    Returns:
-        It, as numbers that a pointer fits into, and its address.
-    """
-    mmap = get_function("mmap")
-    # Below 2 GiB if it can be had there, see `get_function`.
-    address = mmap(_LOW, size, _PROT_READ | _PROT_WRITE, _MAP_FLAGS | _MAP_FIXED_NOREPLACE, -1, 0)
-    if address < 0:
-        address = _check(mmap(0, size, _PROT_READ | _PROT_WRITE, _MAP_FLAGS, -1, 0))
-    # A huge page would be copied whole, where a container writes to a few small ones.
-    get_function("madvise")(address, size, _MADV_NOHUGEPAGE, 0, 0, 0)
-    memory = (ctypes.c_char * size).from_address(address)
-    return memoryview(memory).cast("B").cast("l"), address
-
-
-def use_one_arena() -> None:
-    """Have the threads to come take their memory from the arena that there is, see mallopt(3).
-
-    One of its own keeps what its thread needed at most, and many threads do that. Only the GNU C
-    library has several.
-    """
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_ARENA_MAX, 1)
-
-
-def trim_heap() -> None:
-    """Give memory that was freed back to the kernel, also what is between things that are used.
-
-    Only the GNU C library can do so.
-    """
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
 
 
 def _check(result: int) -> int:

@@ -60,6 +60,15 @@ def see_version_2_alone() -> None:
     mount("none", "/run", "tmpfs")
 
 
+def see_two_versions() -> None:
+    """Let the calling process, a fork of the test's, see version 1 with version 2 beside it."""
+    enter_private_mounts()
+    mount("none", str(ROOT), "tmpfs")
+    for name in ("memory/tasks", "unified/cgroup.controllers"):
+        (ROOT / name).parent.mkdir()
+        (ROOT / name).touch()
+
+
 def show_controllers(controllers: str, mode: int = 0o755) -> None:
     """Show a cgroup v2 hierarchy whose part for the calling process has these controllers.
 

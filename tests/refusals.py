@@ -44,10 +44,12 @@ NUMBERS = {
         "prctl": 157,
         "keyctl": 250,
         "mount": 165,
+        "mprotect": 10,
         "pivot_root": 155,
         "recvmsg": 47,
         "sendto": 44,
         "setgroups": 116,
+        "sched_setaffinity": 203,
         "sethostname": 170,
         "setsid": 112,
         "unshare": 272,
@@ -57,10 +59,12 @@ NUMBERS = {
         "prctl": 167,
         "keyctl": 219,
         "mount": 40,
+        "mprotect": 226,
         "pivot_root": 41,
         "recvmsg": 212,
         "sendto": 206,
         "setgroups": 159,
+        "sched_setaffinity": 122,
         "sethostname": 161,
         "setsid": 157,
         "unshare": 97,
@@ -97,15 +101,24 @@ class _Program(ctypes.Structure):
 class Refusal:
     """A system call that fails, or kills who makes it.
 
-    Always, or where its first argument has one of some flags, or is a certain number.
+    Always, or where its first argument is a certain number, or it or another one, counted from
+    zero, has one of some flags.
     """
 
     def __init__(
-        self, name: str, errno: int = 0, *, flags: int = 0, first: int = 0, kill: bool = False
+        self,
+        name: str,
+        errno: int = 0,
+        *,
+        flags: int = 0,
+        argument: int = 0,
+        first: int = 0,
+        kill: bool = False,
     ) -> None:
         self.number = NUMBERS[name]
         self.condition = (BPF_JSET_K, 0, 1, flags) if flags else (BPF_JEQ_K, 0, 1, first)
         self.is_conditional = bool(flags or first)
+        self.offset = SECCOMP_DATA_ARG0 + 8 * argument
         self.answer = SECCOMP_RET_KILL_PROCESS if kill else SECCOMP_RET_ERRNO | errno
 
     def compile(self) -> list[tuple[int, int, int, int]]:
@@ -115,7 +128,7 @@ class Refusal:
             return [(BPF_JEQ_K, 0, 1, self.number), answer]
         return [
             (BPF_JEQ_K, 0, 4, self.number),
-            (BPF_LD_W_ABS, 0, 0, SECCOMP_DATA_ARG0),
+            (BPF_LD_W_ABS, 0, 0, self.offset),
             self.condition,
             answer,
             (BPF_LD_W_ABS, 0, 0, SECCOMP_DATA_NR),

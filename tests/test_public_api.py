@@ -94,11 +94,18 @@ def test_public_names_are_these() -> None:
 def test_nothing_else_has_the_look_of_a_public_name() -> None:
     others = {
         name
-        for name, value in vars(isolation).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
+        for name in {*vars(isolation), *dir(isolation)}
+        if not name.startswith("_") and not inspect.ismodule(getattr(isolation, name))
     }
 
-    assert others == set(PUBLIC)
+    assert others == {*PUBLIC, "TYPE_CHECKING"}
+
+
+def test_what_is_not_there_is_said_as_python_says_it() -> None:
+    with pytest.raises(
+        AttributeError, match=r"module 'mocker\.isolation' has no attribute 'Forks'"
+    ):
+        getattr(isolation, "Forks")  # noqa: B009 - a type checker would see it, too
 
 
 @pytest.mark.parametrize("name", CLASSES + FUNCTIONS)

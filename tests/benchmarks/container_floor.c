@@ -15,11 +15,12 @@
  * parent), isolation/program.py (the init and the command) and the plan of `mocker run true` do, in
  * that order and with the same arguments, checks of what is open included. Left out is only what
  * Python's objects do for themselves, such as getsockname(2) after socketpair(2). A step that is
- * added there, moved or removed, is here too. As there, the init leaves open what it has opened, up
- * to one close_range(2) at its end.
+ * added there, moved or removed, is here too: test_container_floor.py compares all system calls. As
+ * there, the init leaves open what it has opened, up to one close_range(2) at its end.
  */
 
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -72,9 +73,10 @@ enum {
     keyctl_join_session_keyring = 1,
     setup_failed = 125,
     max_applets = 1024,
+    max_processors = 1024,
     max_map_words = 1024,
     max_path = 4096,
-    max_message = 16384, /* of what the init and the parent tell one another */
+    max_message = 65536, /* of what the init and the parent tell one another */
     max_status = 16384,  /* of /proc/self/status */
     max_instructions = 4096,
     copy_chunk = 1 << 24,
@@ -100,8 +102,11 @@ static size_t applet_count;
 static char inner_uid_map[max_path], inner_gid_map[max_path];
 static unsigned last_gid;
 static int deny_setgroups;
+static char *throttles[max_processors];
+static size_t throttle_count;
 static int looked_around, copies_busybox, last_capability;
-static sigset_t all_signals;
+static struct rlimit no_core;
+static sigset_t all_signals, waited_for, news;
 static struct sock_filter instructions[max_instructions];
 static struct sock_fprog filter = {.filter = instructions};
 
@@ -275,15 +280,40 @@ static void find_busybox(void) {
     list_applets();
 }
 
+/* Processors that tell how hot they became, where a path is as the container has it. */
+static void list_throttles(void) {
+    static const char processors[] = "/sys/devices/system/cpu";
+    struct dirent **entries;
+    struct stat stat_buffer;
+    char path[max_path];
+    int count = scandir(processors, &entries, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        snprintf(path, sizeof path, "%s/%s/thermal_throttle", processors, entries[i]->d_name);
+        if (*entries[i]->d_name != '.' && throttle_count < max_processors &&
+            stat(path, &stat_buffer) == 0)
+            throttles[throttle_count++] = strdup(path + 1);
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+}
+
 /* What is the same for every container of a process is looked at once, as the plan's parts do. */
 static void look_around(void) {
     struct stat stat_buffer;
+    struct rlimit core;
     char status[max_status];
     int fd;
     plan_user_mapping();
     find_busybox();
     /* Who could write to the binary on the host gets a copy. */
     copies_busybox = geteuid() != 0 && access(busybox, W_OK) == 0;
+    check(stat("/dev/null", &stat_buffer), "stat /dev/null");
+    if (!looked_around)
+        list_throttles();
+    check(getrlimit(RLIMIT_CORE, &core), "look at the limit of core dumps");
+    /* Zero would not stop one that goes to a program; and nobody may raise a limit. */
+    no_core.rlim_cur = no_core.rlim_max = core.rlim_max == 0 ? 0 : 1;
     if (!looked_around) {
         read_whole("/proc/self/stat");
         while (prctl(PR_CAPBSET_READ, last_capability + 1, 0, 0, 0) >= 0)
@@ -292,9 +322,10 @@ static void look_around(void) {
     fd = check(open("/proc/self/status", O_RDONLY | O_CLOEXEC), "open /proc/self/status");
     check(read(fd, status, sizeof status), "read /proc/self/status");
     close(fd);
+    check(stat("/proc/self/exe", &stat_buffer), "stat the own program");
     check(stat("/proc/self/task", &stat_buffer), "count threads");
     for (fd = 0; fd < 3; fd++)
-        check(fstat(fd, &stat_buffer), "stat a standard descriptor");
+        check(fcntl(fd, F_GETFD), "look at a standard descriptor");
     looked_around = 1;
 }
 
@@ -302,11 +333,11 @@ static void write_open(int fd, const char *text, const char *path) {
     check(write(fd, text, strlen(text)), path);
 }
 
-static void write_map(pid_t pid, const char *name, const char *text) {
+static void write_map(pid_t pid, const char *name, const char *text, int flags) {
     char path[64];
     int fd;
     snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
-    fd = check(open(path, O_WRONLY | O_CLOEXEC), path);
+    fd = check(open(path, O_WRONLY | O_CLOEXEC | flags), path);
     write_open(fd, text, path);
     close(fd);
 }
@@ -343,9 +374,9 @@ static void map_users(pid_t pid) {
         return;
     }
     if (deny_setgroups)
-        write_map(pid, "setgroups", "deny");
-    write_map(pid, "uid_map", uid_map);
-    write_map(pid, "gid_map", gid_map);
+        write_map(pid, "setgroups", "deny", 0);
+    write_map(pid, "uid_map", uid_map, 0);
+    write_map(pid, "gid_map", gid_map, 0);
 }
 
 /* The command's user namespace has the IDs of the container's, each as itself. */
@@ -437,7 +468,6 @@ static void link_applets(int root) {
     for (size_t i = 1; i < applet_count; i++)
         check(link(applets[0], applets[i]), applets[i]);
     close(bin);
-    go_to(root);
 }
 
 static void write_files(int root) {
@@ -529,6 +559,8 @@ static void hide_host(void) {
     mount_fresh("sys/firmware", "tmpfs", CLOSED | MS_RDONLY, "size=4k,nr_inodes=1,mode=0555");
     for (size_t i = 0; i < COUNT(directories); i++)
         bind_over("sys/firmware", directories[i]);
+    for (size_t i = 0; i < throttle_count; i++)
+        bind_over("sys/firmware", throttles[i]);
 }
 
 static void pivot(int root) {
@@ -554,6 +586,7 @@ static void build(void) {
         bind_busybox(root);
     link_applets(root);
     write_files(root);
+    go_to(root);
     mount_fresh("proc", "proc", CLOSED, "");
     mount_fresh("sys", "sysfs", CLOSED | MS_RDONLY, "");
     mount_fresh("dev", "tmpfs", CLOSED, "mode=0755,size=64k,nr_inodes=1k");
@@ -604,7 +637,6 @@ static void drop_capabilities(void) {
 static void be_command(char *const argv[], int gate) {
     /* Ignored or handled by every Python. */
     static const int changed[] = {SIGINT, SIGPIPE, SIGXFSZ};
-    static const struct rlimit no_core = {1, 1}; /* zero would not stop one that goes to a program */
     uint64_t count;
     int moved[3];
     sigset_t none;
@@ -633,7 +665,9 @@ static void be_command(char *const argv[], int gate) {
 
 static void be_init(char *const argv[], const int control_pair[2], const int report[2]) {
     static const uint64_t one = 1;
+    static const struct timespec at_once;
     char message[max_message];
+    struct pollfd asked = {.fd = control_pair[1], .events = POLLIN};
     siginfo_t info;
     int control = control_pair[1], gate, status = setup_failed;
     pid_t command;
@@ -642,8 +676,8 @@ static void be_init(char *const argv[], const int control_pair[2], const int rep
     if (check(recv(control, message, sizeof message, 0), "wait for the parent") != 2 ||
         memcmp(message, "go", 2) != 0)
         _exit(setup_failed);
-    check(syscall(SYS_keyctl, keyctl_join_session_keyring, NULL), "join a keyring");
     take_default_action(SIGCHLD);
+    check(syscall(SYS_keyctl, keyctl_join_session_keyring, NULL), "join a keyring");
     become_root();
     check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "die with the parent");
     umask(0);
@@ -658,20 +692,21 @@ static void be_init(char *const argv[], const int control_pair[2], const int rep
         be_command(argv, gate);
     check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "become undumpable");
     if (deny_setgroups)
-        write_map(command, "setgroups", "deny");
-    write_map(command, "uid_map", inner_uid_map);
-    write_map(command, "gid_map", inner_gid_map);
+        write_map(command, "setgroups", "deny", O_NONBLOCK);
+    write_map(command, "uid_map", inner_uid_map, O_NONBLOCK);
+    write_map(command, "gid_map", inner_gid_map, O_NONBLOCK);
     check(fcntl(control, F_SETOWN, getpid()), "own the control socket");
     check(fcntl(control, F_SETSIG, SIGRTMAX), "choose a signal");
     check(fcntl(control, F_SETFL, O_ASYNC | O_RDWR), "be told of requests");
-    if (recv(control, message, 1, MSG_PEEK | MSG_DONTWAIT) >= 0)
-        _exit(setup_failed); /* the parent asks for nothing, so it is gone */
     check(send(control, "ready", 5, MSG_NOSIGNAL | MSG_DONTWAIT), "tell the parent");
     check(write(gate, &one, sizeof one), "let the command go on");
     check(syscall(SYS_close_range, 0, control - 1, 0), "close descriptors");
     check(syscall(SYS_close_range, control + 1, ~0U, 0), "close descriptors");
-    while (sigwaitinfo(&all_signals, &info) != SIGCHLD)
+    if (poll(&asked, 1, 0) != 0)
+        _exit(setup_failed); /* the parent asks for nothing, so it is gone */
+    while (sigwaitinfo(&waited_for, &info) != SIGCHLD)
         ;
+    sigtimedwait(&news, &info, &at_once);
     while (waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG) == 0 && info.si_pid != 0)
         if (info.si_pid == command)
             status = info.si_status;
@@ -794,6 +829,10 @@ int main(int argc, char **argv) {
     render_inner_map(uid_map, inner_uid_map, &last_uid);
     render_inner_map(gid_map, inner_gid_map, &last_gid);
     sigfillset(&all_signals);
+    /* Those too that the C library keeps for itself. */
+    memset(&waited_for, -1, sizeof waited_for);
+    sigemptyset(&news);
+    sigaddset(&news, SIGRTMAX);
     if (strcmp(argv[1], "alive") == 0)
         keep_alive(atoi(argv[argc - 1]));
     else if (strcmp(argv[1], "warm") == 0)

@@ -27,7 +27,9 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
 from mocker.supervisor.client.address import connect
-from mocker.supervisor.client.ask import Asker
+from mocker.supervisor.client.blocking_transport import BlockingTransport, run_blocking
+from mocker.supervisor.client.client import Client
+from mocker.supervisor.client.peer_process import find_peer
 from mocker.supervisor.client.resources import list_jobs
 
 from .control_latency import supervise
@@ -117,7 +119,7 @@ def measure(stack: ExitStack, report: Report, stops: int) -> None:
 
 def find_supervisor(path: str) -> int:
     with connect(path) as connection:
-        return Asker(connection).find_pid()
+        return find_peer(connection)
 
 
 def time_stops(path: str, jobs: int, count: int) -> list[float]:
@@ -133,10 +135,15 @@ def time_stops(path: str, jobs: int, count: int) -> list[float]:
 
 
 def act(path: str, action: str, name: str) -> None:
-    asker = Asker(connect(path))
-    outcomes = list(asker.stream("POST", "/v1/actions", body={"action": action, "jobs": [name]}))
+    outcomes = run_blocking(begin(path, action, name))
     if [outcome["ok"] for outcome in outcomes] != [True]:
         raise ObstacleError(f"cannot {action} {name}: {outcomes}")
+
+
+async def begin(path: str, action: str, name: str) -> list[dict[str, object]]:
+    body = {"action": action, "jobs": [name]}
+    async with Client(path, transport=BlockingTransport()) as client:
+        return await client.stream("POST", "/v1/actions", body=body)
 
 
 class Answers:

@@ -19,7 +19,7 @@ from mocker.isolation.tape import Call
 from mocker.isolation.user_mapping import UserMapping
 from mocker.supervisor.cli import main
 
-_begin, _plan = program._begin, devices._plan
+_begin, _release, _plan = program._begin, program.release, devices._plan
 _prepared: dict[tuple[bool, bool, bool], tuple[list[Step], list[Step]]] = {}
 
 
@@ -32,7 +32,7 @@ def take_walls_down() -> Callable[[], None]:
         (devices, "_plan", _plan_without_masks),
         (devices, "_prepared", _prepared),  # what was planned is used again
         (program, "inner_namespace_flags", lambda _: 0),
-        (program, "map_inner_namespace", lambda _: []),
+        (program, "release", _release_without_maps),
         (program, "_begin", _begin_without_keyring),
         (plan, "plan_rlimits", lambda spec: clamp_rlimits(spec.rlimits)),
         (plan, "find_own_program", lambda _: None),
@@ -51,6 +51,10 @@ def take_walls_down() -> Callable[[], None]:
 def _begin_without_keyring(mapping: UserMapping | None, isolate: bool) -> list[Call]:
     keyring = join_session_keyring()
     return [call for call in _begin(mapping, isolate) if call not in keyring]
+
+
+def _release_without_maps(_: UserMapping | None, control: int, kept: int = -1) -> list[Call]:
+    return _release(None, control, kept)
 
 
 def _plan_without_masks(*key: bool) -> tuple[list[Step], list[Step]]:

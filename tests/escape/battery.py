@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,13 +28,16 @@ HERE = Path(__file__).parent
 # One that anybody can start, whoever's the tests' own is, and that is below /usr.
 PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
 USER_INSIDE = "1000:1000"
+USER_OUTSIDE = 7777  # who stands for a user where there is no container, if root runs this
 STRAY_GROUP = 4242
 TIMEOUT = 60  # seconds for all probes of one container
 CANARY = ("sleep", "864175")
 UNSHARE = (
-    *("unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc"),
+    *("unshare", "--user", "--mount", "--pid", "--fork", "--mount-proc"),
     *("--ipc", "--uts", "--net", "--cgroup", "--propagation", "shared"),
 )
+# Who is not root loses all capabilities in execve(2), and there is no other ID to become.
+MAP_ROOT, MAP_USER = ("--map-root-user",), ("--map-current-user",)
 INSIDE = {  # where things are in a container
     "locked": "/locked",
     "readable": "/locked",
@@ -71,6 +75,11 @@ class Arm(NamedTuple):
     whom: str
     options: tuple[str, ...]
     facts: tuple[tuple[str, str], ...] = ()
+
+
+def is_another_user(arm: Arm) -> bool:
+    """Return whether probes are run outside by a user who is not the caller."""
+    return arm.place != CONTAINER and arm.whom == USER and os.geteuid() == 0
 
 
 def with_wall(probe: Probe, whom: str) -> Arm:
@@ -121,7 +130,8 @@ class Battery:
     """The probes, and what they are after.
 
     Everything is in one directory: what a container must not see (`hidden`), what it may read
-    (`locked`) and write (`box`), a root (`skeleton`), and a place to mount on (`scratch`).
+    (`locked`) and write (`box`), a root (`skeleton`), a place to mount on (`scratch`), and one for
+    what probes make where nothing holds them (`temporary`).
     """
 
     def __init__(self, stack: ExitStack, directory: Path) -> None:
@@ -170,6 +180,8 @@ class Battery:
 
     def _run(self, arm: Arm, names: list[str]) -> dict[str, str]:
         with open_terminal() as terminal:
+            if is_another_user(arm):
+                os.fchown(terminal, USER_OUTSIDE, -1)
             command = [*self._command(arm), *self._prepare(arm, names, terminal)]
             result = self._call(command, terminal, {})
         return read_verdicts(names, result.stdout, result.stderr)
@@ -183,7 +195,7 @@ class Battery:
             stdin=terminal,
             capture_output=True,
             text=True,
-            env={**os.environ, HIDDEN: "seen", **env},
+            env={**os.environ, HIDDEN: "seen", "TMPDIR": str(self._directory / "temporary"), **env},
             cwd=self._directory / "hidden",
             pass_fds=[self._opened],
             extra_groups=[STRAY_GROUP] if os.geteuid() == 0 else None,
@@ -195,7 +207,7 @@ class Battery:
         """Return the program that runs probes there."""
         facts = self._locate(arm) | {"terminal": os.ttyname(terminal)} | dict(arm.facts)
         start = [PYTHON, "-ISc", START, facts["readable"]]
-        return [*start, json.dumps(facts), arm.place, *names]
+        return [*start, json.dumps(facts), arm.place, arm.whom, *names]
 
     def _locate(self, arm: Arm) -> dict[str, str]:
         """Return where things are for a program that is run there."""
@@ -209,8 +221,10 @@ class Battery:
         """Return the command that runs a program there."""
         # The session leader with the terminal, as one who is called from a shell has it.
         command = ["setsid", "--ctty"]
+        if is_another_user(arm):
+            command += ["setpriv", f"--reuid={USER_OUTSIDE}", "--keep-groups"]
         if arm.place == NAMESPACES:
-            return [*command, *UNSHARE]
+            return [*command, *UNSHARE, *(MAP_ROOT if arm.whom == ROOT else MAP_USER)]
         if arm.place != CONTAINER:
             return command
         return [*command, str(MOCKER), "run", *self._options(arm)]
@@ -247,16 +261,24 @@ def make_directories(top: Path) -> None:
         (top / name).mkdir(mode=0o755)
         if name != "skeleton":
             (top / name / "canary").write_text("canary")
+            make_open(top / name / "open")
     shutil.copytree(HERE, top / "locked/escape", ignore=shutil.ignore_patterns("__pycache__"))
     skeleton = top / "skeleton"
-    for name in ("usr", "etc", "tmp", "proc", "sys", "dev", "locked", "box", "mirror"):
+    for name in ("usr", "etc", "proc", "sys", "dev", "locked", "box", "mirror"):
         (skeleton / name).mkdir()
-    (skeleton / "tmp").chmod(0o1777)
+    for path in (skeleton / "tmp", top / "temporary"):
+        make_open(path)
     for name in ("bin", "sbin", "lib", "lib64"):
         (skeleton / name).symlink_to(f"usr/{name}")
     for path in (top / "box/setuid-id", skeleton / "setuid-id"):
         shutil.copy(shutil.which("id") or "", path)
         path.chmod(0o4755)
+
+
+def make_open(directory: Path) -> None:
+    """Make a directory that everybody may write to."""
+    directory.mkdir()
+    directory.chmod(0o1777)
 
 
 def make_device(path: Path) -> Devices:
@@ -288,7 +310,9 @@ def read_verdicts(names: list[str], text: str, told: str) -> dict[str, str]:
 @contextmanager
 def open_process() -> Iterator[int]:
     """Run a process of the host's for the length of a block; return its pid."""
-    with subprocess.Popen(CANARY) as process:
+    # So that a user may signal it, too.
+    owner = USER_OUTSIDE if os.geteuid() == 0 else None
+    with subprocess.Popen(CANARY, user=owner) as process:
         try:
             yield process.pid
         finally:
@@ -312,10 +336,12 @@ def open_sockets(stack: ExitStack, path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def open_battery(directory: Path) -> Iterator[Battery]:
-    """Have the probes ready for the length of a block, in an empty directory."""
+def open_battery() -> Iterator[Battery]:
+    """Have the probes ready for the length of a block."""
     with ExitStack() as stack:
-        yield Battery(stack, directory)
+        # In a place that users get to.
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="escape-"))
+        yield Battery(stack, Path(directory))
 
 
 def list_runs() -> Iterator[tuple[Probe, Arm]]:

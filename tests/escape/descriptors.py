@@ -20,9 +20,9 @@ from .probe import (
 
 TIOCLINUX = 0x541C
 TIOCSTI = 0x5412
-_FROM_SESSION = Wall("seccomp, a new session", "no container", place=HOST)
-_SESSION = Wall("a new session", "no container", place=HOST)
-_ROOT_OF_ITS_OWN = Wall("mount namespace", "no container", place=HOST)
+_FROM_SESSION = Wall("seccomp, a new session", "no container", place=HOST, whom=(ROOT, USER))
+_SESSION = Wall("a new session", "no container", place=HOST, whom=(ROOT, USER))
+_ROOT_OF_ITS_OWN = Wall("mount namespace", "no container", place=HOST, whom=(ROOT, USER))
 _VOLUME = Wall(
     "mount namespace",
     "-v",

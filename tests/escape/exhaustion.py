@@ -11,9 +11,14 @@ from .probe import HOST, LIMIT, ROOT, USER, Facts, NothingError, Wall, probe
 
 _MEBIBYTE = 2**20
 _CORE = Wall("no core dumps", "--ulimit core=unlimited", ("--ulimit", "core=-1"), whom=(ROOT, USER))
-_SHM = Wall("/dev/shm has 64 MiB", "no container", place=HOST)
+_SHM = Wall("/dev/shm has 64 MiB", "no container", place=HOST, whom=(ROOT, USER))
 _SIZE = Wall("--tmpfs :size=1m", ":size=8m", ("--tmpfs", "/small:size=8m"), whom=(ROOT, USER))
-_BOUND = Wall("a bound on each tmpfs", "--tmpfs :size=1000g", ("--tmpfs", "/tmp:size=1000g"))
+_BOUND = Wall(
+    "a bound on each tmpfs",
+    "--tmpfs :size=1000g",
+    ("--tmpfs", "/tmp:size=1000g"),
+    whom=(ROOT, USER),
+)
 
 
 def fill(directory: str, size: int) -> None:

@@ -22,7 +22,7 @@ from . import (  # noqa: F401
     system_calls,
 )
 from .kernel import X86, call
-from .probe import NAMESPACES, PROBES, THROUGH, NothingError, Probe
+from .probe import NAMESPACES, PROBES, ROOT, THROUGH, NothingError, Probe
 
 if X86:
     from . import x86  # noqa: F401
@@ -36,12 +36,12 @@ _MOUNTED = ("mask", "moved", "tree", "locked", "switches")
 
 
 def main() -> None:
-    """Run the probes that the command line names; before them it has facts, and the place."""
+    """Run the probes that the command line names, behind facts, the place, and as whom."""
     facts: dict[str, str] = json.loads(sys.argv[1])
     facts["descriptors"] = " ".join(map(str, find_descriptors()))
-    if sys.argv[2] == NAMESPACES:
+    if sys.argv[2:4] == [NAMESPACES, ROOT]:
         prepare_namespaces(facts)
-    for name in sys.argv[3:]:
+    for name in sys.argv[4:]:
         sys.stdout.write(f"{name}\t{judge(PROBES[name], facts)}\n")
         sys.stdout.flush()
 

@@ -7,15 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from .kernel import call
-from .probe import HOST, NAMESPACES, NOT_ROOT, Facts, NothingError, Wall, probe
+from .probe import HOST, NAMESPACES, NOT_ROOT, ROOT, USER, Facts, NothingError, Wall, probe
 
 _KEY_JOIN = 1
 _MOUNT = Wall("seccomp, capabilities", "namespaces alone", place=NAMESPACES)
 _OWN_SWITCHES = Wall("read-only paths", "namespaces alone", place=NAMESPACES)
 _SWITCHES = Wall("read-only paths", "namespaces alone", place=NAMESPACES, needs_root=True)
-_MASKS = Wall("masked paths", "namespaces alone", place=NAMESPACES)
+_MASKS = Wall("masked paths", "namespaces alone", place=NAMESPACES, whom=(ROOT, USER))
 _READ_ONLY_SYS = Wall("/sys is read-only", "no container", place=HOST, needs_root=True)
-_HOST_MASKS = Wall("masked paths", "no container", place=HOST)
+_HOST_MASKS = Wall("masked paths", "no container", place=HOST, whom=(ROOT, USER))
 _ROOTS_MASKS = Wall("masked paths", "no container", place=HOST, needs_root=True)
 
 

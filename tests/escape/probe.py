@@ -33,7 +33,8 @@ class Wall(NamedTuple):
         place: Where else the probe is run then.
         facts: What is elsewhere then.
         needs_root: Whether only root can do without.
-        whom: Who is tried inside.
+        whom: Who gets through then. Where plain Unix rights hold a user up all the same, it is root
+            inside alone, and nobody else is tried.
     """
 
     name: str
@@ -81,10 +82,10 @@ PROBES: dict[str, Probe] = {}
 
 _FREE = ("--cap-add", "all", "--seccomp", "unconfined", "--allow-new-privs")
 
-BARE = Wall("the init", "namespaces alone", place=NAMESPACES)
+BARE = Wall("the init", "namespaces alone", place=NAMESPACES, whom=(ROOT, USER))
 LOCKED_MOUNTS = Wall("mounts are locked", "namespaces alone", place=NAMESPACES)
-OWN_PROCESSES = Wall("PID namespace", "no container", place=HOST)
-DESCRIPTORS = Wall("descriptors are closed", "no container", place=HOST)
+OWN_PROCESSES = Wall("PID namespace", "no container", place=HOST, whom=(ROOT, USER))
+DESCRIPTORS = Wall("descriptors are closed", "no container", place=HOST, whom=(ROOT, USER))
 CAPABILITIES = Wall("capabilities", "--cap-add all", ("--cap-add", "all"))
 ROOT_CAPABILITIES = Wall(
     "seccomp, capabilities",
@@ -118,13 +119,15 @@ def probe(
         wall: What is in its way.
         denied: The verdicts that show the wall, as names of errno or what NothingError says, each
             behind a "|"; "" if root inside is not to try.
-        user: The same for a user inside; None if there is no difference.
+        user: The same for a user inside; None if there is no difference, or the wall says that no
+            user is to try.
         then: The same for a run without the wall.
         options: Of `mocker run`, with the wall.
     """
 
     def enter(attack: Callable[[Facts], object]) -> Callable[[Facts], object]:
-        for_user = denied if user is None else user
+        alike = denied if USER in wall.whom else ""
+        for_user = alike if user is None else user
         PROBES[name] = Probe(
             name, attack, wall, _split(denied), _split(for_user), _split(then), options
         )

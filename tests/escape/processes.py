@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 
 from .kernel import call
-from .probe import BARE, HOST, OWN_PROCESSES, Facts, NothingError, Wall, probe
+from .probe import BARE, HOST, OWN_PROCESSES, ROOT, USER, Facts, NothingError, Wall, probe
 
 PTRACE_SEIZE = 0x4206
 HIDDEN = "MOCKER_PROBE_HIDDEN"  # a variable of the caller's
 TITLE = "mocker-init"
 _SECRET = b"what the init knows, and its forks"
-_ENVIRONMENT = Wall("a fresh environment", "no container", place=HOST)
+_ENVIRONMENT = Wall("a fresh environment", "no container", place=HOST, whom=(ROOT, USER))
 
 
 class _Vector(ctypes.Structure):

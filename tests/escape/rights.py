@@ -36,11 +36,12 @@ _DAEMON = 1  # an ID that every host has
 _HARMLESS = {"full", "null", "ptmx", "random", "tty", "urandom", "zero"}
 _MAX_HANDLE = 128  # bytes
 
+_BOUNDING = CAPABILITIES._replace(whom=(ROOT, USER))
 _AS_ROOT = Wall("a user has none", "as root inside")
 _CHROOT = Wall("pivot_root", "namespaces alone", place="namespaces")
-_NO_DEVICES = Wall("no device nodes", "no container", place=HOST)
-_NODEV = Wall("nodev", "no container", place=HOST)
-_GROUPS = Wall("groups are dropped", "no container", place=HOST, needs_root=True)
+_NO_DEVICES = Wall("no device nodes", "no container", place=HOST, whom=(ROOT, USER))
+_NODEV = Wall("nodev", "no container", place=HOST, whom=(ROOT, USER))
+_GROUPS = Wall("groups are dropped", "no container", place=HOST, needs_root=True, whom=(ROOT, USER))
 _NO_NEW_PRIVS = Wall("no_new_privs", "--allow-new-privs", ("--allow-new-privs",), whom=(ROOT, USER))
 _DIRECTORY = ("--rootfs", "{skeleton}", "-v", "/usr:/usr:ro")
 _NOSUID = Wall(
@@ -84,7 +85,7 @@ def raise_capability(*names: str) -> None:
     call("capset", header, sets)
 
 
-@probe("C-sets", CAPABILITIES, "what docker leaves", user="what docker leaves")
+@probe("C-sets", _BOUNDING, "what docker leaves")
 def look_at_capabilities(facts: Facts) -> None:
     """Have a capability in any set that docker does not leave."""
     if not any(read_status(name) & ~_DOCKERS for name in _SETS):
@@ -126,7 +127,7 @@ def open_by_handle(facts: Facts) -> None:
     os.close(call("open_by_handle_at", mount, handle, os.O_RDONLY))
 
 
-@probe("C-chroot", _CHROOT, "ENOENT", user="EPERM")
+@probe("C-chroot", _CHROOT, "ENOENT")
 def escape_from_chroot(facts: Facts) -> None:
     """Climb out of a chroot to a file of the host's."""
     outside = os.open("/", os.O_RDONLY)

@@ -72,7 +72,9 @@ def test_call_that_fails_ends_the_list_with_its_errno() -> None:
 
 def test_errors_that_are_tolerated_do_not_end_the_list() -> None:
     made: list[int] = []
-    attempt = process_calls.execve("/no/such", ["x"], {}, tolerated=(EACCES, ENOENT))
+    attempt = process_calls.execve(
+        "/no/such", *process_calls.encode_words(["x"], {}), tolerated=(EACCES, ENOENT)
+    )
 
     perform([attempt, calls.then(made.append, 1)])
 
@@ -80,13 +82,17 @@ def test_errors_that_are_tolerated_do_not_end_the_list() -> None:
 
 
 def test_other_errors_than_those_tolerated_end_the_list() -> None:
-    attempt = process_calls.execve("/no/such", ["x"], {}, tolerated=(EACCES,))
+    attempt = process_calls.execve(
+        "/no/such", *process_calls.encode_words(["x"], {}), tolerated=(EACCES,)
+    )
 
     assert errno_of(attempt) == ENOENT
 
 
 def test_errno_is_the_calls_own_whatever_failed_before() -> None:
-    attempt = process_calls.execve("/no/such", ["x"], {}, tolerated=(ENOENT,))
+    attempt = process_calls.execve(
+        "/no/such", *process_calls.encode_words(["x"], {}), tolerated=(ENOENT,)
+    )
 
     assert errno_of(attempt, calls.fchdir(Cell(-1))) == EBADF
 

@@ -10,15 +10,23 @@ import pytest
 
 from mocker.isolation import Limits, SetupError
 from mocker.isolation.cgroups import Cgroup, find_weights
-from tests.cgroups import KINDS_OF_PRESSURE, own_tree, requires_cgroups, show_disk
+from tests.cgroups import (
+    KINDS_OF_PRESSURE,
+    ROOT,
+    own_tree,
+    requires_cgroups,
+    show_controllers,
+    show_disk,
+)
 from tests.containers import wait_readable
 from tests.in_namespaces import run_in_child
-from tests.refusals import enter_private_mounts
+from tests.refusals import bind, enter_private_mounts
 from tests.requirements import requires_root
 
 pytestmark = [requires_root, requires_cgroups]
 
 COUNT = ["sh", "-c", "n=0; while :; do n=$((n+1)); echo $n; done"]
+SWAP = "/dev/vdb\tpartition\t1048572\t0\t-2"  # a line of /proc/swaps
 ENDLESS = ["sleep", "1000"]
 
 
@@ -222,6 +230,75 @@ def test_weight_that_a_scheduler_does_not_take_is_refused(weight: int, reason: s
 
     assert told.startswith(f"cannot set io.bfq.weight to {weight} in {tree}/one")
     assert told.endswith(f"; {reason}")
+
+
+def write_limits(directory: Path, limits: Limits, *names: str) -> dict[str, str]:
+    """Write limits to these files of a directory that stands in for a cgroup; return them."""
+    stand_in = Cgroup(f"{directory}/one", Limits())
+    for name in names:
+        Path(stand_in.path, name).touch()
+    stand_in.limits = limits
+    stand_in._write_limits()
+    return {name: Path(stand_in.path, name).read_text() for name in names}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "qos", "written"),
+    [
+        ("[none] bfq", "8:0 enable=1 ctrl=auto", {"io.weight": "50", "io.bfq.weight": ""}),
+        ("none [bfq]", "8:0 enable=0 ctrl=auto", {"io.weight": "", "io.bfq.weight": "50"}),
+        ("none [bfq]", "8:0 enable=1 ctrl=auto", {"io.weight": "50", "io.bfq.weight": "50"}),
+    ],
+)
+def test_weight_is_written_where_disks_heed_it(
+    tmp_path: Path, scheduler: str, qos: str, written: dict[str, str]
+) -> None:
+    def act() -> dict[str, str]:
+        show_controllers("io")
+        show_disk(scheduler)
+        Path(ROOT, "io.cost.qos").write_text(f"{qos}\n")
+        return write_limits(tmp_path, Limits(io_weight=50), "io.weight", "io.bfq.weight")
+
+    assert run_in_child(act) == written
+
+
+def show_swaps(directory: Path, *swaps: str) -> None:
+    """Show these swap spaces and no other to the calling process."""
+    enter_private_mounts()
+    stand_in = directory / "swaps"
+    stand_in.write_text("\n".join(["Filename\tType\tSize\tUsed\tPriority", *swaps, ""]))
+    bind(stand_in, "/proc/swaps")
+
+
+def test_kernel_that_limits_no_swap_will_do_if_there_is_none(tmp_path: Path) -> None:
+    def act() -> dict[str, str]:
+        show_swaps(tmp_path)
+        return write_limits(tmp_path, Limits(memory=2**25), "memory.max", "memory.high")
+
+    assert run_in_child(act) == {"memory.max": "33554432", "memory.high": "30198989"}
+
+
+def test_kernel_that_limits_no_swap_is_refused_if_there_is_some(tmp_path: Path) -> None:
+    def act() -> str:
+        show_swaps(tmp_path, SWAP)
+        with pytest.raises(SetupError) as caught:
+            write_limits(tmp_path, Limits(memory=2**25), "memory.max", "memory.high")
+        return str(caught.value)
+
+    assert run_in_child(act) == (
+        f"cannot set memory.swap.max to 0 in {tmp_path}/one: "
+        "No such file or directory (ENOENT); boot with swapaccount=1, or without swap"
+    )
+
+
+def test_swap_is_forbidden_where_it_can_be(tmp_path: Path) -> None:
+    names = ("memory.max", "memory.high", "memory.swap.max")
+
+    def act() -> dict[str, str]:
+        show_swaps(tmp_path, SWAP)
+        return write_limits(tmp_path, Limits(memory=2**25), *names)
+
+    assert run_in_child(act)["memory.swap.max"] == "0"
 
 
 def test_name_that_is_taken_is_told_apart(cgroup: Cgroup) -> None:

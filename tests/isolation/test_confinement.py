@@ -67,7 +67,7 @@ def test_all_that_is_the_same_for_one_container_after_the_other_is_laid_out_once
 
     first, second = (confine(plan, ROOT, "/", needed=False) for plan in plans)
 
-    assert [a is b for a, b in zip(first, second, strict=True)].count(False) == 1  # the directory
+    assert all(a is b for a, b in zip(first, second, strict=True))
 
 
 def test_process_without_a_container_goes_on_with_what_it_has() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation import HostCheck, SetupError, check_host
+from mocker.isolation.host_walls import LOOKED_AT
 from mocker.isolation.syscalls import PR_SET_NO_NEW_PRIVS, mount, prctl
 from tests.cgroups import ROOT, show_controllers
 from tests.in_namespaces import run_in_child
@@ -34,12 +35,16 @@ NAMES = [
     "kernel",
     *NAMESPACES,
     "subordinate IDs",
-    *(["ID-mapped mounts", "capabilities"] if os.geteuid() == 0 else []),
+    *(["ID-mapped mounts"] if os.geteuid() == 0 else []),
+    "capabilities",
     "overlay in a user namespace",
+    "bounded writing",
+    "kernel files",
     "cgroup v2 delegation",
     "ulimits",
     "nice",
     "oom_score_adj",
+    "cpu_affinity",
     "no_new_privs",
     "seccomp",
     "landlock",
@@ -49,7 +54,19 @@ NAMES = [
     "busybox",
     "a container",
 ]
-NEEDED = {"kernel", *NAMESPACES, "ulimits", "no_new_privs", "seccomp", "core dumps", "a container"}
+NEEDED = {
+    "kernel",
+    *NAMESPACES,
+    "bounded writing",
+    "kernel files",
+    "ulimits",
+    "no_new_privs",
+    "seccomp",
+    "core dumps",
+    "a container",
+}
+
+LOST_LIMITS = "no limits but --ulimit, and no mocker pause"
 
 Found = tuple[bool, bool, str]
 
@@ -79,9 +96,12 @@ def test_what_was_found_is_told() -> None:
     assert details["kernel"] == f"Linux {os.uname().release}"
     assert {details[name] for name in NAMESPACES} == {"can be made"}
     assert details["overlay in a user namespace"] == "can be mounted"
+    assert details["bounded writing"] == "takes 20% of the memory and 800k files at most"
+    assert details["kernel files"].startswith("what tells of the host is covered, ")
+    assert details["cpu_affinity"].startswith("any of the caller's CPUs: ")
     assert details["seccomp"].startswith("the default filter can be loaded")
     assert Path(details["busybox"]).name == "busybox"
-    assert details["a container"] == "runs"
+    assert details["a container"] == f"runs, {LOOKED_AT}"
 
 
 def test_check_leaves_nothing_behind() -> None:
@@ -131,6 +151,31 @@ def test_container_can_do_without_overlay() -> None:
     assert detail.startswith(text)
 
 
+@pytest.mark.parametrize(
+    ("call", "name", "text"),
+    [
+        ("mount", "kernel files", "cannot cover parts of /proc: "),
+        ("move_mount", "bounded writing", "cannot bound a file system in memory: "),
+    ],
+)
+def test_container_cannot_do_without_walls_made_by_mounts(call: str, name: str, text: str) -> None:
+    granted, needed, detail = check(lambda: refuse_system_calls([Refusal(call, EACCES)]))[name]
+
+    assert (granted, needed) == (False, True)
+    assert detail.startswith(f"{text}Permission denied (EACCES)")
+
+
+def test_container_can_do_without_a_choice_of_cpus() -> None:
+    refusal = Refusal("sched_setaffinity", EPERM)
+
+    granted, needed, detail = check(lambda: refuse_system_calls([refusal]))["cpu_affinity"]
+
+    assert (granted, needed) == (False, False)
+    text = "none but the caller's: cannot run on the CPUs "
+    assert detail.startswith(text)
+    assert "Operation not permitted (EPERM)" in detail
+
+
 @requires_user
 @requires_subordinate_ids
 def test_subordinate_ids_are_the_length_of_all_ranges_and_the_callers_own() -> None:
@@ -139,6 +184,18 @@ def test_subordinate_ids_are_the_length_of_all_ranges_and_the_callers_own() -> N
     assert granted
     assert detail.endswith(f" user IDs, root is {os.getuid()} outside")
     assert int(detail.split()[0]) > 65536
+
+
+@requires_user
+def test_capabilities_are_those_of_a_user_namespace() -> None:
+    def refuse() -> None:
+        refuse_user_namespaces(EPERM, ENOSYS)
+
+    there, gone = check()["capabilities"], check(refuse)["capabilities"]
+
+    assert there == (True, False, "all can be had, within the user namespace alone")
+    assert gone[:2] == (False, False)
+    assert gone[2].startswith("root inside has none: cannot create namespaces: ")
 
 
 @requires_user
@@ -162,7 +219,8 @@ def test_container_can_do_without_busybox() -> None:
     lost, _, reason = detail.partition(": ")
     assert lost == "no fresh roots"
     assert reason.startswith("cannot find a static busybox; install busybox-static")
-    assert found["a container"] == (True, True, f"runs; using --rootfs host: {reason}")
+    text = f"runs, {LOOKED_AT}; using --rootfs host: {reason}"
+    assert found["a container"] == (True, True, text)
 
 
 def test_cgroup_with_all_controllers_is_delegated() -> None:
@@ -171,14 +229,14 @@ def test_cgroup_with_all_controllers_is_delegated() -> None:
     ]
 
     assert granted
-    assert detail.startswith(f"cpu, io, memory, pids in {ROOT}")
+    assert detail.startswith(f"cpu, io, memory, pids, and mocker pause, in {ROOT}")
 
 
 def test_cgroup_that_lacks_controllers_is_told() -> None:
     granted, needed, detail = check(lambda: show_controllers("cpu io"))["cgroup v2 delegation"]
 
     assert (granted, needed) == (False, False)
-    assert detail.startswith(f"no limits but --ulimit: cannot limit memory, pids in {ROOT}")
+    assert detail.startswith(f"{LOST_LIMITS}: cannot limit memory, pids in {ROOT}")
     assert "; what is above has to delegate it: " in detail
 
 
@@ -189,7 +247,7 @@ def test_cgroup_that_is_not_the_callers_is_told() -> None:
     granted, _, detail = check(prepare)["cgroup v2 delegation"]
 
     assert not granted
-    assert detail.startswith("no limits but --ulimit: cannot limit a container; ")
+    assert detail.startswith(f"{LOST_LIMITS}: cannot limit a container; ")
     assert f"is not delegated to user {os.geteuid()}; start mocker with systemd-run " in detail
 
 

@@ -1,5 +1,6 @@
 import os
 import resource
+import subprocess
 from collections.abc import Callable
 from errno import EINVAL, ENOSYS, EPERM
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from mocker.isolation import ContainerSpec, SetupError
 from mocker.isolation.capabilities import NUMBERS
 from mocker.isolation.host_walls import (
+    FAULTS,
+    LOOK,
     check_capabilities,
     check_core_dumps,
     check_keyring,
@@ -25,9 +28,10 @@ from mocker.isolation.landlock import find_landlock
 from mocker.isolation.syscalls import PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, prctl
 from mocker.isolation.user_mapping import IdRange, UserMapping
 from tests.cgroups import show_controllers, show_disk
+from tests.containers import in_container, run_captured, script
 from tests.in_namespaces import run_in_child
 from tests.refusals import PR_SET_SECCOMP, Refusal, bind, enter_private_mounts, refuse_system_calls
-from tests.requirements import requires_root, requires_user_namespaces
+from tests.requirements import requires_commands, requires_root, requires_user_namespaces
 
 CORE_PATTERN = "/proc/sys/kernel/core_pattern"
 
@@ -42,6 +46,59 @@ def find_refusal(check: Callable[[], object], prepare: Callable[[], object]) -> 
         return str(caught.value)
 
     return run_in_child(act)
+
+
+def look(*command: str, stdin: int = subprocess.DEVNULL) -> str | None:
+    """Return what is not as it should be where a command starts a shell."""
+    words = ["setsid", "--wait", *command, "sh", "-c", LOOK]
+    status = subprocess.run(words, stdin=stdin, stderr=subprocess.PIPE, check=False)
+    assert status.stderr == b""
+    return FAULTS[status.returncode] if status.returncode else None
+
+
+@requires_commands("setsid")
+def test_terminal_of_the_callers_is_seen() -> None:
+    master, slave = os.openpty()
+    try:
+        found = look("setsid", "--ctty", "--wait", stdin=slave)
+    finally:
+        os.close(master)
+        os.close(slave)
+
+    assert found == "it has the caller's terminal"
+
+
+@requires_commands("setsid", "unshare")
+@requires_user_namespaces
+def test_init_that_can_be_read_is_seen() -> None:
+    namespaces = ("--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
+
+    assert look("unshare", *namespaces) == "it can read its init"
+
+
+@requires_commands("setsid", "unshare")
+@requires_user_namespaces
+def test_devices_of_the_host_are_seen() -> None:
+    assert look("unshare", "--user") == "it sees a device of the host's in /dev"
+
+
+@in_container
+@pytest.mark.parametrize(
+    ("fields", "before", "code"),
+    [
+        ({}, "", 0),
+        ({"rootfs": "host"}, "", 0),
+        ({"cap_add": ["all"], "seccomp": "unconfined"}, "", 0),
+        ({"cap_add": ["sys_admin"]}, "mount -t tmpfs none /dev/shm", 14),
+        ({"cap_add": ["sys_admin"]}, "mount -t tmpfs -o nosuid none /dev/shm", 0),
+    ],
+)
+def test_shell_inside_sees_which_wall_does_not_stand(
+    fields: dict[str, object], before: str, code: int
+) -> None:
+    found = run_captured(script(before + LOOK, **fields))
+
+    assert (found.status.code, found.stderr) == (code, "")
 
 
 def test_landlock_is_told_with_its_version() -> None:
@@ -109,7 +166,9 @@ def test_weights_that_no_disk_heeds_are_told(controllers: str, scheduler: str, t
 
     found, weights, *_ = (*run_in_child(act).split("; "), "")
 
-    assert found.startswith(f"{controllers.replace(' ', ', ')} in /sys/fs/cgroup")
+    assert found.startswith(
+        f"{controllers.replace(' ', ', ')}, and mocker pause, in /sys/fs/cgroup"
+    )
     assert weights == told
 
 

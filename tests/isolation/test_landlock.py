@@ -122,7 +122,8 @@ def test_harmless_devices_are_written_to_in_any_case(name: str) -> None:
 
 
 def test_places_for_what_is_temporary_and_the_workdir_are_what_is_usual(inside: Path) -> None:
-    spec = fenced("echo >here && echo >$(mktemp -p /tmp) && pwd", workdir=str(inside))
+    script = "echo >here && file=$(mktemp -p /tmp) && echo >$file && rm $file && pwd"
+    spec = fenced(script, workdir=str(inside))
 
     assert run_captured(spec).stdout == f"{inside}\n"
     assert list_writable(spec)[:2] == [str(inside), "/tmp"]

@@ -1,9 +1,11 @@
 import os
+from errno import EEXIST
 from pathlib import Path
 
 import pytest
 
 from mocker.isolation.errors import SetupError
+from mocker.isolation.host import _in_namespaces
 from mocker.isolation.masks import (
     HIDDEN_FILES,
     READ_ONLY,
@@ -11,8 +13,9 @@ from mocker.isolation.masks import (
     forbid_writing,
     hide,
     list_hidden_directories,
+    try_masks,
 )
-from mocker.isolation.syscalls import mount
+from mocker.isolation.syscalls import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, mount
 from mocker.isolation.tape import perform
 from tests.containers import in_container, make_rootfs, run_captured, script
 from tests.in_namespaces import InNewNamespaces, run_in_child
@@ -174,6 +177,18 @@ def test_null_device_that_is_something_else_covers_nothing(stand_in: str, reason
     check_null()
     with pytest.raises(SetupError, match=f"cannot cover files with /dev/null; {reason}"):
         run_in_child(act)
+
+
+@requires_user_namespaces
+def test_trial_tells_that_something_is_seen_all_the_same() -> None:
+    def act() -> None:
+        bind("/etc/passwd", "/dev/null")
+        try_masks()
+
+    with pytest.raises(SetupError) as caught:
+        _in_namespaces(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID, act, "cover anything")
+
+    assert caught.value.errno == EEXIST
 
 
 def test_what_docker_covers_is_covered() -> None:

@@ -8,7 +8,8 @@ from mocker.isolation.namespaces import namespace_flags
 from mocker.isolation.syscalls import CLONE_NEWNET, CLONE_NEWUSER
 from mocker.isolation.user_mapping import plan_user_mapping
 from tests.containers import in_container, make_spec, run_captured, script
-from tests.requirements import requires_root, requires_subordinate_ids
+from tests.requirements import requires_busybox, requires_root, requires_subordinate_ids
+from tests.strangers import readable_by_everybody, run_outside
 
 KINDS = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 
@@ -102,20 +103,28 @@ def test_everybody_may_ping() -> None:
     assert outcome.stdout.split() == ["0", str(last_gid)]
 
 
-@in_container
-def test_file_of_the_host_is_out_of_reach_on_every_way(tmp_path: Path) -> None:
-    witness = tmp_path / "witness"
-    witness.write_text("seen")
-    text = """\
-    for way in '' /.. /../../.. /proc/1/root /proc/1/cwd /proc/self/root /proc/self/root/..; do
-        cat "$way$1" 2>/dev/null
-    done
-    cat /proc/self/root/../etc/hostname
-    """
+LOOK = """\
+for way in '' /.. /../../.. /proc/1/root /proc/1/cwd /proc/self/root /proc/self/root/..; do
+    cat "$way$1" 2>/dev/null
+done
+cat /proc/self/root/../etc/hostname
+"""
 
-    outcome = run_captured(script(text, str(witness)))
+
+@in_container
+def test_file_of_the_host_is_out_of_reach_on_every_way() -> None:
+    with readable_by_everybody("seen") as witness:
+        outcome = run_captured(script(LOOK, str(witness)))
 
     assert outcome.stdout == "containerhostname\n"
+
+
+@requires_busybox
+def test_file_of_the_host_is_in_reach_without_a_container() -> None:
+    with readable_by_everybody("seen") as witness:
+        result = run_outside(LOOK, "sh", str(witness))
+
+    assert result.stdout.startswith("seen" * 5)
 
 
 @in_container

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mocker.isolation import Rlimit, SetupError, Tmpfs, Volume, spawn
 from mocker.isolation.capabilities import DEFAULT_SET, NUMBERS, find_last_capability, mask_of
 from mocker.isolation.command import execute
+from mocker.isolation.library import libc
 from mocker.isolation.privileges import (
     bound_capabilities,
     clamp_rlimits,
@@ -22,7 +23,7 @@ from mocker.isolation.privileges import (
     set_rlimits,
 )
 from mocker.isolation.spec import RLIMIT_NAMES
-from mocker.isolation.syscalls import PR_CAPBSET_DROP, libc, prctl
+from mocker.isolation.syscalls import PR_CAPBSET_DROP, prctl
 from mocker.isolation.tape import perform
 from tests.beside import run_script, running
 from tests.containers import in_container, make_spec, run_captured, script
@@ -162,9 +163,32 @@ def test_capability_that_the_caller_does_not_have_cannot_be_given() -> None:
 
 
 @requires_root
-def test_root_of_the_host_is_not_let_near_its_init_by_one_capability() -> None:
-    with pytest.raises(SetupError, match=r"capability SYS_PTRACE; it could trace its init then"):
-        spawn(make_spec(userns="host", cap_add=["SYS_PTRACE"]))
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("SYS_PTRACE", "it could then trace its init, which has all of root's"),
+        ("PERFMON", "it could then read where its init has what in memory"),
+    ],
+)
+def test_root_of_the_host_is_not_let_near_its_init_by_one_capability(
+    name: str, reason: str
+) -> None:
+    with pytest.raises(SetupError) as info:
+        spawn(make_spec(userns="host", cap_add=[name]))
+
+    assert str(info.value) == (
+        f"cannot give the container the capability {name}; {reason}; add ALL if that is meant"
+    )
+
+
+@requires_root
+@in_container
+def test_root_of_the_host_may_be_given_what_gets_at_its_init_with_all() -> None:
+    (had,) = read_status("CapBnd")
+
+    mask = plan_capabilities(make_spec(userns="host", cap_add=["all", "sys_ptrace"]))
+
+    assert mask == int(had, 16)
 
 
 @requires_root

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation import process_calls
+from mocker.isolation.library import libc
 from mocker.isolation.memory import Cell
 from mocker.isolation.seccomp import DEFAULT
 from mocker.isolation.seccomp.filters import find_filter
@@ -17,7 +18,6 @@ from mocker.isolation.syscalls import (
     KEYCTL,
     PR_GET_NO_NEW_PRIVS,
     PR_SET_NO_NEW_PRIVS,
-    libc,
     prctl,
 )
 from mocker.isolation.tape import Call, perform
@@ -224,7 +224,9 @@ def test_program_gets_its_words_and_its_environment() -> None:
     env = {"A": "über", "B": os.fsdecode(b"\xff")}
 
     output = capture_child(
-        lambda: perform([process_calls.execve("/bin/sh", words, env, tolerated=())])
+        lambda: perform(
+            [process_calls.execve("/bin/sh", *process_calls.encode_words(words, env), tolerated=())]
+        )
     )
 
     assert output == (f"a b  über {env['B']}\n", 0)
@@ -235,4 +237,4 @@ def test_word_that_the_kernel_would_see_the_end_of_is_refused(
     words: list[str], env: dict[str, str]
 ) -> None:
     with pytest.raises(OSError, match=os.strerror(EINVAL)):
-        process_calls.execve("/bin/true", words, env, tolerated=())
+        process_calls.execve("/bin/true", *process_calls.encode_words(words, env), tolerated=())

@@ -3,6 +3,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EAGAIN, EMFILE, ENOMEM, ENOSPC, EPERM, EUSERS
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -76,6 +77,24 @@ def explain_first(opened: Opened) -> SetupError:
     except OSError as error:
         return opened.program.explain(error)
     raise AssertionError("the init goes on")
+
+
+def test_containers_of_a_kind_share_what_is_not_their_own(tmp_path: Path) -> None:
+    specs = [
+        ContainerSpec(
+            [name],
+            hostname=name,
+            env={"NAME": name},
+            workdir=f"/{name}",
+            volumes=[Volume(str(tmp_path), f"/{name}")],
+        )
+        for name in ("one", "two")
+    ]
+
+    first, second = (make_program(make_plan(spec), 5, (0, 1, 2)) for spec in specs)
+
+    assert first.kept is second.kept
+    assert first.tail != second.tail
 
 
 def test_init_goes_on_once_the_parent_says_so() -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mocker.isolation import ContainerSpec, SetupError, describe
+from mocker.isolation import CommandError, ContainerSpec, SetupError, Volume, describe
 from mocker.isolation.busybox import find_busybox
-from tests.containers import Outcome, in_container, make_rootfs, run_captured, script
+from tests.containers import Outcome, in_container, make_rootfs, make_spec, run_captured, script
 from tests.requirements import requires_root, requires_user
 
 
@@ -286,6 +286,20 @@ def test_directory_without_etc_gets_one(rootfs: Path) -> None:
 
     assert outcome.stdout == "containerhostname\n"
     assert not (rootfs / "etc").exists()
+
+
+@in_container
+def test_mount_point_that_is_written_through_stays_when_the_start_fails_afterwards(
+    rootfs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "source").mkdir(mode=0o755)
+    volumes = [Volume(str(tmp_path / "source"), "/data")]
+    spec = make_spec(argv=["nowhere"], rootfs=str(rootfs), rootfs_mode="rw", volumes=volumes)
+
+    with pytest.raises(CommandError):
+        run_captured(spec)
+
+    assert (rootfs / "data").is_dir()
 
 
 @in_container

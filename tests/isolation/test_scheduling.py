@@ -65,6 +65,8 @@ def test_cpus_that_are_not_there_are_named(missing: list[int], named: str) -> No
 
 
 def test_nice_value_that_is_not_the_callers_to_give_is_refused() -> None:
+    mine = min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+
     def act() -> None:
         os.nice(10)
         if IS_ROOT:
@@ -78,7 +80,7 @@ def test_nice_value_that_is_not_the_callers_to_give_is_refused() -> None:
     found = info.value
     assert (found.step, found.hint) == (
         "set the nice value to -3",
-        "less than the caller's 10 takes CAP_SYS_NICE, or a higher ulimit nice",
+        f"less than the caller's {mine} takes CAP_SYS_NICE, or a higher ulimit nice",
     )
 
 

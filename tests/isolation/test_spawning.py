@@ -21,13 +21,14 @@ from mocker.isolation import (
     spawn,
 )
 from mocker.isolation.cgroups import Cgroup
-from mocker.isolation.delegation import Delegation
+from mocker.isolation.delegation import Delegation, _found
 from mocker.isolation.forkserver import ForkServer
 from mocker.isolation.launch import explain_refusal, launch
 from mocker.isolation.plan import make_plan
 from mocker.isolation.syscalls import CLONE3
-from tests.cgroups import HIERARCHY, ROOT, in_own_tree, own_tree, read_cgroup
+from tests.cgroups import in_own_tree, own_tree, read_cgroup, see_two_versions
 from tests.containers import run_captured, script, wait_readable
+from tests.in_namespaces import run_in_child
 from tests.leaks import PATIENCE, read_children, read_descriptors
 from tests.requirements import requires_busybox, requires_user_namespaces
 
@@ -377,16 +378,21 @@ def test_other_refusals_to_clone_are_about_namespaces() -> None:
     assert "the delegated cgroup, too" in str(explain_refusal(denied, limited("true")))
 
 
-@pytest.mark.skipif(HIERARCHY == ROOT, reason="this host has version 2 of cgroups alone")
 @pytest.mark.parametrize("server", [False, True])
 def test_limit_on_a_host_with_two_versions_is_refused_and_told(server: bool) -> None:
     spec = ContainerSpec(["true"], limits=Limits(memory=2**25))
-    before = read_descriptors(), read_children()
 
-    with (
-        ExitStack() as stack,
-        pytest.raises(SetupError, match=r"cannot limit a container; .*\(hybrid\); boot with "),
-    ):
-        (stack.enter_context(ForkServer()).spawn if server else spawn)(spec)
+    def act() -> None:
+        _found.clear()  # looked for once in a process
+        see_two_versions()
+        before = read_descriptors(), read_children()
 
-    assert (read_descriptors(), read_children()) == before
+        with (
+            ExitStack() as stack,
+            pytest.raises(SetupError, match=r"cannot limit a container; .*\(hybrid\); boot with "),
+        ):
+            (stack.enter_context(ForkServer()).spawn if server else spawn)(spec)
+
+        assert (read_descriptors(), read_children()) == before
+
+    run_in_child(act)

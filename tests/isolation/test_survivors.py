@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,17 @@ setsid sh -c 'echo $$; sleep 1000 & wait' &
 (setsid sh -c 'echo $$; exec sleep 1000' & )
 """
 
+# Each process forks the next one and ends, so that hardly any list of them is complete.
+FLEETING = """\
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.write(1, b"up\\n")
+if os.fork():
+    signal.pause()
+while not os.fork():
+    pass
+"""
+
 
 def unisolated(text: str, *arguments: str, **fields: object) -> ContainerSpec:
     """Return the spec of a shell script that is a process of the host's."""
@@ -45,7 +56,10 @@ def unisolated(text: str, *arguments: str, **fields: object) -> ContainerSpec:
 @contextmanager
 def watched(pid: int) -> Iterator[list[int]]:
     """Hold on to all that is below a process, as descriptors."""
-    pidfds = [os.pidfd_open(descendant) for descendant in descend(pid)]
+    pidfds: list[int] = []
+    for descendant in descend(pid):
+        with suppress(ProcessLookupError):  # it has ended meanwhile: the loop's sleep does
+            pidfds.append(os.pidfd_open(descendant))
     try:
         yield pidfds
     finally:
@@ -55,7 +69,10 @@ def watched(pid: int) -> Iterator[list[int]]:
 
 def descend(pid: int) -> Iterator[int]:
     for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, listing.read_text().split()):
+        children: list[str] = []
+        with suppress(FileNotFoundError, ProcessLookupError):
+            children = listing.read_text().split()
+        for child in map(int, children):
             yield child
             yield from descend(child)
 
@@ -286,6 +303,17 @@ def test_kill_does_not_wait_for_the_grace_period_of_what_was_left() -> None:
         container.kill()
 
         assert container.wait(10) == ExitStatus(signal=signal.SIGTERM)
+
+
+def test_kill_ends_what_is_forked_in_that_instant() -> None:
+    for _ in range(10):
+        with open_container(
+            unisolated(f'exec {sys.executable} -Sc "$1"', FLEETING, grace=1000)
+        ) as (container, output):
+            output.readline()
+            container.kill()
+
+            assert container.wait(10) == ExitStatus(signal=signal.SIGKILL)
 
 
 def test_container_that_is_killed_at_once_ends() -> None:

@@ -1,7 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
 from errno import EINVAL, ENODEV, ENOENT, ENOTDIR, EPERM, EROFS, EXDEV
 from pathlib import Path
 
@@ -27,10 +25,8 @@ from mocker.isolation.syscalls import (
     prctl,
     set_child_subreaper,
     set_process_name,
-    trim_heap,
     unshare,
 )
-from tests.benchmarks.process_use import read_resident_memory
 from tests.in_namespaces import InNewNamespaces, run_in_child
 from tests.requirements import requires_user_namespaces
 
@@ -282,52 +278,3 @@ def test_process_has_the_first_fifteen_bytes_of_its_name() -> None:
         return read_status("Name")
 
     assert run_in_child(act) == "a-name-that-is-"
-
-
-# In a program of its own: the C library settles how many there are once it has some.
-COUNT_ARENAS = """
-import ctypes, os, sys, threading
-from mocker.isolation.syscalls import use_one_arena
-if sys.argv[1] == "one":
-    use_one_arena()
-together = threading.Barrier(20)
-
-def take_memory():
-    blocks = [bytes(20_000) for _ in range(10)]
-    together.wait()
-
-threads = [threading.Thread(target=take_memory) for _ in range(together.parties)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-libc = ctypes.CDLL(None)
-libc.fdopen.restype = ctypes.c_void_p
-read_end, write_end = os.pipe()
-stream = ctypes.c_void_p(libc.fdopen(write_end, b"w"))
-libc.malloc_info(0, stream)
-libc.fclose(stream)
-print(os.fdopen(read_end).read().count("<heap nr="))
-"""
-
-
-def test_threads_have_no_arenas_of_their_own_if_there_is_to_be_one() -> None:
-    def count(which: str) -> int:
-        argv = [sys.executable, "-c", COUNT_ARENAS, which]
-        return int(subprocess.run(argv, capture_output=True, check=True).stdout)
-
-    assert count("one") == 1
-    assert count("many") > 1
-
-
-def test_memory_between_things_that_are_used_can_be_given_back() -> None:
-    def act() -> int:
-        # Of a size that the C library takes from its heap; every tenth stays, and the last.
-        blocks = [b"x" * (20_000 + number) for number in range(1001)]
-        kept = blocks[::10]
-        del blocks
-        before = read_resident_memory(os.getpid())
-        trim_heap()
-        return before - read_resident_memory(os.getpid()) if kept else 0
-
-    assert run_in_child(act) > 10_000_000

@@ -11,7 +11,22 @@ from mocker.isolation.memory import (
     read_head,
     walk,
 )
-from mocker.isolation.tape import Call, Segment, Tape, extend, fits, load, make_tape, perform
+from mocker.isolation.tape import (
+    _MOST_OWN,
+    _MOST_TAPES,
+    _MOST_TEXT,
+    Call,
+    Segment,
+    Tape,
+    _prepared_own,
+    _tapes,
+    extend,
+    fits,
+    keep_own,
+    load,
+    make_tape,
+    perform,
+)
 from tests.in_namespaces import run_in_child
 
 UNUSED = 4  # a word of the head that no group of these tests starts in
@@ -64,6 +79,71 @@ def test_tape_of_the_same_tuples_differs_in_its_lists_alone(tmp_path: Path) -> N
         return sorted(path.name for path in tmp_path.iterdir())
 
     assert run_in_child(act) == ["one", "two-with-a-longer-name", "x"]
+
+
+def prepare_mask(number: int) -> list[Call]:
+    return [process_calls.umask(number)]
+
+
+def test_container_that_is_made_again_has_the_segments_of_last_time() -> None:
+    segment = keep_own(prepare_mask, 1)
+
+    assert keep_own(prepare_mask, 1) is segment
+    assert keep_own(prepare_mask, 2) != segment
+
+
+def test_segments_of_containers_that_are_made_no_more_are_forgotten() -> None:
+    def act() -> bool:
+        segment = keep_own(prepare_mask, -1)
+        for number in range(1000, 1000 + _MOST_OWN):
+            make_tape([[keep_own(prepare_mask, number)]])
+        forgotten = keep_own(prepare_mask, -1) is not segment
+        return forgotten and len(_prepared_own) == _MOST_OWN and len(_tapes) == _MOST_TAPES
+
+    assert run_in_child(act)
+
+
+def prepare_directory(name: str) -> list[Call]:
+    return [calls.chdir(name)]
+
+
+def test_segment_with_much_text_is_not_kept_nor_its_tape() -> None:
+    name = "x" * (_MOST_TEXT + 1)
+
+    def act() -> bool:
+        segment = keep_own(prepare_directory, name)
+        before = len(_tapes)
+        make_tape([[segment]])
+        return keep_own(prepare_directory, name) is not segment and len(_tapes) == before
+
+    assert run_in_child(act)
+
+
+def test_tape_that_is_made_again_is_the_same_whatever_was_added_to_the_first() -> None:
+    groups: list[list[Segment]] = [[(process_calls.setsid(),), keep_own(prepare_mask, 3)], []]
+    first = make_tape(groups)
+    expected = bytes(first.render())
+    first.set_head(UNUSED, 7)
+    first.tail += b"more"
+
+    second = make_tape(groups)
+
+    assert bytes(second.render()) == expected
+    assert second.segments == first.segments
+
+
+@pytest.mark.parametrize("number", [4, 5])
+def test_tapes_of_the_same_kind_differ_in_what_is_their_own(number: int) -> None:
+    fixed: Segment = (process_calls.umask(0o22),)
+
+    def act() -> list[int]:
+        found = []
+        for own in (4, 5, number):
+            walk_groups(make_tape([[fixed, keep_own(prepare_mask, own)]]), 0)
+            found.append(os.umask(0))
+        return found
+
+    assert run_in_child(act) == [4, 5, number]
 
 
 def test_result_goes_from_one_segment_to_another_by_a_shared_cell() -> None:
@@ -161,13 +241,17 @@ def test_tape_that_is_too_long_is_refused() -> None:
 
 def test_words_of_a_command_fit() -> None:
     words = ["x" * 100] * (2**21 // 101)  # 2 MiB, a quarter of the usual stack
+    encoded = process_calls.encode_words(words, {})
+    call = process_calls.execve("/bin/true", *encoded, tolerated=())
 
-    assert fits(make_tape([[[process_calls.execve("/bin/true", words, {}, tolerated=())]]]))
+    assert fits(make_tape([[[call]]]))
 
 
 @pytest.mark.parametrize("errors", [(), (ENOENT,), (EACCES, EBADF), (EACCES, EINVAL, ENOENT)])
 def test_errors_that_are_tolerated_are_those_that_were_named(errors: tuple[int, ...]) -> None:
-    attempt = process_calls.execve("/no/such", ["x"], {}, tolerated=errors)
+    attempt = process_calls.execve(
+        "/no/such", *process_calls.encode_words(["x"], {}), tolerated=errors
+    )
 
     if ENOENT in errors:
         perform([attempt])
