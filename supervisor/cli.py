@@ -6,6 +6,7 @@ on stderr and an exit status.
 
 import _signal as signal
 import errno
+import gc
 import os
 import sys
 from _collections_abc import Callable, Sequence
@@ -137,6 +138,9 @@ def _ask_supervisor(words: Sequence[str]) -> int:
 
 def _run_part(word: str, arguments: Sequence[str]) -> int:
     if word == "run":
+        # Looking for garbage among what is loaded, and stays, takes a tenth of loading it. Who
+        # starts an event loop lets the search begin.
+        gc.disable()
         from .run_command import run
 
         return run(arguments)

@@ -1,17 +1,36 @@
 """What `mocker.supervisor` offers to other programs, and that it says what they need to know."""
 
+import ast
 import inspect
 import subprocess
 import sys
+from inspect import signature
+from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
 from mocker import supervisor
+from mocker.supervisor.client import run as run_module
+from mocker.supervisor.client.exec_command import COMMAND as EXEC
 
-PUBLIC = ["AnswerError", "Client", "NoSupervisorError", "ProtocolError"]
+_FOLDER = Path(inspect.getfile(run_module)).parent
+COMMAND_MODULES = [*sorted(_FOLDER.glob("*_command*.py")), _FOLDER / "candidates.py"]
+PUBLIC = [
+    "AnswerError",
+    "AnswerLines",
+    "AttachedJob",
+    "Client",
+    "ExecutedProcess",
+    "NoSupervisorError",
+    "ProtocolError",
+]
 METHODS = [
     "ask",
+    "attach",
+    "config",
     "events",
+    "exec",
     "jobs",
     "kill",
     "logs",
@@ -26,6 +45,8 @@ METHODS = [
     "stats",
     "stop",
     "stream",
+    "supervisor",
+    "truncate_logs",
     "wait",
 ]
 
@@ -44,6 +65,45 @@ def test_client_can_do_this() -> None:
     names = [name for name in vars(supervisor.Client) if not name.startswith("_")]
 
     assert sorted(set(names) - {"path"}) == METHODS
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes"),
+    [
+        ("AnswerLines", {"receive_text"}),
+        (
+            "ExecutedProcess",
+            {"stdin", "stdout", "stderr", "terminal", "wait", "send_signal", "kill", "resize"},
+        ),
+        ("AttachedJob", {"job", "terminal", "wait", "resize"}),
+    ],
+)
+def test_what_client_returns_can_do_this(name: str, attributes: set[str]) -> None:
+    assert attributes <= set(dir(getattr(supervisor, name)))
+
+
+@pytest.mark.parametrize("module", COMMAND_MODULES, ids=lambda path: path.stem)
+def test_commands_reach_a_supervisor_by_client_alone(module: Path) -> None:
+    imports = [node for node in ast.walk(ast.parse(module.read_text())) if is_import(node)]
+    names = {
+        part
+        for node in imports
+        for part in (*[alias.name for alias in node.names], getattr(node, "module", None) or "")
+    }
+
+    assert not names & {"socket", "connect", "choose_socket", "connections", "conversation"}
+
+
+def is_import(node: ast.AST) -> TypeGuard[ast.Import | ast.ImportFrom]:
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def test_options_of_exec_are_those_of_the_command() -> None:
+    options = {option.names[-1].removeprefix("--") for option in EXEC._options}
+
+    parameters = signature(supervisor.Client.exec).parameters
+
+    assert options - set(parameters) == {"interactive", "supervisor", "help"}
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -2,12 +2,11 @@
 
 import os
 import signal
-import socket
 from collections.abc import Sequence
+from contextlib import closing
 
 from mocker.isolation import ExitStatus
 
-from ..control_socket import find_exec_socket
 from ..foreground import (
     Watch,
     are_one_terminal,
@@ -17,11 +16,13 @@ from ..foreground import (
 )
 from ..options import Option, Parsed
 from ..stderr import write_line
-from .address import choose_socket, connect
 from .arguments import Command
-from .attached_job import AttachedJob, AttachedTerminal
+from .attached_job import AttachedJob
+from .attached_terminal import AttachedTerminal
+from .client import Client
 from .detach_keys import DEFAULT, DetachKeys
-from .run import FAILED, Ask, run, tell_version
+from .run import FAILED, NO_SUCH_JOB, run, tell_version
+from .signalled import announce, wait_started
 
 COMMAND = Command(
     "attach",
@@ -52,31 +53,39 @@ def attach(words: Sequence[str]) -> int:
     return run(COMMAND, words, _carry_out)
 
 
-def _carry_out(parsed: Parsed, _: Ask) -> int:
+async def _carry_out(parsed: Parsed, client: Client) -> int:
     (job,) = parsed.words
     keys = DetachKeys(parsed.last("--detach-keys", DEFAULT))
-    path = choose_socket(parsed.maybe("--supervisor"), os.environ)
-    if not are_one_terminal(0, 1):
-        text = f"cannot attach to {job}: stdin and stdout are not a terminal"
-        _tell(f"{text}; 'mocker logs -f {job}' needs none")
-        return FAILED
-    connection = connect(find_exec_socket(path), socket.SOCK_SEQPACKET)
-    # These two keep their action, see `terminal_run`.
-    signals = block_signals({signal.SIGTTIN, signal.SIGTTOU})
-    attached = AttachedJob(connection, job)
-    with attached:
-        watch = Watch(attached, None)
-        started = attached.wait_started(signals)
-        tell_version(COMMAND.name, attached.version)
-        if started:
-            _relay(attached, keys, watch, signals)
-        if keys.pressed:
-            _tell(f"detached from {job}, which goes on")
-            return os.EX_OK
-        status = attend(attached, watch, signals)
-        if attached.problem:
-            _tell(attached.problem)
+    attached = client.attach(job)
+    async with client:
+        if not are_one_terminal(0, 1):
+            text = f"cannot attach to {job}: stdin and stdout are not a terminal"
+            _tell(f"{text}; 'mocker logs -f {job}' needs none")
+            return FAILED
+        await attached.connect()
+        with closing(attached):
+            # These two keep their action, see `terminal_run`.
+            signals = block_signals({signal.SIGTTIN, signal.SIGTTOU})
+            attached.ask()
+            announce(attached)
+            return _attend(attached, keys, signals)
+
+
+def _attend(attached: AttachedJob, keys: DetachKeys, signals: set[int]) -> int:
+    """Be there until it is over, say why that is, and return the exit status."""
+    watch = Watch(attached, None)
+    started = wait_started(attached, watch, signals)
+    tell_version(COMMAND.name, attached.version)
+    if started:
+        _relay(attached, keys, watch, signals)
+    if keys.pressed:
+        _tell(f"detached from {attached.job}, which goes on")
+        return os.EX_OK
+    status = attend(attached, watch, signals)
+    if attached.failure is None:
         return status.shell_code
+    _tell(str(attached.failure))
+    return NO_SUCH_JOB if getattr(attached.failure, "code", "") == "no-such-job" else FAILED
 
 
 def _relay(attached: AttachedJob, keys: DetachKeys, watch: Watch, signals: set[int]) -> None:

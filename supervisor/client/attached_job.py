@@ -4,37 +4,89 @@ The other side is `control.attachment`. For the caller's terminal it is as if it
 is executed in the job, but whoever leaves it leaves it alone: no signal goes there.
 """
 
-import os
 import signal
-import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from types import TracebackType
 
 from mocker.isolation import ContainerSpec, ExitStatus
 
-from ..terminal import Terminal
-from .detach_keys import DetachKeys
-from .executed import Executed, render
-from .run import FAILED, NO_SUCH_JOB
+from .connections import Connections
+from .exec_messages import render_attach, render_size
+from .executed import Executed
+
+TYPE_CHECKING = False  # for programs on trio alone
+if TYPE_CHECKING:
+    from .streams import TerminalStream
 
 _NO_COMMAND = "attach"  # that is asked for; it is there for the form
 _LEAVING = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
 
 
 class AttachedJob(Executed):
-    """The job; a context manager, at the end of which nobody is attached."""
+    r"""A job at whose terminal one is for the length of an `async with` block; then it goes on.
 
-    gone = "the supervisor is gone"
-    gone_status = ExitStatus(code=FAILED)
+        async with client.attach("shell") as job:
+            await job.terminal.send_all(b"date\n")
+            print(await job.terminal.receive_some())
 
-    def __init__(self, connection: socket.socket, job: str) -> None:
-        """Ask for it; `wait_started` tells what came of that.
+    To enter the block raises AnswerError if the job has no terminal, or does not run. What it
+    prints has to be received: who takes nothing for a second while there is more is detached, and
+    `wait` says so.
+
+    Attributes:
+        job: Its name, as it was asked for.
+        terminal: What is typed is sent there, and what is printed comes from there, from now on and
+            until the end of this run of the job.
+    """
+
+    __slots__ = ("_terminal", "job")
+
+    def __init__(self, connections: Connections, job: str) -> None:
+        """Make it; nothing is asked yet.
 
         Args:
-            connection: To the supervisor; closed with this.
+            connections: Of the client.
             job: Which.
         """
-        super().__init__(connection, job, ContainerSpec([_NO_COMMAND], terminal=True), ())
+        self.job = job
+        spec = ContainerSpec([_NO_COMMAND], terminal=True)
+        super().__init__(connections, render_attach(job), spec, "the supervisor is gone")
+        self._terminal: TerminalStream | None = None
+
+    @property
+    def terminal(self) -> "TerminalStream":
+        """See above."""
+        if self._terminal is None:
+            raise RuntimeError("a job is attached to in an 'async with' block")
+        return self._terminal
+
+    async def __aenter__(self) -> "AttachedJob":
+        """Be at its terminal."""
+        from .streams import TerminalStream
+
+        try:
+            await self.connect()
+            self.ask()
+            await self.wait_started()
+            self._terminal = TerminalStream(self.take_terminal())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave it alone."""
+        self.close()
+
+    def close(self) -> None:
+        """Leave it alone."""
+        super().close()
+        if self._terminal is not None:
+            self._terminal.close()
 
     def send_signal(self, number: int) -> None:
         """Leave the job, if the signal asks its receiver to end."""
@@ -45,67 +97,6 @@ class AttachedJob(Executed):
         """Leave the job."""
         self.leave(ExitStatus(signal=signal.SIGKILL))
 
-    def leave(self, status: ExitStatus) -> None:
-        """Take this for the end, if there was none."""
-        self._status = self._status or status
-        try:
-            self._connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the supervisor is gone
-
     def resize(self, rows: int, columns: int) -> None:
-        """Let the job's terminal have a size."""
-        try:
-            self._connection.send(render({"size": [rows, columns]}))
-        except OSError:
-            pass  # the supervisor is gone, or takes nothing; the size is no reason to wait
-
-    def _render_request(self, job: str) -> bytes:
-        return render({"attach": job})
-
-    def _make_status(self, news: Mapping[str, object]) -> ExitStatus:
-        match news:
-            case {"error": {"code": "no-such-job"}}:
-                return ExitStatus(code=NO_SUCH_JOB)
-            case _:
-                return ExitStatus(code=FAILED)
-
-
-class AttachedTerminal(Terminal):
-    """The caller's terminal, at which keys are pressed that leave the job alone.
-
-    Attributes:
-        hung_up: Whether nobody is there any more who could press any.
-    """
-
-    def __init__(self, job: AttachedJob, keys: DetachKeys) -> None:
-        super().__init__()
-        self.hung_up = False
-        self._job, self._keys = job, keys
-
-    def read(self, most: int) -> bytes:
-        """Return what is typed for the job; nothing once the keys are pressed."""
-        try:
-            typed = super().read(most)
-        except BlockingIOError:
-            raise
-        except OSError:
-            typed = b""
-        self.hung_up = not typed
-        passed = self._keys.feed(typed)
-        if self._keys.pressed:
-            with suppress(OSError):
-                os.write(self._job.terminal_fd, passed)
-            return b""
-        if typed and not passed:
-            raise BlockingIOError  # they may be the first of those keys
-        return passed
-
-    def copy_size(self, target: int) -> None:  # noqa: ARG002 - it is that of the job, far away
-        """Give the job's terminal the size of this one."""
-        try:
-            size = os.get_terminal_size(self.fd)
-        except OSError:
-            return  # hung up
-        if size.lines and size.columns:
-            self._job.resize(size.lines, size.columns)
+        """Let the job's terminal have a size; what uses the screen draws it anew."""
+        self._tell(render_size(rows, columns))

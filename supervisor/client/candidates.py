@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from . import resources
-from .address import NoSupervisorError, choose_socket, connect, find_sockets
-from .ask import Asker
-from .exchange import AnswerError, ProtocolError, get_value, list_objects
+from .address import NoSupervisorError, find_sockets
+from .answer_lines import Object
+from .blocking_transport import BlockingTransport, run_blocking
+from .client import Client
+from .exchange import AnswerError, ProtocolError, get_value
 
 _PROGRAM = "mocker"
 _WHICH = {"-s", "--supervisor"}
@@ -129,14 +130,19 @@ def _find_supervisor(known: _Help, given: Sequence[str]) -> str | None:
 
 def _list_jobs(supervisor: str | None, env: Mapping[str, str]) -> list[str]:
     """Return the names of jobs, and those that mean several; none if no supervisor answers."""
+    client = Client(supervisor, transport=BlockingTransport(env))
     try:
-        asker = Asker(connect(choose_socket(supervisor, env)))
-        jobs = list_objects(asker.ask(*resources.list_jobs()), "jobs")
+        jobs = run_blocking(_ask_for_jobs(client))
         names = [str(get_value(job, "name")) for job in jobs]
         groups = [str(job.get("group", "")) for job in jobs]
     except (NoSupervisorError, AnswerError, ProtocolError):
         return []  # this is no place to say so
     return [*names, *groups, "all"] if names else []
+
+
+async def _ask_for_jobs(client: Client) -> list[Object]:
+    async with client:
+        return await client.jobs()
 
 
 def _choose(words: Iterable[str], begun: str) -> list[str]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from ..options import Option, Parsed
 from . import resources
 from .arguments import Command
+from .client import Client
 from .exchange import ProtocolError, get_value, list_objects
-from .run import Ask, run
+from .run import run
 from .toml_table import render_tables
 
 COMMAND = Command(
@@ -35,8 +36,9 @@ def config(words: Sequence[str]) -> int:
     return run(COMMAND, words, _show)
 
 
-def _show(parsed: Parsed, ask: Ask) -> int:
-    answer = ask().ask(*resources.get_config(parsed.words[0]))
+async def _show(parsed: Parsed, client: Client) -> int:
+    async with client:
+        answer = await client.ask(*resources.get_config(parsed.words[0]))
     jobs = list_objects(answer, "jobs")
     if parsed.has("--json"):
         print(json.dumps(answer))

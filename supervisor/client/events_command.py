@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from ..options import Option, Parsed
 from ..stderr import make_printable
-from . import resources
 from .arguments import Command
+from .client import Client
 from .exchange import ProtocolError
-from .run import Ask, run
-from .told_lines import Told, parse_lines
+from .run import run
+from .told_lines import Told, parse_told
 
 COMMAND = Command(
     "events",
@@ -28,14 +28,15 @@ _STDOUT = 1
 
 def events(words: Sequence[str]) -> int:
     """Carry out the words after `mocker events` and return the exit status."""
-    return run(COMMAND, words, _show)
+    return run(COMMAND, words, _show, reader_fd=_STDOUT)
 
 
-def _show(parsed: Parsed, ask: Ask) -> int:
-    for text in ask().stream_text(*resources.follow_events(), _STDOUT):
-        told = parse_lines(text)
-        shown = text.decode() if parsed.has("--json") else "".join(map(_render, told))
-        print(shown, end="", flush=True)
+async def _show(parsed: Parsed, client: Client) -> int:
+    async with client, client.events() as changes:
+        while text := await changes.receive_text():
+            told = parse_told(text)
+            shown = text.decode() if parsed.has("--json") else "".join(map(_render, told))
+            print(shown, end="", flush=True)
     return os.EX_OK
 
 

@@ -6,12 +6,11 @@ container's, which is relayed, or a pipe.
 
 import os
 import signal
-import socket
 from collections.abc import Sequence
+from contextlib import closing
 
-from mocker.isolation import ContainerSpec, IsolationError
+from mocker.isolation import IsolationError
 
-from ..control_socket import find_exec_socket
 from ..foreground import (
     ENDING_SIGNALS,
     Watch,
@@ -26,10 +25,12 @@ from ..options import Option, Parsed
 from ..run_options import parse_env
 from ..stderr import write_line
 from ..terminal_pipes import TerminalPipes
-from .address import NoSupervisorError, choose_socket, connect
+from .address import NoSupervisorError
 from .arguments import Command
+from .client import Client
 from .executed import Executed
-from .run import Ask, run, tell_version
+from .run import run, tell_version
+from .signalled import announce, wait_started
 
 COMMAND = Command(
     "exec",
@@ -69,7 +70,7 @@ def execute(words: Sequence[str]) -> int:
     return run(COMMAND, words, _carry_out)
 
 
-def _carry_out(parsed: Parsed, _: Ask) -> int:
+async def _carry_out(parsed: Parsed, client: Client) -> int:
     job, *argv = parsed.words
     if argv[0] == "--":  # as kubectl's stands before the command
         del argv[0]
@@ -79,22 +80,18 @@ def _carry_out(parsed: Parsed, _: Ask) -> int:
     terminal = are_one_terminal(0, 1) or (parsed.has("--tty") and os.isatty(0))
     if terminal:
         env.setdefault("TERM", os.environ.get("TERM") or "xterm")
-    spec = ContainerSpec(
-        argv,
-        env=env,
-        user=parsed.maybe("--user"),
-        workdir=parsed.maybe("--workdir"),
-        terminal=terminal,
-    )
+    user, workdir = parsed.maybe("--user"), parsed.maybe("--workdir")
+    executed = client.exec(job, argv, env=env, user=user, workdir=workdir, tty=terminal)
     try:
-        path = choose_socket(parsed.maybe("--supervisor"), os.environ)
-        connection = connect(find_exec_socket(path), socket.SOCK_SEQPACKET)
-        # On a terminal these two keep their action, see `terminal_run`.
-        signals = block_signals({signal.SIGTTIN, signal.SIGTTOU} if terminal else ())
-        pipes = replace_terminals(_STDIO, terminal=terminal)
-        stdio = _STDIO if pipes is None else pipes.stdio
-        with Executed(connection, job, spec, stdio) as executed:
-            return _attend(executed, pipes, signals)
+        async with client:
+            await executed.connect()
+            with closing(executed):
+                # On a terminal these two keep their action, see `terminal_run`.
+                signals = block_signals({signal.SIGTTIN, signal.SIGTTOU} if terminal else ())
+                pipes = replace_terminals(_STDIO, terminal=terminal)
+                executed.ask(_STDIO if pipes is None else pipes.stdio)
+                announce(executed)
+                return _attend(executed, pipes, signals)
     except NoSupervisorError as error:
         _tell(str(error))
         return IsolationError.exit_code
@@ -105,10 +102,9 @@ def _attend(executed: Executed, pipes: TerminalPipes | None, signals: set[int]) 
     watch = Watch(executed, None)
     if pipes is not None:
         pipes.start()
-    started = executed.wait_started(signals)
+    started = wait_started(executed, watch, signals)
     tell_version(COMMAND.name, executed.version)
     if started:
-        watch.asked_to_end = executed.asked_to_end
         if executed.spec.terminal:
             _relay(executed, watch, signals)
         else:
@@ -116,8 +112,8 @@ def _attend(executed: Executed, pipes: TerminalPipes | None, signals: set[int]) 
     status = attend(executed, watch, signals)
     if pipes is not None:
         pipes.finish(signals, ENDING_SIGNALS)
-    if executed.problem:
-        _tell(executed.problem)
+    if executed.failure:
+        _tell(str(executed.failure))
     return status.shell_code
 
 
@@ -130,8 +126,7 @@ def _relay(executed: Executed, watch: Watch, signals: set[int]) -> None:
 
         run_relay(executed, terminal, watch, signals, outlives=True)
     # If the caller's terminal has hung up, the command's now does too.
-    os.close(executed.terminal_fd)
-    executed.terminal_fd = -1
+    executed.close_terminal()
 
 
 def _tell(text: str) -> None:

@@ -8,10 +8,12 @@ from mocker.isolation import SpecError
 from ..options import Option, Parsed
 from ..quantities import parse_duration
 from ..stderr import write_line
-from . import resources
+from .answer_lines import AnswerLines
 from .arguments import Command
-from .run import Ask, run
-from .told_lines import LineText, Told, escape_steering, parse_lines
+from .client import Client
+from .exchange import get_value
+from .run import run
+from .told_lines import LineText, Told, escape_steering, parse_told
 
 COMMAND = Command(
     "logs",
@@ -43,42 +45,56 @@ _MOST_DIGITS = 15
 
 def logs(words: Sequence[str]) -> int:
     """Carry out the words after `mocker logs` and return the exit status."""
-    return run(COMMAND, words, _carry_out)
+    return run(COMMAND, words, _carry_out, reader_fd=_STDOUT)
 
 
-def _carry_out(parsed: Parsed, ask: Ask) -> int:
+async def _carry_out(parsed: Parsed, client: Client) -> int:
     if parsed.has("--truncate"):
-        return _truncate(parsed, ask)
-    request = resources.get_logs(
-        parsed.words,
+        return await _truncate(parsed, client)
+    asked = client.logs(
+        *parsed.words,
         count=_read_count(parsed),
-        since_s=_read_since(parsed),
+        since=_read_since(parsed),
         follow=parsed.has("--follow"),
     )
-    if parsed.has("--json"):
-        is_terminal = os.isatty(_STDOUT)
-        for text in ask().stream_text(*request, _STDOUT):
+    async with client:
+        if parsed.has("--json"):
+            return await _print(asked)
+        return await _show(parsed, await client.jobs(*parsed.words), asked)
+
+
+async def _print(asked: AnswerLines) -> int:
+    """Show lines as the supervisor tells them."""
+    is_terminal = os.isatty(_STDOUT)
+    async with asked as lines:
+        while text := await lines.receive_text():
             _write(escape_steering(text) if is_terminal else text)
             if text.startswith(b'{"error":'):
-                parse_lines(text)
-        return os.EX_OK
-    jobs = _list_jobs(parsed, ask)
+                parse_told(text)
+    return os.EX_OK
+
+
+async def _show(parsed: Parsed, known: Sequence[Told], asked: AnswerLines) -> int:
+    """Show lines of these jobs as people read them."""
+    jobs = [str(get_value(job, "name")) for job in known]
     shown = LineText(
         jobs,
         with_names=len(jobs) > 1 or set(jobs) != set(parsed.words),  # there may be more soon
         with_time=parsed.has("--timestamps"),
         is_terminal=os.isatty(_STDOUT),
     )
-    for text in ask().stream_text(*request, _STDOUT):
-        for told in _tell_lost(parse_lines(text)):
-            _write(shown.render(told))
+    async with asked as lines:
+        while text := await lines.receive_text():
+            for told in _tell_lost(parse_told(text)):
+                _write(shown.render(told))
     return os.EX_OK
 
 
-def _truncate(parsed: Parsed, ask: Ask) -> int:
+async def _truncate(parsed: Parsed, client: Client) -> int:
     if not parsed.words:
         raise SpecError("--truncate needs JOB...")
-    answer = ask().ask(*resources.truncate_logs(parsed.words))
+    async with client:
+        answer = await client.truncate_logs(*parsed.words)
     jobs = answer.get("jobs")
     for name in jobs if isinstance(jobs, list) else []:
         print(f"{name}: truncated")
@@ -100,13 +116,6 @@ def _read_since(parsed: Parsed) -> float | None:
         return None if since is None else parse_duration(since)
     except ValueError as error:
         raise SpecError(f"--since {error}") from error
-
-
-def _list_jobs(parsed: Parsed, ask: Ask) -> list[str]:
-    """Return the names of the jobs that are meant."""
-    answer = ask().ask(*resources.list_jobs(parsed.words))
-    jobs = answer.get("jobs")
-    return [str(job["name"]) for job in jobs] if isinstance(jobs, list) else []
 
 
 def _tell_lost(told: Sequence[Told]) -> Iterator[list[Told]]:

@@ -11,8 +11,9 @@ from ..options import Option, Parsed
 from . import resources
 from .amounts import render_percent, render_size
 from .arguments import Command
+from .client import Client
 from .exchange import get_value, list_objects
-from .run import Ask, run
+from .run import run
 from .tables import render_duration, render_last_exit, render_state, render_table
 
 NOT_ALL_WELL = 3
@@ -45,27 +46,29 @@ def ps(words: Sequence[str]) -> int:
     return run(COMMAND, words, _carry_out)
 
 
-def _carry_out(parsed: Parsed, ask: Ask) -> int:
+async def _carry_out(parsed: Parsed, client: Client) -> int:
     if parsed.maybe("--output") not in {None, "wide"}:
         raise SpecError(f"-o must be 'wide', not {parsed.maybe('--output')!r}")
     if not parsed.has("--watch"):
-        text, status = _look(parsed, ask)
+        text, status = await _look(parsed, client)
         print(text, end="")
         return status
     # Only a table is drawn over itself; what a program reads goes on.
     draws = os.isatty(1) and not parsed.has("--json") and not parsed.has("--quiet")
     while True:
-        text, _ = _look(parsed, ask)
+        text, _ = await _look(parsed, client)
         if draws:
             size = os.get_terminal_size(1)
             text = _draw(text, size.columns, size.lines)
         print(text, end="", flush=True)
-        time.sleep(_PAUSE_S)
+        time.sleep(_PAUSE_S)  # noqa: ASYNC251 - nobody else has to go on
 
 
-def _look(parsed: Parsed, ask: Ask) -> tuple[str, int]:
+async def _look(parsed: Parsed, client: Client) -> tuple[str, int]:
     """Return what is shown of the jobs, and the exit status."""
-    answer = ask().ask(*resources.list_jobs(parsed.words, stats=not parsed.has("--quiet")))
+    request = resources.list_jobs(parsed.words, stats=not parsed.has("--quiet"))
+    async with client:
+        answer = await client.ask(*request)
     jobs = list_objects(answer, "jobs")
     status = os.EX_OK if all(get_value(job, "is_well") for job in jobs) else NOT_ALL_WELL
     if parsed.has("--json"):

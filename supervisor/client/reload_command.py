@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from ..options import Option, Parsed
 from ..stderr import make_printable, write_line
-from . import resources
 from .arguments import Command
+from .client import Client
 from .exchange import AnswerError, ProtocolError
-from .run import WRONG_USAGE, Ask, run
+from .run import WRONG_USAGE, run
 
 COMMAND = Command(
     "reload",
@@ -35,10 +35,11 @@ def reload(words: Sequence[str]) -> int:
     return run(COMMAND, words, _reload)
 
 
-def _reload(parsed: Parsed, ask: Ask) -> int:
+async def _reload(parsed: Parsed, client: Client) -> int:
     is_dry = parsed.has("--dry-run")
     try:
-        answer = ask().ask(*(resources.plan_reload() if is_dry else resources.reload()))
+        async with client:
+            answer = await client.reload(dry_run=is_dry)
     except AnswerError as error:
         if error.code != "config-rejected":
             raise

@@ -1,16 +1,17 @@
 """What the commands of `mocker` that ask a supervisor share: help, errors and exit statuses."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 from mocker.isolation import SpecError
 
 from ..installed_version import VERSION
 from ..options import Parsed
 from ..stderr import write_line
-from .address import NoSupervisorError, choose_socket, connect
+from .address import NoSupervisorError
 from .arguments import Command
-from .ask import Asker
+from .blocking_transport import BlockingTransport, ReaderGoneError, run_blocking
+from .client import Client
 from .exchange import AnswerError, ProtocolError
 
 WRONG_USAGE = 2
@@ -18,23 +19,31 @@ FAILED = 1
 NO_SUCH_JOB = 4
 _BAD_REQUEST = 400  # of HTTP
 
-Ask = Callable[[], Asker]
+CarryOut = Callable[[Parsed, Client], Coroutine[object, None, int]]
 
 
-def run(command: Command, words: Sequence[str], carry_out: Callable[[Parsed, Ask], int]) -> int:
+def run(command: Command, words: Sequence[str], carry_out: CarryOut, *, reader_fd: int = -1) -> int:
     """Carry out a command and return the exit status.
 
     Args:
         command: What it takes.
         words: After it.
-        carry_out: Is given what they say, and what asks one question each time.
+        carry_out: Is given what they say, and what asks the supervisor that they mean.
+        reader_fd: Where the answer is shown, if it is of no use once nobody reads that; else -1.
     """
     try:
         parsed = command.parse(words)
         if parsed.has("--help"):
             print(command.render_help(), end="")
             return os.EX_OK
-        return carry_out(parsed, _Opener(command.name, parsed, os.environ).open)
+        client = Client(
+            parsed.maybe("--supervisor"),
+            transport=BlockingTransport(reader_fd=reader_fd),
+            tell_version=_VersionTeller(command.name).tell,
+        )
+        return run_blocking(carry_out(parsed, client))
+    except ReaderGoneError:
+        return os.EX_OK
     except SpecError as error:
         text, status = str(error), WRONG_USAGE
     except AnswerError as error:
@@ -62,18 +71,12 @@ def tell_version(command: str, theirs: str) -> bool:
     return True
 
 
-class _Opener:
-    """What connects to the supervisor that is meant, and says once if it is of another version."""
+class _VersionTeller:
+    """What says once if the supervisor is of another version."""
 
-    def __init__(self, command: str, parsed: Parsed, env: Mapping[str, str]) -> None:
-        self._command, self._parsed, self._env = command, parsed, env
-        self._told = False
+    def __init__(self, command: str) -> None:
+        self._command, self._told = command, False
 
-    def open(self) -> Asker:
-        """Return what asks one question."""
-        path = choose_socket(self._parsed.maybe("--supervisor"), self._env)
-        return Asker(connect(path), self._compare)
-
-    def _compare(self, theirs: str) -> None:
+    def tell(self, theirs: str) -> None:
         if not self._told:
             self._told = tell_version(self._command, theirs)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from mocker.isolation import SpecError
 
 from ..options import Parsed
-from . import resources
-from .action_commands import render_outcome
+from .action_commands import tell_outcome
 from .arguments import Command
-from .run import FAILED, Ask, run
+from .client import Client
+from .run import FAILED, run
 
 _MOST_DIGITS = 9
 COMMAND = Command(
@@ -34,13 +34,14 @@ def scale(words: Sequence[str]) -> int:
     return run(COMMAND, words, _scale)
 
 
-def _scale(parsed: Parsed, ask: Ask) -> int:
+async def _scale(parsed: Parsed, client: Client) -> int:
     counts = dict(map(_parse_count, parsed.words))
     worst, told = os.EX_OK, 0
-    for outcome in ask().stream(*resources.scale(counts)):
-        print(render_outcome(outcome), flush=True)
-        worst = worst if outcome.get("ok") else FAILED
-        told += 1
+    async with client, client.scale(counts) as outcomes:
+        async for outcome in outcomes:
+            tell_outcome(outcome)
+            worst = worst if outcome.get("ok") else FAILED
+            told += 1
     if not told:
         print("nothing has changed")
     return worst

@@ -8,8 +8,9 @@ from ..options import Option, Parsed
 from . import resources
 from .amounts import render_percent, render_size
 from .arguments import Command
+from .client import Client
 from .exchange import get_value, list_objects
-from .run import Ask, run
+from .run import run
 from .tables import render_duration, render_table
 
 COMMAND = Command(
@@ -43,8 +44,9 @@ def stats(words: Sequence[str]) -> int:
     return run(COMMAND, words, _show)
 
 
-def _show(parsed: Parsed, ask: Ask) -> int:
-    answer = ask().ask(*resources.list_figures(parsed.words))
+async def _show(parsed: Parsed, client: Client) -> int:
+    async with client:
+        answer = await client.ask(*resources.list_figures(parsed.words))
     jobs = list_objects(answer, "jobs")
     if parsed.has("--json"):
         print(json.dumps(answer))

@@ -12,14 +12,14 @@ from typing import NoReturn
 from mocker.isolation import SpecError
 
 from ..options import Parsed
-from . import resources
-from .action_commands import render_outcome
-from .address import choose_socket
+from .action_commands import begin, render_outcome
+from .answer_lines import AnswerLines, Object
 from .arguments import Command
-from .exchange import AnswerError, list_objects
+from .client import Client
+from .exchange import AnswerError
 from .keys import parse_keys
-from .question import Question
-from .run import FAILED, Ask, run
+from .question import LoopTransport, Question
+from .run import FAILED, run
 from .screen import HungUpError, Screen, open_screen
 from .top_view import View
 
@@ -65,19 +65,19 @@ def top(words: Sequence[str]) -> int:
     return run(COMMAND, words, _carry_out)
 
 
-def _carry_out(parsed: Parsed, ask: Ask) -> int:
+async def _carry_out(parsed: Parsed, client: Client) -> int:
     if not (os.isatty(0) and os.isatty(1)):
         raise SpecError("stdin and stdout must be a terminal; 'mocker ps' needs none")
-    supervisor = ask().ask(*resources.get_supervisor())
-    path = choose_socket(parsed.maybe("--supervisor"), os.environ)
-    view = View(str(supervisor.get("name")))
+    async with client, Client(client.path, transport=LoopTransport()) as asker:
+        view = View(str((await client.supervisor()).get("name")))
+        return _show(_Top(asker, parsed.words, view))
+
+
+def _show(top: "_Top") -> int:
+    """Show it until somebody quits, or a signal comes that ends programs."""
     try:
-        with (
-            _catch_signals() as woken,
-            closing(_Top(path, parsed.words, view)) as shown,
-            open_screen() as screen,
-        ):
-            shown.run(screen, woken)
+        with _catch_signals() as woken, closing(top), open_screen() as screen:
+            top.run(screen, woken)
     except _EndedError as ended:
         return _BY_SIGNAL + ended.number
     except HungUpError:
@@ -88,8 +88,8 @@ def _carry_out(parsed: Parsed, ask: Ask) -> int:
 class _Top:
     """What goes on behind the screen: looks, one after the other, and actions, all at once."""
 
-    def __init__(self, path: str, names: Sequence[str], view: View) -> None:
-        self._path, self._names = path, names
+    def __init__(self, client: Client, names: Sequence[str], view: View) -> None:
+        self._client, self._names = client, names
         self._view = view
         self._look: Question | None = None
         self._looked_at = self._look_at = 0.0  # the last and the next one, in monotonic time
@@ -137,7 +137,7 @@ class _Top:
             if view.wish:
                 action, job = view.wish
                 view.wish = None
-                self._actions.append(Question(self._path, *resources.act(action, [job])))
+                self._actions.append(Question(_list(begin(self._client, action, job))))
         if view.log == [] or self._actions:
             self._look_at = 0.0  # to show it soon
 
@@ -150,10 +150,10 @@ class _Top:
         if now < self._look_at:
             return
         self._looked_at, self._look_at = now, now + _PAUSE_S
-        self._look = Question(self._path, *resources.list_jobs(self._names, stats=True))
+        self._look = Question(self._client.jobs(*self._names, stats=True))
         job = self._view.selected
         if self._view.log is not None and self._log is None and job:
-            self._log = Question(self._path, *resources.get_logs([job], count=_LOG_LINES))
+            self._log = Question(_list(self._client.logs(job, count=_LOG_LINES)))
             self._log_of = job
 
     def _take(self, question: Question) -> None:
@@ -172,13 +172,13 @@ class _Top:
         if not question.is_answered:
             return
         if question is self._look:
-            self._view.show(_list_jobs(question))
+            self._view.show(question.answer)
             self._view.late_s = 0
         elif question is self._log:
             if self._view.log is not None and self._log_of == self._view.selected:
-                self._view.log = [str(one.get("line", "")) for one in question.objects]
+                self._view.log = [str(one.get("line", "")) for one in question.answer]
         else:
-            self._view.message = "; ".join(map(render_outcome, question.objects))
+            self._view.message = "; ".join(map(render_outcome, question.answer))
             self._look_at = 0.0
         self._forget(question)
 
@@ -192,8 +192,8 @@ class _Top:
             self._actions.remove(question)
 
 
-def _list_jobs(question: Question) -> list[dict[str, object]]:
-    return list_objects(question.objects[0] if question.objects else {}, "jobs")
+async def _list(lines: AnswerLines) -> list[Object]:
+    return await lines
 
 
 @contextmanager

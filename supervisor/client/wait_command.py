@@ -8,13 +8,13 @@ from mocker.isolation import SpecError
 
 from ..options import Option, Parsed
 from ..quantities import parse_duration
-from . import resources
 from .action_commands import render_outcome
 from .address import NoSupervisorError
+from .answer_lines import AnswerLines
 from .arguments import Command
-from .ask import Asker
+from .client import Client
 from .exchange import get_value
-from .run import FAILED, Ask, run
+from .run import FAILED, run
 
 _TIMED_OUT = 124  # as timeout(1) has it
 _LOOK_S = 0.05  # between two looks for a supervisor
@@ -50,16 +50,30 @@ def wait(words: Sequence[str]) -> int:
     return run(COMMAND, words, _carry_out)
 
 
-def _carry_out(parsed: Parsed, ask: Ask) -> int:
+async def _carry_out(parsed: Parsed, client: Client) -> int:
     condition = parsed.last("--for", _CONDITIONS[0])
     if condition not in _CONDITIONS:
         known = ", ".join(map(repr, _CONDITIONS))
         raise SpecError(f"--for must be one of {known}, not {condition!r}")
     began, seconds = time.monotonic(), _parse_timeout(parsed)
-    asker = _wait_for_supervisor(ask, began + (seconds or 0.0))
-    left_s = None if seconds is None else max(began + seconds - time.monotonic(), 0.0)
+    while True:
+        left_s = None if seconds is None else max(began + seconds - time.monotonic(), 0.0)
+        try:
+            async with (
+                client,
+                client.wait(*parsed.words, condition=condition, timeout_s=left_s) as outcomes,
+            ):
+                return await _tell(outcomes)
+        except NoSupervisorError as error:
+            if not error.may_come or not left_s:
+                raise
+        time.sleep(_LOOK_S)  # noqa: ASYNC251 - nobody else has to go on
+
+
+async def _tell(outcomes: AnswerLines) -> int:
+    """Print what came of each job, and return the exit status."""
     status = os.EX_OK
-    for outcome in asker.stream(*resources.wait(parsed.words, condition, left_s)):
+    async for outcome in outcomes:
         print(render_outcome(outcome), flush=True)
         if not get_value(outcome, "ok"):
             status = _TIMED_OUT if outcome.get("timed_out") else FAILED
@@ -73,18 +87,3 @@ def _parse_timeout(parsed: Parsed) -> float | None:
         return parse_duration(parsed.last("--timeout", ""))
     except ValueError as error:
         raise SpecError(f"--timeout {error}") from None
-
-
-def _wait_for_supervisor(ask: Ask, deadline: float) -> Asker:
-    """Return what asks the supervisor, as soon as there is one.
-
-    Raises:
-        NoSupervisorError: There is none in time, or it is not clear which.
-    """
-    while True:
-        try:
-            return ask()
-        except NoSupervisorError as error:
-            if not error.may_come or time.monotonic() >= deadline:
-                raise
-        time.sleep(_LOOK_S)

@@ -120,6 +120,19 @@ def test_start_of_a_job_that_runs_says_so(tmp_path: Path) -> None:
         assert ask(tmp_path, "start", "db") == Said("db: started\n", "", 0)
 
 
+@pytest.mark.parametrize("keys", ["restart = 'never'", "backoff = { initial = '1h', max = '1h' }"])
+def test_start_of_a_job_that_ends_at_once_fails_and_shows_what_it_has_said(
+    tmp_path: Path, keys: str
+) -> None:
+    fast = f"""[jobs.fast]\ncommand = ["sh", "-c", "echo too-fast; exit 3"]\n{keys}\n"""
+    with open_supervisor(tmp_path, JOBS + fast) as supervised:
+        supervised.wait_event("job.exited", job="fast")
+
+        said = ask(tmp_path, "start", "fast")
+
+    assert said == Said("fast: not started (it ended: exit code 3)\n", "fast | too-fast\n", 1)
+
+
 @pytest.mark.parametrize(
     ("words", "stopped"),
     [
@@ -165,6 +178,65 @@ def test_job_that_others_need_is_stopped_by_force_alone(tmp_path: Path) -> None:
     assert after == {"db": "STOPPED", "web": "RUNNING", "api": "RUNNING"}
 
 
+def test_restart_of_a_job_that_waits_for_a_dependency_starts_it_once(tmp_path: Path) -> None:
+    text = gated("db", tmp_path, "ready = { log = 'open' }") + needing("web", "db", "ready")
+    with open_supervisor(tmp_path, text) as supervised:
+        supervised.wait_line("db | up")
+
+        for _ in range(3):
+            assert ask(tmp_path, "restart", "--no-wait", "web") == Said("web: restarting\n", "", 0)
+        before = states(tmp_path)
+        (tmp_path / "gate").touch()
+        waited = ask(tmp_path, "wait", "web")
+        after = states(tmp_path)
+        status = supervised.terminate()
+
+    assert waited == Said("web: ready\n", "", 0)
+    assert before == {"db": "STARTING", "web": "STARTING"}
+    assert after == {"db": "RUNNING", "web": "RUNNING"}
+    assert (len(supervised.find("job.started", job="web")), status) == (1, 0)
+
+
+def test_dependents_of_a_job_that_has_been_mended_can_be_started(tmp_path: Path) -> None:
+    text = (
+        "[jobs.migrate]\ncommand = 'test -e /dir/schema'\ntype = 'oneshot'\n"
+        f"volumes = ['{tmp_path}:/dir:ro']\n"
+        + needing("web", "migrate", "completed")
+        + needing("proxy", "web", "started")
+        + f"[jobs.other]\ncommand = {SLEEP}\n"
+    )
+    with open_supervisor(tmp_path, text) as supervised:
+        supervised.wait_event("job.skipped", job="proxy")
+        skipped = ask(tmp_path, "start", "web")
+
+        (tmp_path / "schema").touch()
+        started = [ask(tmp_path, "start", name) for name in ("migrate", "web", "proxy")]
+        now = states(tmp_path, "web", "proxy")
+
+    reason = "migrate will not be completed: it is EXITED"
+    assert skipped == Said(f"web: skipped ({reason})\n", "", 1)
+    assert started == [
+        Said("migrate: completed\n", "", 0),
+        Said("web: started\n", "", 0),
+        Said("proxy: started\n", "", 0),
+    ]
+    assert now == {"web": "RUNNING", "proxy": "RUNNING"}
+
+
+def gated(name: str, directory: Path, keys: str) -> str:
+    """Return the entry of a job that says "up", and "open" once there is a gate in a directory."""
+    script = "echo up; until [ -e /dir/gate ]; do sleep 0.05; done; echo open; exec sleep 1000"
+    return f"""[jobs.{name}]
+command = ["sh", "-c", "{script}"]
+volumes = ["{directory}:/dir:ro"]
+{keys}
+"""
+
+
+def needing(name: str, needed: str, condition: str) -> str:
+    return f"[jobs.{name}]\ncommand = {SLEEP}\ndepends_on = {{ {needed} = '{condition}' }}\n"
+
+
 def test_slow_stop_holds_up_no_other_command(tmp_path: Path) -> None:
     with open_supervisor(tmp_path, JOBS + SLOW) as supervised:
         supervised.wait_line("slow | deaf")
@@ -173,7 +245,8 @@ def test_slow_stop_holds_up_no_other_command(tmp_path: Path) -> None:
 
             for words in (
                 ["ps", "db"],
-                ["restart", "db"],
+                ["stop", "db"],
+                ["start", "--no-wait", "db"],
                 ["signal", "CONT", "web-1"],
                 ["logs", "slow"],
             ):
@@ -184,12 +257,30 @@ def test_slow_stop_holds_up_no_other_command(tmp_path: Path) -> None:
             assert (stop.communicate(), stop.wait()) == (("slow: stopped\n", ""), 0)
 
 
-def measure(directory: Path, *words: str) -> float:
+def test_stop_of_everything_holds_up_no_question(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS + SLOW) as supervised:
+        supervised.wait_line("slow | deaf")
+        supervised.wait_event("job.started", count=4)
+        supervised.send(signal.SIGTERM)
+        supervised.wait_event("job.stopped", count=3)
+
+        took = [measure(tmp_path, "ps", status=3), measure(tmp_path, "logs", "slow")]
+        now = states(tmp_path)
+        killed = ask(tmp_path, "kill", "slow")
+        status = supervised.wait_exit()
+
+    stopped = dict.fromkeys(("web-1", "web-2", "db"), "STOPPED")
+    assert now == {**stopped, "slow": "STOPPING"}
+    assert max(took) < PROMPT_S
+    assert (killed, status) == (Said("slow: killed\n", "", 0), 0)
+
+
+def measure(directory: Path, *words: str, status: int = 0) -> float:
     """Return the seconds that a command takes, with its start."""
     began = time.monotonic()
     said = ask(directory, *words)
     took = time.monotonic() - began
-    assert (said.err, said.status) == ("", 0)
+    assert (said.err, said.status) == ("", status)
     return took
 
 
@@ -203,6 +294,75 @@ def test_stop_that_nobody_waits_for_goes_on(tmp_path: Path) -> None:
 
     assert said == Said("slow: stopping\n", "", 0)
     assert meanwhile == {"slow": "STOPPING"}
+
+
+def make_gate(directory: Path) -> tuple[Path, str]:
+    """Return a pipe, and a job that is ready once something is written to it."""
+    gate = directory / "gate"
+    os.mkfifo(gate)
+    command = f'["sh", "-c", "read x <{gate}; echo ready; exec sleep 1000"]'
+    ready = 'ready = { log = "^ready$", timeout = "1h" }'
+    return gate, f"[jobs.slow]\ncommand = {command}\nisolate = false\n{ready}\n"
+
+
+def open_gate(gate: Path) -> None:
+    """Let a job become ready that waits for it."""
+    gate.write_text("go\n")
+
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_start_of_a_job_that_is_ready_later_is_waited_for(tmp_path: Path, verb: str) -> None:
+    gate, text = make_gate(tmp_path)
+    with open_supervisor(tmp_path, text) as supervised:
+        supervised.wait_event("job.started")
+        open_gate(gate)
+        supervised.wait_event("job.ready")
+        if verb == "start":
+            ask(tmp_path, "stop", "slow")
+
+        with asking(tmp_path, verb, "slow") as waiting:
+            supervised.wait_event("job.started", count=2)
+            meanwhile, ended = states(tmp_path), waiting.poll()
+            open_gate(gate)
+            out, err = waiting.communicate(timeout=PATIENCE)
+        afterwards = states(tmp_path)
+
+    assert (meanwhile, ended) == ({"slow": "STARTING"}, None)
+    assert Said(out, err, waiting.returncode) == Said(f"slow: {verb}ed\n", "", 0)
+    assert afterwards == {"slow": "RUNNING"}
+
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_start_that_nobody_waits_for_goes_on(tmp_path: Path, verb: str) -> None:
+    gate, text = make_gate(tmp_path)
+    with open_supervisor(tmp_path, text) as supervised:
+        supervised.wait_event("job.started")
+        open_gate(gate)
+        supervised.wait_event("job.ready")
+        if verb == "start":
+            ask(tmp_path, "stop", "slow")
+
+        said = ask(tmp_path, verb, "--no-wait", "slow")
+        supervised.wait_event("job.started", count=2)
+        meanwhile = states(tmp_path)
+        open_gate(gate)
+        supervised.wait_event("job.ready", count=2)
+        afterwards = states(tmp_path)
+
+    assert said == Said(f"slow: {verb}ing\n", "", 0)
+    assert (meanwhile, afterwards) == ({"slow": "STARTING"}, {"slow": "RUNNING"})
+
+
+def test_kill_that_nobody_waits_for_goes_on(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, SLOW) as supervised:
+        supervised.wait_line("slow | deaf")
+
+        said = ask(tmp_path, "kill", "--no-wait", "slow")
+        stopped = supervised.wait_event("job.stopped", job="slow")
+        afterwards = states(tmp_path)
+
+    assert said == Said("slow: stopping\n", "", 0)
+    assert (stopped["job"], afterwards) == ("slow", {"slow": "STOPPED"})
 
 
 def test_signal_gets_to_the_commands_of_all_jobs_that_are_meant(tmp_path: Path) -> None:

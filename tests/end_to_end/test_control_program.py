@@ -57,6 +57,31 @@ async def test_state_is_waited_for(supervised: Supervised, tmp_path: Path) -> No
     assert [(one["job"], one["ok"]) for one in outcomes] == [("talk", True)]
 
 
+async def test_state_is_waited_for_no_longer_than_is_wanted(
+    supervised: Supervised, tmp_path: Path
+) -> None:
+    async with ask(tmp_path) as client:
+        (outcome,) = await client.wait("talk", condition="completed", timeout_s=0.1)
+
+    assert (outcome["outcome"], outcome["timed_out"]) == ("not completed", True)
+
+
+async def test_job_is_described_and_what_it_said_forgotten(
+    supervised: Supervised, tmp_path: Path
+) -> None:
+    async with ask(tmp_path) as client:
+        configs = await client.config("many")
+        (killed,) = await client.kill("talk", wait=False)
+        await client.wait("talk", condition="stopped")
+        forgotten = await client.truncate_logs("talk")
+        async with client.logs("talk") as lines:
+            left = [line async for line in lines]
+
+    assert [one["name"] for one in configs] == ["many-1", "many-2"]
+    assert killed["outcome"] == "stopping"
+    assert (forgotten, left) == ({"jobs": ["talk"]}, [])
+
+
 async def test_supervisor_is_changed_and_ended(supervised: Supervised, tmp_path: Path) -> None:
     async with ask(tmp_path) as client:
         plan = await client.reload(dry_run=True)

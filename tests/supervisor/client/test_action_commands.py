@@ -23,12 +23,12 @@ REFUSED = {"job": "db", "outcome": "not started", "ok": False, "reason": "exit c
             {"action": "restart", "jobs": ["web"], "wait": True, "rolling": True},
         ),
         (["pause", "web"], {"action": "pause", "jobs": ["web"], "wait": True}),
-        (["resume", "all"], {"action": "resume", "jobs": ["all"], "wait": True}),
+        (["resume", "all"], {"action": "resume", "jobs": ["all"]}),
         (["kill", "web"], {"action": "kill", "jobs": ["web"], "wait": True}),
         (["kill", "web", "--no-wait"], {"action": "kill", "jobs": ["web"], "wait": False}),
         (
             ["signal", "HUP", "web"],
-            {"action": "signal", "signal": "HUP", "jobs": ["web"], "wait": True},
+            {"action": "signal", "signal": "HUP", "jobs": ["web"]},
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -49,6 +49,17 @@ def test_outcome_is_told_job_by_job(tmp_path: Path, capsys: pytest.CaptureFixtur
 
     assert status == 1
     assert capsys.readouterr().out == "db: not started (exit code 3)\nweb: stopped\n"
+
+
+def test_what_a_failed_start_has_said_is_on_stderr(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with answering(tmp_path, make_lines(REFUSED | {"last_lines": ["one", "\033two"]})):
+        act("start", ["db"])
+
+    told = capfd.readouterr()
+    assert told.out == "db: not started (exit code 3)\n"
+    assert told.err == "db | one\ndb | \\x1btwo\n"
 
 
 def test_all_that_is_well_is_0(tmp_path: Path) -> None:

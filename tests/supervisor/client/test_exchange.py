@@ -9,8 +9,10 @@ from mocker.supervisor.client.exchange import (
     Answer,
     AnswerError,
     ProtocolError,
+    check_line,
     get_value,
     list_objects,
+    parse_lines,
     parse_object,
     render_request,
 )
@@ -76,7 +78,7 @@ def test_lines_are_the_same_however_they_come(
     found = []
     for piece in cut(in_chunks([json.dumps(line).encode() + b"\n" for line in lines]), at):
         answer.feed(piece)
-        found += list(answer.take_lines())
+        found += parse_lines(answer.take_text())
 
     assert (found, answer.at_end) == (lines, True)
 
@@ -106,7 +108,7 @@ def test_garbage_is_an_answer_or_none_and_nothing_else(garbage: bytes, at: list[
     try:
         for piece in [*cut(garbage, at), b""]:
             answer.feed(piece)
-            list(answer.take_lines())
+            parse_lines(answer.take_text())
     except ProtocolError:
         return
 
@@ -206,8 +208,41 @@ def test_last_line_that_is_not_whole_is_no_line() -> None:
     answer = Answer()
     answer.feed(in_chunks([b'{"a": 1}\n{"b"']))
 
+    assert answer.take_text() == b'{"a": 1}\n'
     with pytest.raises(ProtocolError, match="its last line is not whole"):
-        list(answer.take_lines())
+        answer.take_text()
+
+
+def test_many_lines_are_read_at_once() -> None:
+    assert parse_lines(b'{"line":"1"}\n{"line":"a\\nb"}\n') == [{"line": "1"}, {"line": "a\nb"}]
+
+
+def test_no_lines_are_none() -> None:
+    assert parse_lines(b"") == []
+
+
+@pytest.mark.parametrize("text", [b"x\n", b"1\n", b"[]\n", b"\n", b"{}{}\n", b"[" * 10**5 + b"\n"])
+def test_what_no_supervisor_tells_is_refused(text: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        parse_lines(text + b'{"line":""}\n')
+
+
+def test_line_that_says_why_there_are_no_more_is_an_error() -> None:
+    check_line({"line": "error"})
+
+    with pytest.raises(AnswerError, match="too many") as error:
+        check_line({"error": {"code": "busy", "message": "too many"}})
+
+    assert error.value.code == "busy"
+
+
+def test_refusal_to_execute_has_the_exit_status_for_it() -> None:
+    text = '{"error": {"code": "cannot-execute", "message": "no \udcff"}, "exit_code": 127}'
+
+    error = AnswerError(0, text)
+
+    assert (error.code, error.exit_code, str(error)) == ("cannot-execute", 127, "no \udcff")
+    assert AnswerError(409, b'{"error": {"code": "x", "message": "y"}}').exit_code is None
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,34 @@ import pytest
 from mocker.isolation import SpecError
 from mocker.supervisor.client.address import NoSupervisorError
 from mocker.supervisor.client.arguments import Command
+from mocker.supervisor.client.client import Client
 from mocker.supervisor.client.exchange import AnswerError, ProtocolError
-from mocker.supervisor.client.run import Ask, run
+from mocker.supervisor.client.run import run
 from mocker.supervisor.options import Parsed
-from tests.supervisor.client.fake_supervisor import answering, make_answer
+from tests.supervisor.client.fake_supervisor import answering, make_answer, make_lines, make_refusal
 
 LOOK = Command("look", "[JOB...]", "Look at jobs.")
 
 
-def look(parsed: Parsed, ask: Ask) -> int:
-    sys.stdout.write(f"{ask().ask('GET', '/v1/jobs')}\n")
+async def look(parsed: Parsed, client: Client) -> int:
+    async with client:
+        sys.stdout.write(f"{await client.ask('GET', '/v1/jobs')}\n")
     return os.EX_OK
 
 
-def look_twice(parsed: Parsed, ask: Ask) -> int:
-    return look(parsed, ask) + look(parsed, ask)
+async def look_twice(parsed: Parsed, client: Client) -> int:
+    return await look(parsed, client) + await look(parsed, client)
+
+
+async def follow(parsed: Parsed, client: Client) -> int:
+    async with client, client.stream("GET", "/v1/events") as events:
+        async for _ in events:
+            pass
+    return os.EX_OK
+
+
+async def count(parsed: Parsed, client: Client) -> int:
+    return len(parsed.words) + 6
 
 
 @pytest.mark.parametrize(
@@ -44,7 +57,7 @@ def look_twice(parsed: Parsed, ask: Ask) -> int:
 def test_what_goes_wrong_is_a_sentence_and_a_status(
     error: Exception, status: int, sentence: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(parsed: Parsed, ask: Ask) -> int:
+    async def fail(parsed: Parsed, client: Client) -> int:
         sys.stdout.write("so far\n")
         raise error
 
@@ -53,7 +66,31 @@ def test_what_goes_wrong_is_a_sentence_and_a_status(
 
 
 def test_status_is_that_of_the_command() -> None:
-    assert run(LOOK, ["web"], lambda parsed, ask: len(parsed.words) + 6) == 7
+    assert run(LOOK, ["web"], count) == 7
+
+
+def test_lines_that_nobody_reads_any_more_are_no_error(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    without_an_end = make_lines({"job": "web"})[:-1]  # which is an error of the supervisor's
+
+    with answering(tmp_path, without_an_end), os.fdopen(write_end, "wb") as shown:
+        status = run(LOOK, [], follow, reader_fd=shown.fileno())
+
+    assert status == 0
+
+
+def test_refusal_is_told_to_who_does_not_read_the_answer(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    refusal = make_refusal(404, "no-such-job", "there is no job")
+
+    with answering(tmp_path, refusal), os.fdopen(write_end, "wb") as shown:
+        status = run(LOOK, [], follow, reader_fd=shown.fileno())
+
+    assert (status, capfd.readouterr()) == (4, ("", "mocker look: there is no job\n"))
 
 
 def test_help_asks_nobody(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,12 +52,11 @@ def test_it_is_waited_for_until_the_process_is_gone(
 
 
 def test_it_need_not_be_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    answers = make_answer({"name": "demo"}), make_answer({"name": "demo"}, 202)
-    with answering(tmp_path, *answers) as asked:
+    with answering(tmp_path, make_answer({"name": "demo"}, 202)) as asked:
         status = shutdown(["--no-wait"])
 
     assert (status, capsys.readouterr().out) == (0, "demo: stopping\n")
-    assert asked[1].startswith(b"POST /v1/shutdown HTTP/1.1\r\n")
+    assert asked[0].startswith(b"POST /v1/shutdown HTTP/1.1\r\n")
 
 
 def test_no_supervisor_is_told(capfd: pytest.CaptureFixture[str]) -> None:

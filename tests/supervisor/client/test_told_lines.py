@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.supervisor.client.exchange import AnswerError, ProtocolError
-from mocker.supervisor.client.told_lines import LineText, Told, escape_steering, parse_lines
+from mocker.supervisor.client.told_lines import LineText, Told, escape_steering, parse_told
 from mocker.supervisor.feeds import render_lines
 from mocker.supervisor.lines import Lines, Source
 
@@ -22,7 +22,7 @@ def show(
     is_terminal: bool = False,
 ) -> bytes:
     """Return what a supervisor tells of lines, as people see it."""
-    told = parse_lines(render_lines(Lines(WEB, text, partial, WHEN)))
+    told = parse_told(render_lines(Lines(WEB, text, partial, WHEN)))
     shown = LineText(
         with_names.split(),
         with_names=bool(with_names),
@@ -115,25 +115,11 @@ def test_whatever_is_printed_a_terminal_gets_no_escape_but_colours(printed: byte
     assert not set(found) & set(map(chr, [*range(9), *range(11, 27), *range(0x7F, 0xA0)]))
 
 
-def test_many_lines_are_read_at_once() -> None:
-    assert parse_lines(b'{"line":"1"}\n{"line":"a\\nb"}\n') == [{"line": "1"}, {"line": "a\nb"}]
-
-
-def test_no_lines_are_none() -> None:
-    assert parse_lines(b"") == []
-
-
-@pytest.mark.parametrize("text", [b"x\n", b"1\n", b"[]\n", b"\n", b"{}{}\n", b"[" * 10**5 + b"\n"])
-def test_what_no_supervisor_tells_is_refused(text: bytes) -> None:
-    with pytest.raises(ProtocolError):
-        parse_lines(text + b'{"line":""}\n')
-
-
 def test_word_that_there_will_be_nothing_more_is_an_error() -> None:
     text = b'{"line":"1"}\n{"error":{"code":"busy","message":"too many"}}\n'
 
     with pytest.raises(AnswerError, match="too many") as error:
-        parse_lines(text)
+        parse_told(text)
 
     assert error.value.code == "busy"
 
@@ -143,7 +129,7 @@ def test_line_that_no_supervisor_tells_is_refused(told: dict[str, object]) -> No
     shown = LineText([], with_names=True, with_time=True, is_terminal=False)
 
     with pytest.raises(ProtocolError):
-        shown.render(parse_lines(json.dumps(told).encode() + b"\n"))
+        shown.render(parse_told(json.dumps(told).encode() + b"\n"))
 
 
 def test_json_does_not_steer_a_terminal_and_stays_the_same_json() -> None:

@@ -4,16 +4,22 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import pytest
 import trio
 
+from mocker.supervisor.client.action_commands import COMMANDS as ACTIONS
 from mocker.supervisor.client.address import NoSupervisorError
+from mocker.supervisor.client.arguments import HELP, WHICH
+from mocker.supervisor.client.client import Client
+from mocker.supervisor.client.commands import COMMANDS
 from mocker.supervisor.client.exchange import AnswerError, ProtocolError
-from mocker.supervisor.client.trio_client import Client
 
 Serve = Callable[[trio.SocketStream], Awaitable[None]]
+FOR_PEOPLE = {"completion", "top"}  # see Client
+METHODS = {"ps": "jobs"}
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -124,6 +130,8 @@ async def test_stream_gives_objects_as_they_come(tmp_path: Path) -> None:
     [
         (lambda c: c.jobs("a b", stats=True), "GET /v1/jobs?name=a%20b&stats=1", None),
         (lambda c: c.stats("web"), "GET /v1/stats?name=web", None),
+        (lambda c: c.config("web:*"), "GET /v1/jobs/web%3A%2A/config", None),
+        (lambda c: c.truncate_logs("web"), "POST /v1/logs/truncate", {"jobs": ["web"]}),
         (lambda c: c.reload(dry_run=True), "GET /v1/reload", None),
         (lambda c: c.reload(), "POST /v1/reload", {}),
         (lambda c: c.shutdown(), "POST /v1/shutdown", {}),
@@ -162,7 +170,11 @@ async def test_question_is_one_of_the_interface(
             {"action": "pause", "jobs": ["web"], "wait": False},
         ),
         (lambda c: c.resume("web"), "/v1/actions", {"action": "resume", "jobs": ["web"]}),
-        (lambda c: c.kill("web"), "/v1/actions", {"action": "kill", "jobs": ["web"]}),
+        (
+            lambda c: c.kill("web", wait=False),
+            "/v1/actions",
+            {"action": "kill", "jobs": ["web"], "wait": False},
+        ),
         (
             lambda c: c.signal("HUP", "web", "db"),
             "/v1/actions",
@@ -173,6 +185,11 @@ async def test_question_is_one_of_the_interface(
             lambda c: c.wait("web", condition="completed"),
             "/v1/wait",
             {"jobs": ["web"], "for": "completed"},
+        ),
+        (
+            lambda c: c.wait("web", timeout_s=1.5),
+            "/v1/wait",
+            {"jobs": ["web"], "for": "ready", "timeout_s": 1.5},
         ),
         (lambda c: c.wait("web"), "/v1/wait", {"jobs": ["web"], "for": "ready"}),
     ],
@@ -215,6 +232,24 @@ async def test_what_goes_on_is_one_of_the_interface(
     assert (read_request(asked), told) == ((f"GET {resource}", None), [{"a": 1}])
 
 
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - FOR_PEOPLE))
+def test_each_command_has_a_method_of_its_own(command: str) -> None:
+    method = getattr(Client, METHODS.get(command, command), None)
+
+    assert callable(method)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_option_of_an_action_is_a_parameter_of_its_method(action: str) -> None:
+    options = {
+        option.names[-1] for option in ACTIONS[action]._options if option not in (WHICH, HELP)
+    }
+
+    parameters = signature(getattr(Client, action)).parameters
+
+    assert {name.removeprefix("--").removeprefix("no-") for name in options} <= set(parameters)
+
+
 async def test_end_of_a_client_ends_what_it_waits_for(tmp_path: Path) -> None:
     endless = answer_lines(b'{"a":1}\n', end=b"")
 
@@ -243,7 +278,7 @@ async def test_question_may_be_given_up(tmp_path: Path) -> None:
 
 async def test_answer_that_breaks_off_is_an_error(tmp_path: Path) -> None:
     async with open_client(tmp_path, answer_lines(b'{"a":1}\n', end=b"5\r\n")) as client:
-        with pytest.raises(ProtocolError, match="in the middle"):
+        with pytest.raises(NoSupervisorError, match="the supervisor is gone"):
             await client.start("web")
 
 
