@@ -5,6 +5,7 @@ that takes time here is to see what becomes of it. So no request waits for anoth
 that contradict each other the later one wins, which the earlier one is told.
 """
 
+import math
 import signal
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
@@ -25,6 +26,9 @@ IN_BETWEEN = frozenset({State.STARTING, State.STOPPING})
 OTHERS_WISH = "somebody else asked for that"
 STILL_FREEZING = "some of it waits in the kernel, and is frozen as soon as it does not"
 AT_THE_END = "the supervisor is stopping, or a reload replaces it"
+# Seconds that a run has to go on if nobody asks whether it is ready: most that cannot work end
+# sooner. supervisord and pebble have the same.
+_STARTED_S = 1.0
 # What a container's init cannot hand on to the command.
 _NOT_SENT = {int(signal.SIGKILL): "kill", int(signal.SIGSTOP): "", int(signal.SIGCHLD): ""}
 
@@ -38,12 +42,14 @@ class Outcome:
         outcome: In a word or a few, as it is shown.
         ok: Whether it is what was asked for.
         reason: Why not.
+        last_lines: What the run that failed to start has said last.
     """
 
     job: str
     outcome: str
     ok: bool = True
     reason: str = ""
+    last_lines: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +67,11 @@ class Action:
     signal: int = 0
     wait: bool = True
     force: bool = False
+
+    @property
+    def may_last(self) -> bool:
+        """Whether what comes of it may take time to be seen."""
+        return self.wait and self.name != "signal"
 
 
 TellOutcome = Callable[[Outcome], Awaitable[None]]
@@ -99,7 +110,7 @@ class Deed:
             orders = stops.give(jobs, others)
         for job in jobs:
             _begin(action, job, stops)
-        self._waits = action.wait and action.name != "signal"
+        self._may_last = action.may_last
         self._followers = [
             _Follower(job, action, before[job], orders.get(job), running.get(job.config.name))
             for job in jobs
@@ -114,7 +125,7 @@ class Deed:
         async def follow_one(follower: _Follower) -> None:
             await tell(await follower.follow())
 
-        if not self._waits:
+        if not self._may_last:
             for follower in self._followers:
                 await follow_one(follower)
             return
@@ -140,6 +151,29 @@ def parse_signal(text: str) -> int:
     return number
 
 
+async def wait_started(job: Job, in_between: Collection[State] = IN_BETWEEN) -> None:
+    """Wait until it is known whether a job has started, and will not be known better soon.
+
+    Args:
+        job: Which.
+        in_between: The states in which it is not known yet.
+    """
+    while True:
+        life, until = job.life, math.inf
+        if life.state not in in_between:
+            if (
+                life.state is not State.RUNNING
+                or life.began is None
+                or job.config.ready is not None
+            ):
+                return
+            until = life.began + _STARTED_S
+        with trio.move_on_at(until) as patience:
+            await job.wait_changed()
+        if patience.cancelled_caught:
+            return
+
+
 def describe_failure(job: Job) -> Outcome:
     """Return what came of a job that was to run, and neither does nor has ended well."""
     name, life = job.config.name, job.life
@@ -148,7 +182,8 @@ def describe_failure(job: Job) -> Outcome:
         return Outcome(name, "stopped", ok=False, reason=reason)
     outcome = "skipped" if life.skipped else "not started"
     reason = life.reason or ("" if job.status is None else f"it ended: {job.status}")
-    return Outcome(name, outcome, ok=False, reason=reason)
+    last_lines = () if life.skipped else tuple(job.reports.list_last_lines())
+    return Outcome(name, outcome, ok=False, reason=reason, last_lines=last_lines)
 
 
 def _check_unneeded(jobs: Collection[Job], others: Collection[Job]) -> None:
@@ -168,6 +203,15 @@ def _check_unneeded(jobs: Collection[Job], others: Collection[Job]) -> None:
             f"cannot stop {wanted}: needed by {', '.join(needing)}; stop these too, or use --force"
         )
         raise RequestError("needed", 409, text, needing)
+
+
+def has_run(job: Job) -> bool:
+    """Tell whether a job has started, has ended since, and will be run again after a while."""
+    life, status = job.life, job.status
+    if life.state is not State.BACKOFF or life.ready_at is None:
+        return False
+    is_good = not life.reason and status is not None and status.code in job.config.success_codes
+    return is_good or job.config.ready is not None
 
 
 def _is_gone_or_leaving(job: Job) -> bool:
@@ -269,13 +313,10 @@ class _Follower:
                 reason = f"it is paused; 'mocker resume {name}' ends that"
                 return Outcome(name, "not started", ok=False, reason=reason)
             return Outcome(name, "already started")
-        while self._action.wait and job.life.state in IN_BETWEEN:
-            await job.wait_changed()
+        if self._action.wait:
+            await wait_started(job)
         life = job.life
-        # One that has ended since it was ready will be run again, after a while.
-        if life.state in {State.RUNNING, *IN_BETWEEN} or (
-            life.state is State.BACKOFF and life.ready_at is not None
-        ):
+        if life.state in {State.RUNNING, *IN_BETWEEN} or has_run(job):
             return Outcome(name, f"{action}ed" if self._action.wait else f"{action}ing")
         if life.state is State.EXITED and life.succeeded:
             return Outcome(name, "completed")

@@ -14,6 +14,7 @@ from ..jobs import Job
 from ..supervise import Supervisor
 from .actions import ACTIONS, Action, Deed, Follow, parse_signal
 from .answers import Answer
+from .connections import Length
 from .figures import Figures, describe_figures
 from .job_names import ALL, find_jobs
 from .job_views import is_well
@@ -26,6 +27,7 @@ from .rolling import RollingRestarts
 from .waiting import take_condition, take_timeout, wait_for_jobs
 from .whole import WholeResources
 
+_UNREAD = {408, 413}  # of HTTP: the rest of the request is not waited for, and so no next one
 _CODES: dict[int, Code] = {404: "no-such-resource", 405: "no-such-method"}
 
 
@@ -126,15 +128,15 @@ class Resources:
             raise RequestError("bad-request", 400, "'rolling' is for a restart that is waited for")
         everything = self._supervisor.jobs
         jobs = find_jobs(everything, take_names(values))
-        follow: Follow
-        if rolling:
-            follow = partial(self._rolling.replace, jobs)
-        else:
+
+        async def begin() -> Follow:
+            if rolling:
+                return partial(self._rolling.replace, jobs)
             others = list(everything.values())
             deed = Deed(action, jobs, others, self._supervisor.stops, self._supervisor.running)
-            follow = deed.follow
+            return deed.follow
 
-        return OutcomeStream(follow)
+        return OutcomeStream(begin, Length.LONG if action.may_last else Length.SHORT)
 
     async def wait(self, request: Request) -> Response:
         """Answer a line for each job once it is what it is to be, or never will be."""
@@ -143,12 +145,13 @@ class Resources:
         condition, timeout = take_condition(values), take_timeout(values)
         jobs = find_jobs(self._supervisor.jobs, take_names(values))
         tell = partial(wait_for_jobs, self._supervisor, jobs, condition, timeout)
-        return LineStream(tell, follows=True)
+        return LineStream(tell, Length.ENDLESS)
 
 
 # Asynchronous, though they wait for nothing: Starlette calls others in a thread.
 async def _answer_problem(_: Request, error: RequestError) -> Response:
-    return Answer(error.render(), error.status)
+    headers = {"Connection": "close"} if error.status in _UNREAD else None
+    return Answer(error.render(), error.status, headers)
 
 
 async def _answer_http_problem(request: Request, error: HTTPException) -> Response:

@@ -1,15 +1,14 @@
 """Who is connected, and who has to go when there are too many.
 
-Who has begun to ask and has to go is told why. Who has said nothing is not, neither then nor when
-he is idle for too long: he may just be sending a request, and would take it for the answer to that
-(RFC 9112 9.5).
+Who has to go is told why, whether he has begun to ask or said nothing at all: if he is just sending
+a request, that is its answer, and nobody reads it any more. Who has been answered and is silent
+since is not told: he would take it for the answer to his next request, which a new connection may
+have (RFC 9112 9.3.1, 9.5).
 """
 
-import fcntl
+import enum
 import os
 import select
-import sys
-import termios
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
@@ -20,27 +19,44 @@ from .problems import RequestError
 from .streams import PatientStream
 
 _CROWDED = RequestError(
-    "busy", 503, "cannot wait for the rest of the request: too many others ask; try again"
+    "busy", 503, "cannot wait for the request: too many others are connected; try again"
 )
-_UNREAD = bytes(4)  # room for an int, ioctl(2) FIONREAD
+
+
+class Length(enum.Enum):
+    """How long an answer may take."""
+
+    SHORT = enum.auto()  # no longer than it takes to give it
+    LONG = enum.auto()  # it has an end, but may wait for a job, or for who reads it
+    ENDLESS = enum.auto()  # as long as somebody listens
 
 
 class Followers:
     """Those whose answers go on: fewer than there are places, or nobody else had one."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most_endless: int, most: int) -> None:
+        """Begin with none.
+
+        Args:
+            most_endless: So many may be ENDLESS.
+            most: So many there may be with those that are LONG.
+        """
+        self._most = {Length.ENDLESS: most_endless, Length.LONG: most}
         self._count = 0
 
     @contextmanager
-    def add(self) -> Iterator[None]:
-        """Let one more follow something for the length of a block.
+    def add(self, length: Length) -> Iterator[None]:
+        """Let one more follow or wait for something for the length of a block.
 
         Raises:
             RequestError: There are too many.
         """
-        if self._count >= self._most:
-            text = f"cannot follow: {self._count} others follow or wait; try again"
+        if length is Length.SHORT:
+            yield
+            return
+        if self._count >= self._most[length]:
+            deed = "follow" if length is Length.ENDLESS else "answer"
+            text = f"cannot {deed}: too many others follow or wait ({self._count}); try again"
             raise RequestError("busy", 503, text)
         self._count += 1
         try:
@@ -63,11 +79,25 @@ class Connection:
         self.peer = peer
         self._is_remote = isinstance(peer, Remote)
         self._followers = followers
+        self._awaits_rest = False
         self.stream = PatientStream(connected)
 
-    def following(self) -> AbstractContextManager[None]:
-        """Let it follow something for the length of a block, see `Followers.add`."""
-        return self._followers.add()
+    def lasting(self, length: Length) -> AbstractContextManager[None]:
+        """Let it have an answer that takes so long for the length of a block.
+
+        Raises:
+            RequestError: See `Followers.add`.
+        """
+        return self._followers.add(length)
+
+    @contextmanager
+    def awaiting_rest(self) -> Iterator[None]:
+        """Read the rest of a question for the length of a block, in which it is a part of one."""
+        self._awaits_rest = True
+        try:
+            yield
+        finally:
+            self._awaits_rest = False
 
     @property
     def asks_nothing(self) -> bool:
@@ -77,17 +107,24 @@ class Connection:
     @property
     def is_free(self) -> bool:
         """Whether no question is answered on it, or waits to be read."""
-        if self.stream.answers:
+        if self.stream.answers and not self._awaits_rest:
             return False
-        if self.stream.socket.fileno() < 0:  # closed, and about to be taken out
-            return True
-        count = fcntl.ioctl(self.stream.socket, termios.FIONREAD, _UNREAD)
-        return not int.from_bytes(count, sys.byteorder)
+        return not self.stream.has_unread  # it may be closed, and about to be taken out
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether there was an answer on it, and nothing since."""
+        return self.stream.has_answered and not (self.stream.has_said or self.stream.answers)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is closed on this side."""
+        return self.stream.socket.fileno() < 0
 
     @property
     def has_left(self) -> bool:
         """Whether nobody is at the other end any more, or it is closed on this side."""
-        if self.stream.socket.fileno() < 0:
+        if self.is_closed:
             return True
         poll = select.poll()
         # POLLHUP is always told, but over TCP only when both sides have closed. There, who sends
@@ -106,11 +143,11 @@ class Connection:
 
 
 class Connections:
-    """All of them, at most so many, and of those so many that follow; the oldest first."""
+    """All of them, at most so many, and of those so many that last; the oldest first."""
 
-    def __init__(self, most: int, most_followers: int) -> None:
+    def __init__(self, most: int, most_endless: int, most_lasting: int) -> None:
         self._most = most
-        self._followers = Followers(most_followers)
+        self._followers = Followers(most_endless, most_lasting)
         self._open = dict[Connection, None]()
 
     def add(self, connected: trio.socket.SocketType, peer: Peer | Remote) -> Connection | None:
@@ -122,6 +159,7 @@ class Connections:
                 other = next((each for each in others if each.is_free), None)
                 if other is None:
                     return None
+            if not (other.is_between_requests or other.has_left):
                 other.refuse(_CROWDED)
             self.remove(other)
         connection = Connection(connected, peer, self._followers)

@@ -7,6 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..changes import Changes, Watcher
 from ..supervise import Supervisor
+from .connections import Length
 from .following import Pace, Recipient
 from .line_stream import Put, TextStream
 from .queries import check_query
@@ -26,7 +27,7 @@ class _EventStream(TextStream):
     """The answer; until all of it is sent, it is followed."""
 
     def __init__(self, changes: Changes, pace: Pace, request: Request) -> None:
-        super().__init__(self._tell, follows=True)
+        super().__init__(self._tell, Length.ENDLESS)
         self._changes, self._pace, self._watcher = changes, pace, Watcher()
         self._wait_room = request.scope["connection"].stream.wait_room
 

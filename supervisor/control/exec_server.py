@@ -55,6 +55,10 @@ _MOST = 256  # connections
 _MOST_REQUEST = 2**18  # bytes; more than the kernel takes as one message, and than an init does
 _SILENCE_S = 10.0  # until a request is there
 _BREATH_S = 0.1  # before the next try, where the kernel has no descriptor left
+_FULL = RequestError("too-many", 503, f"{_MOST} processes are executed already")
+_CROWDED = RequestError(
+    "busy", 503, "cannot wait for the request: too many others are connected; try again"
+)
 _STDIO = 3
 _FD = Struct("i")
 
@@ -120,9 +124,7 @@ class ExecServer:
                 self._places[connected] = False
                 nursery.start_soon(self._attend, connected, peer)
             else:
-                problem = RequestError("too-many", 503, f"{_MOST} processes are executed already")
-                with connected:
-                    tell_at_once(connected, render_problem(problem, IsolationError.exit_code))
+                _refuse(connected, _FULL)
 
     def _make_place(self) -> bool:
         """Return whether there is a place; if not, the oldest that has not asked has to go."""
@@ -132,7 +134,7 @@ class ExecServer:
         if silent is None:
             return False
         del self._places[silent]
-        silent.close()
+        _refuse(silent, _CROWDED)
         return True
 
     async def _attend(self, connected: trio.socket.SocketType, peer: Peer) -> None:
@@ -167,10 +169,12 @@ class ExecServer:
             raise
         stdio, message = list[int](), b""
         try:
-            with trio.move_on_after(_SILENCE_S):
+            with trio.move_on_after(_SILENCE_S) as wait:
                 message = await _receive(connected, stdio)
-            if not message:
-                return
+            if wait.cancelled_caught:
+                raise RequestError("too-slow", 408, f"a request may take {_SILENCE_S:g} s")
+            if not message or connected not in self._places:
+                return  # or it had to make room while its request was read, and was told so
             self._places[connected] = True
             if (name := parse_attach(message)) is not None:
                 await attach(connected, self._find_job(name))
@@ -215,6 +219,15 @@ class ExecServer:
             text = f"{name!r} is more than one job: {', '.join(names)}; name one of them"
             raise RequestError("too-many-jobs", 409, text, names)
         return jobs[0]
+
+
+def _refuse(connected: trio.socket.SocketType, error: RequestError) -> None:
+    """Answer with an error and close, whether or not there is room for the answer."""
+    # Not by `with connected`, which would not tell who waits for what comes by it.
+    with closing(connected), suppress(OSError):
+        tell_at_once(connected, render_problem(error, IsolationError.exit_code))
+        # What was asked already: left there, it would be told as a reset, before the answer.
+        os.read(connected.fileno(), 1)
 
 
 async def _receive(connected: trio.socket.SocketType, fds: list[int]) -> bytes:

@@ -26,10 +26,12 @@ from .gate import Gate
 from .guard import Guard
 from .intake import Intake
 from .problems import RequestError
+from .streams import SILENCE_S, PatientStream
 from .version_field import VersionField
 
 log = structlog.get_logger("mocker.control")
 
+_TOO_SLOW = 408  # of HTTP
 _LOOK_S = 2.0  # between two looks at whether a client is still there
 
 
@@ -38,9 +40,21 @@ class _Http1(H11Protocol):
 
     What is sent is sent in one piece where it can be, which is one message to the kernel and one
     wake-up of the client instead of three.
+
+    Attributes:
+        connected: What the requests come by.
     """
 
+    connected: PatientStream
     _head = b""  # of an answer whose body is about to come
+
+    async def handle(self, event: Event) -> None:
+        """Take what came; who takes too long to ask is told so, unless he has been answered."""
+        if isinstance(event, RawData) and self.connected.is_late:
+            begun, _ = self.connection.trailing_data
+            if begun or not self.connected.has_answered:
+                await self._send_error_response(_TOO_SLOW)
+        await super().handle(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Go on, though the request would like to go on in HTTP/2."""
@@ -72,8 +86,11 @@ class _Http1(H11Protocol):
             await self.send(RawData(data=data))
 
     async def _send_error_response(self, status_code: int) -> None:
-        """Answer what cannot be understood in the format of all errors."""
-        error = RequestError("bad-request", status_code, "the request is no HTTP/1.1")
+        """Answer what cannot be understood, or is not whole, in the format of all errors."""
+        if status_code == _TOO_SLOW:
+            error = RequestError("too-slow", status_code, f"a request may take {SILENCE_S:g} s")
+        else:
+            error = RequestError("bad-request", status_code, "the request is no HTTP/1.1")
         answer = Answer(error.render(), status_code, {"Connection": "close"})
         await self._send_h11_event(
             h11.Response(status_code=status_code, headers=answer.raw_headers)
@@ -93,7 +110,7 @@ class _Server(TCPServer):
     async def _read_data(self) -> None:
         await self.idle_task.stop()
         old = self.protocol.protocol
-        self.protocol.protocol = _Http1(
+        self.protocol.protocol = http = _Http1(
             old.app,
             old.config,
             old.context,
@@ -104,6 +121,7 @@ class _Server(TCPServer):
             old.server,
             old.send,
         )
+        http.connected = self.stream  # type: ignore[assignment]
         await super()._read_data()
         # Or the connection would be kept for a next request, which cannot come any more.
         await self.context.terminated.set()

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
 
 import attrs
 import trio
@@ -10,9 +9,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .actions import Follow, Outcome
+from .connections import Length
 
 Put = Callable[[bytes], Awaitable[None]]
 Tell = Callable[[Mapping[str, object]], Awaitable[None]]
+Begin = Callable[[], Awaitable[Follow]]
 
 
 class TextStream(Response):
@@ -20,24 +21,24 @@ class TextStream(Response):
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, produce: Callable[[Put], Awaitable[None]], *, follows: bool = False) -> None:
+    def __init__(self, produce: Callable[[Put], Awaitable[None]], length: Length) -> None:
         """Make an answer.
 
         Args:
             produce: Calls what it is given with the next part; cancelled when nobody listens.
-            follows: Whether it may go on for as long as somebody listens.
+            length: How long it may take.
         """
         super().__init__()
         del self.headers["content-length"]
-        self._produce, self._follows = produce, follows
+        self._produce, self._length = produce, length
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI has it.
 
         Raises:
-            RequestError: Too many follow something already.
+            RequestError: Too many follow or wait for something already.
         """
-        with scope["connection"].following() if self._follows else nullcontext():
+        with scope["connection"].lasting(self._length):
             await self._answer(receive, send)
 
     async def _answer(self, receive: Receive, send: Send) -> None:
@@ -55,14 +56,12 @@ class TextStream(Response):
 class LineStream(TextStream):
     """An answer of lines."""
 
-    def __init__(
-        self, produce: Callable[[Tell], Awaitable[None]], *, follows: bool = False
-    ) -> None:
+    def __init__(self, produce: Callable[[Tell], Awaitable[None]], length: Length) -> None:
         """Make an answer.
 
         Args:
             produce: Calls what it is given with each object; cancelled when nobody listens.
-            follows: Whether it may go on for as long as somebody listens.
+            length: How long it may take.
         """
 
         async def produce_text(put: Put) -> None:
@@ -71,26 +70,33 @@ class LineStream(TextStream):
 
             await produce(tell)
 
-        super().__init__(produce_text, follows=follows)
+        super().__init__(produce_text, length)
 
 
 class OutcomeStream(LineStream):
     """An answer of what came of each job, as soon as it is known."""
 
-    def __init__(self, follow: Follow) -> None:
+    def __init__(self, begin: Begin, length: Length) -> None:
         """Make an answer.
 
         Args:
-            follow: Calls what it is given with each outcome; cancelled when nobody listens.
+            begin: Does it, once it is sure that somebody is told of it; returns what calls what it
+                is given with each outcome, which is cancelled when nobody listens.
+            length: How long it may take.
         """
+        self._begin = begin
+        self._follow: Follow  # once it has begun
+        super().__init__(self._tell, length)
 
-        async def produce(tell: Tell) -> None:
-            async def tell_one(outcome: Outcome) -> None:
-                await tell(attrs.asdict(outcome))
+    async def _answer(self, receive: Receive, send: Send) -> None:
+        self._follow = await self._begin()
+        await super()._answer(receive, send)
 
-            await follow(tell_one)
+    async def _tell(self, tell: Tell) -> None:
+        async def tell_one(outcome: Outcome) -> None:
+            await tell(attrs.asdict(outcome))
 
-        super().__init__(produce)
+        await self._follow(tell_one)
 
 
 async def _wait_gone(receive: Receive, scope: trio.CancelScope) -> None:

@@ -16,6 +16,7 @@ from ..kept_lines import KeptLines
 from ..supervise import Supervisor
 from ..threads import run_in_thread
 from .answers import Answer
+from .connections import Length
 from .following import Pace, Recipient
 from .history import Shelf, choose_lines
 from .job_names import ALL, find_jobs, is_meant
@@ -85,7 +86,8 @@ class _LogStream(TextStream):
         request: Request,
         question: _Question,
     ) -> None:
-        super().__init__(self._tell, follows=question.follows)
+        # Without an end to follow it still waits for who reads it, such as a pager.
+        super().__init__(self._tell, Length.ENDLESS if question.follows else Length.LONG)
         self._feeds, self._pace, self._shelf = supervisor.feeds, pace, shelf
         self._question = question
         self._follower = Follower(partial(is_meant, supervisor.jobs, question.patterns))

@@ -11,7 +11,7 @@ from struct import Struct
 import attrs
 import trio
 
-from mocker.isolation.syscalls import get_function, reserve_memory
+from mocker.isolation.library import get_function, reserve_memory
 
 _UCRED = Struct("3i")  # struct ucred: pid, uid, gid
 _GID = 4  # bytes

@@ -9,8 +9,9 @@ from contextlib import aclosing
 from typing import TypeVar
 
 import trio
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
+from .connections import Connection
 from .problems import RequestError
 
 _MOST_BODY = 2**16  # bytes
@@ -25,14 +26,19 @@ async def read_body(request: Request) -> Mapping[str, object]:
 
     Raises:
         RequestError: It is too big or too slow, or no JSON object.
+        ClientDisconnect: There is nobody any more to be told what comes of it.
     """
     body = bytearray()
-    with trio.move_on_after(_LONGEST_S) as wait:
+    connection: Connection = request.scope["connection"]
+    with trio.move_on_after(_LONGEST_S) as wait, connection.awaiting_rest():
         async with aclosing(request.stream()) as chunks:
             async for chunk in chunks:
                 body += chunk
                 if len(body) > _MOST_BODY:
                     raise RequestError("too-big", 413, f"a body may have {_MOST_BODY} bytes")
+    if connection.is_closed:
+        # It had to go for others and was told so, between the end of the request and this moment.
+        raise ClientDisconnect
     if wait.cancelled_caught:
         raise RequestError("too-slow", 408, f"a body may take {_LONGEST_S:g} s")
     try:

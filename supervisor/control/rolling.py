@@ -11,7 +11,16 @@ from contextlib import contextmanager
 from ..jobs import Job
 from ..lifecycle import State
 from ..stop_orders import StopOrders
-from .actions import AT_THE_END, IN_BETWEEN, OTHERS_WISH, Outcome, TellOutcome, describe_failure
+from .actions import (
+    AT_THE_END,
+    IN_BETWEEN,
+    OTHERS_WISH,
+    Outcome,
+    TellOutcome,
+    describe_failure,
+    has_run,
+    wait_started,
+)
 
 _NOT_YET = {"service": IN_BETWEEN, "oneshot": IN_BETWEEN | {State.RUNNING}}
 
@@ -72,9 +81,9 @@ class RollingRestarts:
         self._stops.withdraw(job)
         job.stop()
         job.start()
-        while job.life.state in _NOT_YET[job.config.kind]:
-            await job.wait_changed()
-        if job.life.state is State.RUNNING:
+        await wait_started(job, _NOT_YET[job.config.kind])
+        # Of one that somebody asks, the next one needs more than that it was ready once.
+        if job.life.state is State.RUNNING or (job.config.ready is None and has_run(job)):
             return Outcome(job.config.name, "restarted")
         if job.life.state is State.EXITED and job.life.succeeded:
             return Outcome(job.config.name, "completed")

@@ -9,7 +9,7 @@ from ..lifecycle import State
 from ..reload import Difference
 from ..scaling import ScaleError
 from ..supervise import Supervisor
-from .actions import IN_BETWEEN, Outcome, TellOutcome, describe_failure
+from .actions import Outcome, TellOutcome, describe_failure, has_run, wait_started
 from .problems import RequestError
 from .requests import take
 
@@ -62,10 +62,9 @@ async def follow(difference: Difference, added: Sequence[Job], tell: TellOutcome
 
 
 async def _wait_started(job: Job) -> Outcome:
-    while job.life.state in IN_BETWEEN:
-        await job.wait_changed()
+    await wait_started(job)
     name, life = job.config.name, job.life
-    if life.state is State.RUNNING:
+    if life.state is State.RUNNING or has_run(job):
         return Outcome(name, "started")
     if life.state is State.EXITED and life.succeeded:
         return Outcome(name, "completed")

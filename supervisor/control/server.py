@@ -29,7 +29,9 @@ from .problems import RequestError
 log = structlog.get_logger("mocker.control")
 
 _MOST = 256  # connections
-_MOST_FOLLOWERS = 240  # of these; the others are for who looks or acts, and is done
+# Of these. Some are kept for who waits until something is done, and some for who only looks, or
+# waits for nothing: so the supervisor can be told to end, whatever others wait for.
+_MOST_ENDLESS, _MOST_LASTING = 240, 248
 _BREATH_S = 0.1  # before the next try, where the kernel has no descriptor left
 
 _LINGER_S = 1.0  # for the question of who is refused
@@ -71,7 +73,7 @@ class ControlServer:
         self._control = supervisor.config.control  # whatever a reload finds in the file
         self._guard = guard
         self._owners, self._guests, self._remotes = (
-            Connections(_MOST, _MOST_FOLLOWERS) for _ in range(3)
+            Connections(_MOST, _MOST_ENDLESS, _MOST_LASTING) for _ in range(3)
         )
         self._loading = trio.Lock()
         self._serve: Serve | None = None

@@ -1,13 +1,17 @@
 """A connection that cannot be held for ever by who says nothing, or takes nothing."""
 
+import fcntl
 import math
+import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import trio
 
-_SILENCE_S = 10.0  # until a request is whole, and from an answer to the next one
+SILENCE_S = 10.0  # until a request is whole, and from an answer to the next one
 _STALL_S = 10.0  # for which an answer may be left lying
+_UNREAD = bytes(4)  # room for an int, ioctl(2) FIONREAD
 
 
 class PatientStream:
@@ -17,16 +21,26 @@ class PatientStream:
         socket: The connection.
         answers: How many requests are being answered.
         has_said: Whether something came since the last answer.
+        has_answered: Whether there was an answer before.
+        is_late: Whether its other end took too long to ask.
     """
 
     def __init__(self, socket: trio.socket.SocketType) -> None:
         """Take a connection over, as somebody connects."""
         self.socket = socket
         self.answers = 0
-        self.has_said = False
+        self.has_said = self.has_answered = self.is_late = False
         self._stream = trio.SocketStream(socket)
-        self._deadline = trio.current_time() + _SILENCE_S
+        self._deadline = trio.current_time() + SILENCE_S
         self._silence = trio.CancelScope()
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something came that nobody has read."""
+        if self.socket.fileno() < 0:
+            return False
+        count = fcntl.ioctl(self.socket, termios.FIONREAD, _UNREAD)
+        return bool(int.from_bytes(count, sys.byteorder))
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -38,8 +52,8 @@ class PatientStream:
         finally:
             self.answers -= 1
             if not self.answers:
-                self.has_said = False
-                self._set_deadline(trio.current_time() + _SILENCE_S)
+                self.has_said, self.has_answered = False, True
+                self._set_deadline(trio.current_time() + SILENCE_S)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what comes; nothing at the end, or if a request does not become whole in time.
@@ -47,13 +61,17 @@ class PatientStream:
         Raises:
             BrokenResourceError, ClosedResourceError: The connection is gone.
         """
-        with trio.CancelScope(deadline=self._deadline) as self._silence:
+        # What has come is not late, though nobody was there to read it until now.
+        is_there = trio.current_time() >= self._deadline and self.has_unread
+        deadline = math.inf if is_there else self._deadline
+        with trio.CancelScope(deadline=deadline) as self._silence:
             if self.socket.fileno() < 0:
                 raise trio.ClosedResourceError
             await trio.lowlevel.wait_readable(self.socket)
             # Now: once it is taken from the socket, others may have their turn before us.
             self.has_said = True
             return bytes(await self._stream.receive_some(max_bytes))
+        self.is_late = True
         return b""
 
     async def wait_room(self) -> None:

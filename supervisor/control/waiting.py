@@ -14,7 +14,6 @@ import trio
 from .. import lifecycle
 from ..jobs import Job
 from ..supervise import Supervisor
-from .actions import Outcome
 from .line_stream import Tell
 from .problems import RequestError
 
@@ -23,13 +22,21 @@ _MOST_S = 10 * 365 * 86400  # nobody waits longer
 
 
 @attrs.frozen
-class WaitOutcome(Outcome):
+class WaitOutcome:
     """What came of the wait for a job.
 
     Attributes:
+        job: Its name.
+        outcome: In a word or a few, as it is shown.
+        ok: Whether it is what was waited for.
+        reason: Why not.
         timed_out: Whether the time was over.
     """
 
+    job: str
+    outcome: str
+    ok: bool
+    reason: str
     timed_out: bool = False
 
 

@@ -1,6 +1,6 @@
 """The resources of the supervisor as a whole: its file, its end, and what is to be known of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import attrs
@@ -17,7 +17,9 @@ from ..supervise import Supervisor
 from ..threads import run_in_thread
 from ..turns import NoTurnError, TooManyTurnsError
 from . import scaled_jobs
+from .actions import Follow
 from .answers import Answer
+from .connections import Length
 from .description import read_description
 from .figures import Figures
 from .job_names import find_jobs
@@ -85,11 +87,12 @@ class WholeResources:
         """Follow what has changed in the file, and answer that; to GET, only answer it."""
         is_dry = request.method != "POST"
         check_keys(request.query_params if is_dry else await read_body(request), ())
-        supervisor = self._supervisor
+        supervisor, connection = self._supervisor, request.scope["connection"]
         try:
-            difference = await (supervisor.plan_reload() if is_dry else supervisor.reload())
+            with connection.lasting(Length.LONG):  # its disk may hang
+                difference = await (supervisor.plan_reload() if is_dry else supervisor.reload())
         except (ConfigError, OSError) as error:
-            peer = request.scope["connection"].peer
+            peer = connection.peer
             may_see = isinstance(peer, Remote) or peer.may_do_all
             raise RejectedError(error, may_see=may_see) from error
         except NoTurnError as error:
@@ -101,7 +104,10 @@ class WholeResources:
         """Have other numbers of replicas, and answer a line for each job that comes or goes."""
         values = await read_body(request)
         check_keys(values, ("jobs",))
-        counts = scaled_jobs.take_counts(values)
+        begin = partial(self._begin_to_scale, scaled_jobs.take_counts(values))
+        return OutcomeStream(begin, Length.LONG)
+
+    async def _begin_to_scale(self, counts: Mapping[str, int]) -> Follow:
         try:
             difference = await scaled_jobs.scale(self._supervisor, counts)
         except NoTurnError as error:
@@ -110,8 +116,7 @@ class WholeResources:
             raise RequestError("busy", 503, f"nothing is changed: {error}; try again") from error
         everything = self._supervisor.jobs
         added = [everything[name] for name in difference.added if name in everything]
-
-        return OutcomeStream(partial(scaled_jobs.follow, difference, added))
+        return partial(scaled_jobs.follow, difference, added)
 
     async def shut_down(self, request: Request) -> Response:
         """Answer that it is so, and stop everything in order."""

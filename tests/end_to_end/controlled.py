@@ -34,7 +34,8 @@ class Controlled:
     def connect(self) -> socket.socket:
         """Return a connection, for whoever closes it."""
         connection = connect(str(self.socket))
-        connection.settimeout(PATIENCE)
+        # The supervisor itself waits for PATIENCE until it refuses half a request.
+        connection.settimeout(1.5 * PATIENCE)
         return connection
 
     def say(self, request: bytes) -> bytes:

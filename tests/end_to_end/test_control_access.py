@@ -6,8 +6,10 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,62 @@ def test_reader_waits_and_asks_what_a_reload_would_change(read_by_others: Contro
     assert "new" not in read_by_others.read_states()
 
 
+FOLLOWING = """
+import socket, sys
+path, most = sys.argv[1], int(sys.argv[2])
+open_, statuses = [], []
+for _ in range(most):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    connection.sendall(b"GET /v1/events HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    statuses.append(connection.recv(12)[-3:].decode())
+    open_.append(connection)
+print(*statuses, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def following(control: Controlled, count: int) -> Iterator[list[str]]:
+    """Have a reader follow so often, and return what each was answered."""
+    command = [sys.executable, "-S", "-c", FOLLOWING, str(control.socket), str(count)]
+    with subprocess.Popen(
+        [*become(USER), *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().split()
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@requires_root
+def test_readers_take_no_place_of_the_owner_s(read_by_others: Controlled) -> None:
+    wait = ["wait", "web", "--for", "ready"]  # counts among those who follow
+
+    with following(read_by_others, 241) as answered:
+        reader = ask_as(USER, "1", read_by_others, "http://x/v1/events")
+        owner = read_by_others.mocker(*wait)
+
+    assert (answered, reader[0]) == (["200"] * 240 + ["503"], 503)
+    assert (owner.stdout, owner.stderr, owner.returncode) == ("web: ready\n", "", 0)
+
+
+@requires_root
+def test_reader_sees_jobs_with_mocker_ps(read_by_others: Controlled) -> None:
+    seen = mocker_as_user("ps", "-s", read_by_others.socket)
+    stop = mocker_as_user("stop", "-s", read_by_others.socket, "web")
+
+    assert (seen.stderr, seen.returncode) == ("", 0)
+    assert [line.split()[:2] for line in seen.stdout.splitlines()] == [
+        ["NAME", "STATE"],
+        ["web", "RUNNING"],
+    ]
+    refusal = "only the supervisor's owner and root may do that: POST /v1/actions"
+    assert (stop.stderr, stop.returncode) == (f"mocker stop: {refusal}\n", 1)
+
+
 @requires_root
 def test_stranger_is_refused_everything(read_by_others: Controlled) -> None:
     answers = [
@@ -142,6 +200,17 @@ def become(uid: int) -> list[str]:
     """Return a wrapper for mocker as another user, who can read where root has installed it."""
     user = [f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
     return ["setpriv", *user, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+
+
+def mocker_as_user(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Run a command of `mocker` as a user who is neither the owner nor root."""
+    return subprocess.run(
+        [*become(USER), MOCKER, *words],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 @requires_root
@@ -172,13 +241,7 @@ def test_supervisor_of_another_user_is_told_as_such(
     public_directory: Path, words: list[str], suffix: str, hint: str, status: int
 ) -> None:
     with open_controlled(public_directory, JOBS) as control:
-        said = subprocess.run(
-            [*become(USER), MOCKER, words[0], "-s", control.socket, *words[1:]],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        said = mocker_as_user(words[0], "-s", control.socket, *words[1:])
 
     reason = "Permission denied (EACCES); it is another user's"
     what = f"cannot connect to {control.socket.with_suffix(suffix)}"
@@ -243,7 +306,7 @@ def test_token_opens_everything(port: int) -> None:
     restart = curl(*WITH_TOKEN, *RESTART[:2], f"{url}/v1/actions")
 
     assert (jobs[0], config[0], "SECRET" in config[1]) == (200, 200, True)
-    expected = {"job": "web", "outcome": "restarted", "ok": True, "reason": ""}
+    expected = {"job": "web", "outcome": "restarted", "ok": True, "reason": "", "last_lines": []}
     assert json.loads(restart[1]) == expected
 
 
@@ -327,6 +390,16 @@ def test_other_control_needs_a_restart(remote: Controlled, port: int) -> None:
     answer = curl(*WITH_TOKEN, f"http://127.0.0.1:{port}/v1/jobs")
 
     assert (event["unchanged"], answer[0]) == (1, 200)
+
+
+def test_nothing_is_started_with_a_port_and_no_token(tmp_path: Path, port: int) -> None:
+    status, run = supervise(tmp_path, f"[control]\nlisten = '127.0.0.1:{port}'\n{JOBS}")
+
+    assert (status, run.events) == (2, [])
+    where = f"{tmp_path}/jobs.toml:2: control.listen"
+    assert run.remarks == [
+        f"mocker-supervise: {where}: needs token_file, or token = '${{VARIABLE}}'"
+    ]
 
 
 def forget(path: Path) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -217,6 +218,27 @@ def test_working_directory_can_be_chosen(jobs: Supervised) -> None:
     assert execute(jobs, "-w", "/tmp", "web", "pwd").stdout == "/tmp\n"
 
 
+def test_directory_that_the_caller_has_open_is_no_working_directory(
+    jobs: Supervised, tmp_path: Path
+) -> None:
+    (tmp_path / "canary").touch()
+    each = f"for n in {{3..12}}; do {MOCKER} exec -w /proc/self/fd/$n web ls; echo $?; done"
+    hold = 'for n in {3..12}; do eval "exec $n<$0"; done; (cd /proc/self/fd/9 && ls)'
+
+    result = subprocess.run(
+        ["bash", "-c", f"{hold}; {each}", tmp_path],
+        capture_output=True,
+        text=True,
+        env=environment(jobs),
+        check=False,
+    )
+
+    seen, *codes = result.stdout.split()
+    assert seen == "canary"
+    assert codes == ["125"] * 10
+    assert result.stderr.count("cannot ") == 10
+
+
 def test_stdin_stdout_and_stderr_are_the_callers(jobs: Supervised) -> None:
     ended = execute(jobs, "-i", "web", "sh", "-c", "cat; echo problem >&2", stdin="typed\n")
 
@@ -408,7 +430,7 @@ def ask(connection: socket.socket, values: object, count: int = 3) -> None:
     os.close(null)
 
 
-def receive(connection: socket.socket, terminals: list[int] | None = None) -> dict[str, object]:
+def receive(connection: socket.socket, terminals: list[int] | None = None) -> dict[str, Any]:
     message, fds, _, _ = socket.recv_fds(connection, 2**16, 1)
     if terminals is not None:
         terminals += fds
@@ -480,13 +502,17 @@ def test_odd_later_message_ends_the_process(jobs: Supervised, message: bytes) ->
     assert wait_alone(jobs)
 
 
-def test_who_only_connects_has_to_make_place(jobs: Supervised) -> None:
+def test_who_only_connects_has_to_make_place_and_is_told_so(jobs: Supervised) -> None:
     others = [connect(jobs) for _ in range(300)]
 
-    assert execute(jobs, "web", "echo", "yes").stdout == "yes\n"
-
+    executed = execute(jobs, "web", "echo", "yes")
+    answers = [receive(other) for other in others[: 300 - 256]]
     for other in others:
         other.close()
+
+    assert (executed.stdout, executed.stderr) == ("yes\n", "")
+    assert {answer["error"]["code"] for answer in answers} == {"busy"}
+    assert jobs.find("control.failed") == []
 
 
 def test_no_more_than_so_many_are_executed(jobs: Supervised) -> None:

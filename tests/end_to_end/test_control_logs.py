@@ -286,6 +286,27 @@ def list_commands(pid: int) -> str:
     return listing.stdout
 
 
+def test_refusal_is_told_though_nobody_reads_the_lines(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, job("web", SLEEP)) as run:
+        run.wait_event("job.started")
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        with os.fdopen(write_end, "wb") as nobody:
+            outcome = subprocess.run(
+                [MOCKER, "logs", "nosuch"],
+                stdin=subprocess.DEVNULL,
+                stdout=nobody,
+                stderr=subprocess.PIPE,
+                env=environment(tmp_path),
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+
+    assert outcome.returncode == 4
+    assert "nosuch" in outcome.stderr
+
+
 def test_one_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
     text = job("web", f"echo first; {SLEEP}") + job("other", f"echo ready; {SLEEP}")
     with open_supervisor(tmp_path, text) as run:

@@ -12,10 +12,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from socket import SHUT_WR
+from select import select
+from socket import MSG_PEEK, SHUT_WR, socket
 
 import pytest
 
+from mocker.supervisor.client.blocking_transport import BlockingTransport, run_blocking
+from mocker.supervisor.client.connections import Connections
+from mocker.supervisor.client.conversation import Conversation
+from mocker.supervisor.client.exchange import AnswerError
 from tests.end_to_end.asking import asking
 from tests.end_to_end.controlled import (
     MOCKER,
@@ -26,6 +31,7 @@ from tests.end_to_end.controlled import (
     read_status,
     render,
 )
+from tests.end_to_end.late_opens import open_late_opens
 from tests.end_to_end.processes import find_descendants, wait_until
 from tests.end_to_end.supervised import open_supervisor
 from tests.requirements import (
@@ -42,6 +48,8 @@ WAITING = "[jobs.late]\ncommand = ['true']\ndepends_on = { web = 'completed' }\n
 MUCH = 2**30  # bytes
 LITTLE = 30 * 2**20  # bytes that nobody minds
 SOON_S = 3.0  # on a busy machine; it waits for no time limit of a client's
+PLACES = 256  # for connections of the owner's
+MOST_LASTING = 248  # of them, for those who wait for something
 STRANGER = 12345  # a user ID that nobody has
 
 
@@ -130,7 +138,8 @@ def test_curl_is_answered(control: Controlled) -> None:
     outcome = subprocess.run([*curl, *restart], stdout=subprocess.PIPE, check=True)
 
     assert b'"state":"RUNNING"' in jobs.stdout
-    assert outcome.stdout == b'{"job":"web","outcome":"restarted","ok":true,"reason":""}\n'
+    told = b'{"job":"web","outcome":"restarted","ok":true,"reason":"","last_lines":[]}\n'
+    assert outcome.stdout == told
 
 
 @requires_commands("curl")
@@ -370,43 +379,49 @@ def test_ps_is_answered_while_others_ask_odd_things(control: Controlled, request
     assert sorted(lasted)[2] < SOON_S  # that in the middle
 
 
-Hold = Callable[[Controlled, ExitStack], None]
+Hold = Callable[[Controlled, ExitStack], socket]
 
 
-def hold_nothing(control: Controlled, stack: ExitStack) -> None:
-    stack.enter_context(control.connect())
+def hold_nothing(control: Controlled, stack: ExitStack) -> socket:
+    return stack.enter_context(control.connect())
 
 
-def hold_half_a_head(control: Controlled, stack: ExitStack) -> None:
-    stack.enter_context(control.connect()).sendall(b"GET /v1/jo")
+def hold_half_a_head(control: Controlled, stack: ExitStack) -> socket:
+    connection = hold_nothing(control, stack)
+    connection.sendall(b"GET /v1/jo")
+    return connection
 
 
-def hold_half_a_body(control: Controlled, stack: ExitStack) -> None:
-    connection = stack.enter_context(control.connect())
+def hold_half_a_body(control: Controlled, stack: ExitStack) -> socket:
+    connection = hold_nothing(control, stack)
     connection.sendall(render("POST", "/v1/actions", b"", "Content-Length: 100") + b"{")
+    return connection
 
 
-def hold_an_endless_answer(control: Controlled, stack: ExitStack) -> None:
+def hold_an_endless_answer(control: Controlled, stack: ExitStack) -> socket:
     """Wait for the start of a job that waits for the end of another one."""
-    connection = stack.enter_context(control.connect())
+    connection = hold_nothing(control, stack)
     connection.sendall(act(b'{"action": "start", "jobs": ["late"]}'))
     assert connection.recv(1000)  # its head
+    return connection
 
 
-def hold_an_endless_answer_and_another_question(control: Controlled, stack: ExitStack) -> None:
+def hold_an_endless_answer_and_another_question(control: Controlled, stack: ExitStack) -> socket:
     body = b'{"action": "start", "jobs": ["late"]}'
     head = b"POST /v1/actions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-    connection = stack.enter_context(control.connect())
+    connection = hold_nothing(control, stack)
     connection.sendall((head + body) * 2)
     assert connection.recv(1000)
+    return connection
 
 
-def hold_answers_that_are_not_taken(control: Controlled, stack: ExitStack) -> None:
-    connection = stack.enter_context(control.connect())
+def hold_answers_that_are_not_taken(control: Controlled, stack: ExitStack) -> socket:
+    connection = hold_nothing(control, stack)
     connection.settimeout(0.5)
     with suppress(TimeoutError):
         while True:
             connection.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+    return connection
 
 
 HOLDS = [
@@ -463,50 +478,81 @@ def test_end_while_that_which_answers_is_loaded_is_in_order(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("half", "status", "code"),
+    "half",
     [
-        (b"GET /v1/jo", 400, "bad-request"),
-        (render("POST", "/v1/actions", b"", "Content-Length: 100") + b"{", 408, "too-slow"),
+        b"",
+        b"GET /v1/jo",
+        render("POST", "/v1/actions", b"", "Content-Length: 100") + b"{",
     ],
-    ids=["head", "body"],
+    ids=["nothing", "head", "body"],
 )
 def test_request_that_does_not_become_whole_is_refused_in_the_end(
-    control: Controlled, half: bytes, status: int, code: str
+    control: Controlled, half: bytes
 ) -> None:
     with unharmed(control):
         began = time.monotonic()
         answer = control.say(half)
         lasted = time.monotonic() - began
 
-    assert (read_status(answer), read_code(answer)) == (status, code)
+    assert (read_status(answer), read_code(answer)) == (408, "too-slow")
     assert 9 < lasted < 10 + SOON_S
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hold", [hold_nothing, hold_half_a_head])
-def test_thousand_connections_that_ask_nothing_leave_room_for_a_question(
+@pytest.mark.timeout(60)  # ten seconds of it are theirs to ask
+@pytest.mark.parametrize("hold", [hold_nothing, hold_half_a_head, hold_half_a_body])
+def test_each_of_a_thousand_that_never_ask_is_told_so_and_ps_is_answered_all_the_while(
     control: Controlled, hold: Hold
 ) -> None:
-    with unharmed(control), ExitStack() as stack:
-        for number in range(1000):
-            hold(control, stack)
-            if number % 200 == 0:
-                assert control.mocker("ps", "web").returncode == 0
-        status = control.mocker("ps", "web").returncode
+    def read_answers() -> set[tuple[int, str]]:
+        answers = [read_all(connection) for connection in connections]
+        return {(read_status(answer), read_code(answer)) for answer in answers}
 
-    assert status == 0
+    with unharmed(control), ExitStack() as stack:
+        connections = list[socket]()
+        for number in range(1000):
+            connections.append(hold(control, stack))
+            if number % 200 == 0:
+                assert control.read_states()["web"] == "RUNNING"
+        with ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(read_answers)
+            asked = 0
+            while not reading.done():
+                assert control.read_states()["web"] == "RUNNING"
+                asked += 1
+        answered = reading.result()
+
+    assert answered == {(503, "busy"), (408, "too-slow")}
+    assert asked > 0
 
 
 @pytest.mark.slow
-def test_half_a_request_that_has_to_go_for_others_is_answered(control: Controlled) -> None:
-    with unharmed(control), ExitStack() as stack:
-        first = stack.enter_context(control.connect())
-        first.sendall(b"GET /v1/jo")
-        for _ in range(300):
-            hold_half_a_head(control, stack)
-        answer = read_all(first)
+def test_question_on_a_connection_that_was_given_up_is_refused_and_not_followed(
+    control: Controlled,
+) -> None:
+    stop, told = {"action": "stop", "jobs": ["web"]}, list[str]()
+    with control.connect() as connection:
+        assert connection.recv(1, MSG_PEEK)  # it has been told that it took too long
+        connection.setblocking(False)
+        conversation = Conversation(Connections(BlockingTransport()), connection, told.append)
 
-    assert (read_status(answer), read_code(answer)) == (503, "busy")
+        with pytest.raises(AnswerError, match="a request may take 10 s") as refused:
+            run_blocking(conversation.ask_for_lines(("POST", "/v1/actions", (), stop)))
+
+    assert (refused.value.status, refused.value.code) == (408, "too-slow")
+    assert control.read_states()["web"] == "RUNNING"
+
+
+@pytest.mark.slow
+def test_connection_that_was_answered_ends_without_another_word(
+    control: Controlled,
+) -> None:
+    with control.connect() as connection:
+        connection.sendall(render("GET", "/v1/jobs").replace(b"Connection: close\r\n", b""))
+        answers = read_all(connection)
+
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert read_status(answers) == 200
 
 
 @pytest.mark.slow
@@ -535,6 +581,99 @@ def test_who_has_left_while_he_was_answered_leaves_his_place(control: Controlled
         control.mocker("stop", "late")
 
     assert status == 0
+
+
+def hold_all_places(control: Controlled, stack: ExitStack, request: bytes) -> list[int]:
+    """Ask the same as often as there are places and take nothing; return what was granted."""
+    connections = [stack.enter_context(control.connect()) for _ in range(PLACES)]
+    for connection in connections:
+        connection.sendall(request)
+    return [read_status(connection.recv(16)) for connection in connections]
+
+
+def fill_ring(tmp_path: Path) -> str:
+    """Return a job that prints more than a socket has room for, and less than holds up all."""
+    (tmp_path / "lines").write_text(("x" * 99 + "\n") * 2300)
+    return (
+        f"[jobs.full]\ncommand = ['cat', '{tmp_path}/lines']\ntype = 'oneshot'\nisolate = false\n"
+    )
+
+
+@pytest.mark.slow
+def test_readers_who_take_nothing_leave_room_for_who_looks_and_acts(tmp_path: Path) -> None:
+    with open_controlled(tmp_path, SLEEP + fill_ring(tmp_path)) as control, ExitStack() as stack:
+        control.run.wait_event("job.exited", job="full")
+
+        granted = hold_all_places(control, stack, render("GET", "/v1/logs"))
+        states = control.read_states()
+        shut_down = control.mocker("shutdown")
+
+    assert (granted.count(200), granted.count(503)) == (MOST_LASTING, PLACES - MOST_LASTING)
+    assert states == {"web": "RUNNING", "full": "EXITED"}
+    assert (shut_down.stderr, shut_down.returncode) == ("", 0)
+
+
+@pytest.mark.slow
+def test_those_who_wait_for_what_they_asked_for_leave_room_for_who_does_not(
+    control: Controlled,
+) -> None:
+    start = act(b'{"action": "start", "jobs": ["late"]}')
+
+    with ExitStack() as stack:
+        granted = hold_all_places(control, stack, start)
+        states = control.read_states()
+        refused = control.mocker("stop", "web")
+        unmoved = control.read_states()
+        stopped = control.mocker("stop", "--no-wait", "--force", "web")
+        shut_down = control.mocker("shutdown")
+
+    assert (granted.count(200), granted.count(503)) == (MOST_LASTING, PLACES - MOST_LASTING)
+    assert states == unmoved == {"web": "RUNNING", "late": "STARTING"}
+    sentence = f"cannot answer: too many others follow or wait ({MOST_LASTING}); try again"
+    assert (refused.stderr, refused.returncode) == (f"mocker stop: {sentence}\n", 1)
+    assert (stopped.stdout, stopped.returncode) == ("web: stopping\n", 0)
+    assert (shut_down.stderr, shut_down.returncode) == ("", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_reloads_that_wait_for_a_disk_leave_room_for_who_looks_and_shuts_down(
+    tmp_path: Path, method: str
+) -> None:
+    # Without isolation, as a filter may mean a container without IDs of its own.
+    text = f"{SLEEP}isolate = false\n"
+    with (
+        open_late_opens() as disk,
+        open_controlled(tmp_path, text, disk.wrapper) as control,
+        ExitStack() as stack,
+    ):
+        disk.shut()
+        connections = [hold_nothing(control, stack) for _ in range(PLACES)]
+        for connection in connections:
+            connection.sendall(render(method, "/v1/reload"))
+        disk.wait_caller()
+
+        answered = wait_answers(connections, PLACES - MOST_LASTING)
+        refused = {read_code(read_all(connection)) for connection in answered}
+        states = control.read_states()
+        shut_down = control.mocker("shutdown", "--no-wait")
+        status = control.run.wait_exit()
+
+    assert (len(answered), refused) == (PLACES - MOST_LASTING, {"busy"})
+    assert states == {"web": "RUNNING"}
+    assert (shut_down.stderr, shut_down.returncode, status) == ("", 0, 0)
+
+
+def wait_answers(connections: list[socket], count: int) -> list[socket]:
+    """Return those on which something comes, once there are so many at least."""
+    answered = list[socket]()
+
+    def has_come() -> bool:
+        answered[:] = select(connections, [], [], 0)[0]
+        return len(answered) >= count
+
+    assert wait_until(has_come)
+    return answered
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ class Asked:
 
         ours, theirs = trio.socket.socketpair()
         with ours, theirs:
-            connection = Connection(theirs, self.peer, Followers(1))
+            connection = Connection(theirs, self.peer, Followers(1, 1))
             await self._app({**scope, "connection": connection}, receive, send)
         return answers[0]["status"], b"".join(answer["body"] for answer in answers[1:])
 

@@ -7,7 +7,7 @@ import trio
 
 from mocker.isolation import ExitStatus
 from mocker.supervisor import lifecycle
-from mocker.supervisor.config import JobConfig, SupervisorConfig
+from mocker.supervisor.config import JobConfig, Probe, SupervisorConfig
 from mocker.supervisor.control.connections import Connection, Followers
 from mocker.supervisor.control.http_service import HttpService
 from mocker.supervisor.control.peers import Peer
@@ -30,6 +30,8 @@ class Puppet(Job):
         depends_on: Mapping[str, str] | None = None,
         **fields: object,
     ) -> None:
+        # With a probe, so that it counts as started once it is ready, and not a while later.
+        fields = {"ready": Probe(kind="log", target="up"), **fields}
         config = configure("", name=name, depends_on=depends_on or {}, **fields)
         super().__init__(config, means, wait_for_nothing, lambda _: None)
 
@@ -92,7 +94,7 @@ async def give_up(_: int) -> None:
 async def served(service: HttpService) -> AsyncIterator[trio.SocketStream]:
     """Give a connection whose other end a service answers, until that is done."""
     ours, theirs = trio.socket.socketpair()
-    connection = Connection(theirs, ROOT, Followers(1))
+    connection = Connection(theirs, ROOT, Followers(1, 1))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(service.serve, connection)
         async with trio.SocketStream(ours) as stream:

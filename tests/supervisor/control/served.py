@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mocker.supervisor.client.exchange import Answer, render_request
+from mocker.supervisor.client.exchange import Answer, parse_lines, render_request
 from mocker.supervisor.config import SupervisorConfig
 from mocker.supervisor.control.guard import Guard
 from mocker.supervisor.control.server import ControlServer
@@ -97,7 +97,7 @@ class Asked:
         found = list[dict[str, object]]()
         while len(found) < count:
             self._answer.feed(await self._stream.receive_some())
-            found += self._answer.take_lines()
+            found += parse_lines(self._answer.take_text())
         return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mocker.supervisor.control.actions import Action, Deed, Outcome, parse_signal
 from mocker.supervisor.control.problems import RequestError
@@ -270,6 +270,46 @@ async def test_start_that_fails_says_how(means: Means) -> None:
 
     reason = "it ended: exit code 3"
     assert world.outcomes == [Outcome("a", "not started", ok=False, reason=reason)]
+
+
+async def test_run_that_nobody_asks_has_to_go_on_for_a_second(
+    means: Means, autojump_clock: MockClock
+) -> None:
+    job = Puppet(means, "a", ready=None)
+    told = list[tuple[str, float]]()
+
+    async def tell(outcome: Outcome) -> None:
+        told.append((outcome.outcome, trio.current_time() - began))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Deed(Action(name="start"), [job], [job], StopOrders(), {}).follow, tell)
+        await wait_all_tasks_blocked()
+        began = trio.current_time()
+        job.become_ready()
+
+    ((outcome, took),) = told
+    assert outcome == "started"
+    assert took == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("restart", "code", "outcome"),
+    [
+        ("never", 3, "not started"),
+        ("on-failure", 3, "not started"),
+        ("always", 0, "started"),
+        ("never", 0, "completed"),
+    ],
+)
+async def test_run_that_nobody_asks_and_that_ends_soon_has_its_outcome(
+    means: Means, restart: str, code: int, outcome: str
+) -> None:
+    job = Puppet(means, "a", ready=None, restart=restart)
+
+    world = await play({"a": job}, ("start",), job.become_ready, lambda: job.end(code))
+
+    reason = f"it ended: exit code {code}" if outcome == "not started" else ""
+    assert world.outcomes == [Outcome("a", outcome, ok=not reason, reason=reason)]
 
 
 async def test_start_of_what_is_given_up_says_why(means: Means) -> None:

@@ -129,8 +129,8 @@ async def test_outcomes_are_lines(supervisor: Supervisor) -> None:
 
     assert status == 200
     assert [json.loads(line) for line in text.splitlines()] == [
-        {"job": "web", "outcome": "already started", "ok": True, "reason": ""},
-        {"job": "db", "outcome": "starting", "ok": True, "reason": ""},
+        {"job": "web", "outcome": "already started", "ok": True, "reason": "", "last_lines": []},
+        {"job": "db", "outcome": "starting", "ok": True, "reason": "", "last_lines": []},
     ]
 
 

@@ -7,12 +7,12 @@ from contextlib import suppress
 import pytest
 import trio
 
-from mocker.supervisor.control.connections import Connection, Connections, Followers
+from mocker.supervisor.control.connections import Connection, Connections, Followers, Length
 from mocker.supervisor.control.peers import Remote
 from mocker.supervisor.control.problems import RequestError
 from tests.supervisor.control.control_world import ROOT
 
-MOST, MOST_FOLLOWERS = 3, 2
+MOST, MOST_ENDLESS, MOST_LASTING = 3, 1, 2
 
 Client = trio.socket.SocketType
 
@@ -26,7 +26,7 @@ class Clients:
     """
 
     def __init__(self) -> None:
-        self.connections = Connections(MOST, MOST_FOLLOWERS)
+        self.connections = Connections(MOST, MOST_ENDLESS, MOST_LASTING)
         self.sockets: list[Client] = []
 
     def come(self) -> Connection | None:
@@ -62,7 +62,58 @@ async def test_oldest_that_asks_nothing_goes_for_a_new_one(clients: Clients) -> 
 
     assert new is not None
     assert [is_open(each) for each in [*filled, new]] == [False, True, True, True]
-    assert await clients.sockets[0].recv(1000) == b""  # to no question, no answer
+    answer = await clients.sockets[0].recv(1000)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'{"error": {"code": "busy", ' in answer
+    assert await clients.sockets[0].recv(1000) == b""
+
+
+async def test_one_that_was_answered_goes_without_a_word(clients: Clients) -> None:
+    filled = clients.fill()
+    await clients.sockets[0].send(b"GET")
+    await filled[0].stream.receive_some()
+    with filled[0].stream.answering():
+        pass
+
+    clients.come()
+
+    assert [is_open(each) for each in filled] == [False, True, True]
+    assert await clients.sockets[0].recv(1000) == b""
+
+
+async def test_one_that_asks_again_after_an_answer_is_told_why_it_goes(clients: Clients) -> None:
+    filled = clients.fill()
+    for each, socket in zip(filled, clients.sockets, strict=True):
+        with each.stream.answering():
+            pass
+        await socket.send(b"GET")
+        await each.stream.receive_some()
+
+    clients.come()
+
+    assert [is_open(each) for each in filled] == [False, True, True]
+    assert (await clients.sockets[0].recv(1000)).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_one_that_has_left_in_the_middle_of_an_answer_is_told_nothing_else() -> None:
+    connections = Connections(1, 1, 1)
+    with trio.socket.socket() as listener:
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        stream = await trio.open_tcp_stream(*listener.getsockname())
+        accepted, _ = await listener.accept()
+    first = connections.add(accepted, Remote("127.0.0.1"))
+    assert first is not None
+    first.stream.answers = 1
+    await stream.send_eof()
+    ours, theirs = trio.socket.socketpair()
+
+    connections.add(theirs, ROOT)
+
+    async with stream:
+        assert await stream.receive_some() == b""
+    connections.close()
+    ours.close()
 
 
 async def test_one_whose_request_is_answered_stays(clients: Clients) -> None:
@@ -149,6 +200,33 @@ async def test_half_a_question_goes_when_there_are_only_such_and_is_answered(
     assert await clients.sockets[0].recv(1000) == b""
 
 
+async def test_one_that_owes_the_rest_of_its_question_goes_and_is_answered(
+    clients: Clients,
+) -> None:
+    filled = clients.fill()
+    for each, socket in zip(filled, clients.sockets, strict=True):
+        await socket.send(b"POST")
+        await each.stream.receive_some()
+        each.stream.answers = 1
+
+    with filled[1].awaiting_rest():
+        clients.come()
+
+    assert [is_open(each) for each in filled] == [True, False, True]
+    assert (await clients.sockets[1].recv(1000)).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_one_whose_question_has_become_whole_stays(clients: Clients) -> None:
+    filled = clients.fill()
+    filled[0].stream.answers = 1
+
+    with filled[0].awaiting_rest():
+        pass
+    clients.come()
+
+    assert [is_open(each) for each in filled] == [True, False, True]
+
+
 @pytest.mark.parametrize(("ends", "has_left"), [(False, False), (True, True)])
 async def test_remote_one_that_sends_nothing_more_has_left(ends: bool, has_left: bool) -> None:
     with trio.socket.socket() as listener:
@@ -156,7 +234,7 @@ async def test_remote_one_that_sends_nothing_more_has_left(ends: bool, has_left:
         listener.listen()
         stream = await trio.open_tcp_stream(*listener.getsockname())
         accepted, _ = await listener.accept()
-    connection = Connection(accepted, Remote("127.0.0.1"), Followers(0))
+    connection = Connection(accepted, Remote("127.0.0.1"), Followers(0, 0))
 
     if ends:
         await stream.send_eof()
@@ -184,13 +262,31 @@ async def test_who_takes_nothing_is_ended_all_the_same(clients: Clients) -> None
 async def test_only_so_many_may_follow_at_a_time(clients: Clients) -> None:
     first, second, third = clients.fill()
 
-    with first.following():
-        with second.following(), pytest.raises(RequestError) as caught, third.following():
+    with (
+        first.lasting(Length.ENDLESS),
+        pytest.raises(RequestError) as caught,
+        second.lasting(Length.ENDLESS),
+    ):
+        pass
+    with third.lasting(Length.ENDLESS):
+        pass
+
+    assert (caught.value.code, caught.value.status) == ("busy", 503)
+    assert str(caught.value) == "cannot follow: too many others follow or wait (1); try again"
+
+
+@pytest.mark.parametrize("other", [Length.ENDLESS, Length.LONG])
+async def test_some_more_may_wait_for_an_end_but_not_all(clients: Clients, other: Length) -> None:
+    first, second, third = clients.fill()
+
+    with first.lasting(other), second.lasting(Length.LONG):
+        with pytest.raises(RequestError) as caught, third.lasting(Length.LONG):
             pass
-        with third.following():
+        with third.lasting(Length.SHORT):
             pass
 
     assert (caught.value.code, caught.value.status) == ("busy", 503)
+    assert str(caught.value) == "cannot answer: too many others follow or wait (2); try again"
 
 
 async def test_one_that_is_closed_already_makes_place(clients: Clients) -> None:

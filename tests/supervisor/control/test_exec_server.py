@@ -117,13 +117,24 @@ async def test_what_is_not_executed_is_an_error(
     assert (error["code"], answer["exit_code"]) == (code, status)
 
 
-async def test_who_says_nothing_is_not_kept(
+async def test_who_says_nothing_is_told_so_and_not_kept(
     means: Means, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mocker.supervisor.control.exec_server._SILENCE_S", 0.05)
     async with serving(means, tmp_path) as path:
         with connect(path) as silent:
-            assert await trio.to_thread.run_sync(silent.recv, 10) == b""
+            answer = await trio.to_thread.run_sync(silent.recv, 1000)
+            end = await trio.to_thread.run_sync(silent.recv, 1000)
+
+    assert json.loads(answer)["error"]["code"] == "too-slow"
+    assert end == b""
+
+
+async def test_who_leaves_without_a_word_is_told_nothing(means: Means, tmp_path: Path) -> None:
+    async with serving(means, tmp_path) as path:
+        with connect(path) as leaving:
+            leaving.shutdown(socket.SHUT_WR)
+            assert await trio.to_thread.run_sync(leaving.recv, 1000) == b""
 
 
 async def test_oldest_that_has_not_asked_makes_place(
@@ -133,12 +144,34 @@ async def test_oldest_that_has_not_asked_makes_place(
     async with serving(means, tmp_path) as path:
         with connect(path) as first, connect(path) as second:
             answer = await ask(path, REQUEST)
-            ended = await trio.to_thread.run_sync(first.recv, 10)
+            told = await trio.to_thread.run_sync(first.recv, 1000)
+            ended = await trio.to_thread.run_sync(first.recv, 1000)
             second.send(b"{")
             other = await trio.to_thread.run_sync(second.recv, 1000)
 
     assert (answer, ended) == ({"exited": 5}, b"")
+    assert json.loads(told)["error"]["code"] == "busy"
     assert b"no JSON" in other
+
+
+async def test_who_had_to_make_place_is_not_executed(
+    means: Means, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mocker.supervisor.control.exec_server._MOST", 1)
+    null, answers = os.open(os.devnull, os.O_RDWR), list[bytes]()
+    with capture_logs() as events:
+        async with serving(means, tmp_path) as path:
+            for _ in range(5):
+                # Both ask before either is looked at.
+                with connect(path) as first, connect(path) as second:
+                    for connection in (first, second):
+                        socket.send_fds(connection, [json.dumps(REQUEST).encode()], [null] * 3)
+                    for connection in (first, second):
+                        answers.append(await trio.to_thread.run_sync(connection.recv, 1000))
+    os.close(null)
+
+    started = [event["event"] for event in events].count("exec.started")
+    assert started + sum(b'"error"' in answer for answer in answers) == len(answers)
 
 
 async def test_others_than_the_owner_are_refused(

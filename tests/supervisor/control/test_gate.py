@@ -43,7 +43,7 @@ async def ask(peer: Peer | Remote, method: str, *headers: tuple[bytes, bytes]) -
             "method": method,
             "path": "/v1/jobs",
             "headers": headers,
-            "connection": Connection(theirs, peer, Followers(0)),
+            "connection": Connection(theirs, peer, Followers(0, 0)),
         }
         await Gate(answer_all, Guard(CONTROL))(scope, receive, send)
     return told

@@ -1,5 +1,6 @@
 """HTTP on one connection."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -8,10 +9,13 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from mocker.supervisor.config import ControlConfig
+from mocker.supervisor.control.connections import Connection, Followers
 from mocker.supervisor.control.guard import Guard
 from mocker.supervisor.control.http_service import HttpService
+from mocker.supervisor.control.problems import RequestError
+from mocker.supervisor.lifecycle import State
 from mocker.supervisor.supervise import Supervisor
-from tests.supervisor.control.control_world import make_supervisor, read_all, served
+from tests.supervisor.control.control_world import ROOT, make_supervisor, read_all, served
 
 GET = b"GET /v1/supervisor HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -68,31 +72,94 @@ async def test_head_of_what_goes_on_comes_at_once(supervisor: Supervisor) -> Non
 
 
 @pytest.mark.parametrize(
-    ("half", "status"),
+    "half",
     [
-        (b"GET /v1", 400),
-        (b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n", 400),
-        (b"POST /v1/actions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", 408),
-        (b"POST /v1/actions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n9", 408),
+        b"",
+        b"GET /v1",
+        b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n",
+        b"POST /v1/actions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+        b"POST /v1/actions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n9",
     ],
 )
-async def test_half_a_request_is_refused_after_a_while(
-    supervisor: Supervisor, autojump_clock: MockClock, half: bytes, status: int
+async def test_who_does_not_ask_in_time_is_told_so_once(
+    supervisor: Supervisor, autojump_clock: MockClock, half: bytes
 ) -> None:
     answer, ended_at = await say(supervisor, half)
 
-    assert answer.startswith(b"HTTP/1.1 %d" % status)
-    assert b'{"error":{"code":' in answer
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in head.lower()
+    assert json.loads(body)["error"]["code"] == "too-slow"
     assert ended_at == pytest.approx(10, abs=0.1)
 
 
-async def test_who_says_nothing_is_told_nothing(
+async def test_who_is_silent_after_an_answer_is_told_nothing(
     supervisor: Supervisor, autojump_clock: MockClock
 ) -> None:
-    answer, ended_at = await say(supervisor)
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
+        await stream.send_all(GET)
+        await stream.receive_some()
+        rest = await read_all(stream)
 
-    assert answer == b""
+    assert rest == b""
+    assert trio.current_time() == pytest.approx(10, abs=0.1)
+
+
+async def test_half_a_request_after_an_answer_is_refused_after_a_while(
+    supervisor: Supervisor, autojump_clock: MockClock
+) -> None:
+    answer, ended_at = await say(supervisor, GET + GET[:10])
+
+    _, first, second = answer.split(b"HTTP/1.1 ")
+    assert (first[:3], second[:3]) == (b"200", b"408")
     assert ended_at == pytest.approx(10, abs=0.1)
+
+
+async def test_who_asks_a_part_and_then_nothing_more_is_refused_at_once(
+    supervisor: Supervisor, autojump_clock: MockClock
+) -> None:
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
+        await stream.send_all(b"GET /v1")
+        await stream.send_eof()
+        answer = await read_all(stream)
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert trio.current_time() < 1
+
+
+class Crowd(trio.abc.Instrument):
+    """Those for whom one has to go, just when all that he asks is taken from his socket."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def after_task_step(self, _: trio.lowlevel.Task) -> None:
+        connection = self._connection
+        if connection.stream.has_said and connection.is_free and not connection.is_closed:
+            connection.refuse(RequestError("busy", 503, "too many others"))
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("shutdown", b""), ("actions", b'{"action": "start", "jobs": ["web"]}')]
+)
+async def test_request_is_not_followed_of_who_was_told_that_he_has_to_go(
+    supervisor: Supervisor, path: str, body: bytes
+) -> None:
+    ours, theirs = trio.socket.socketpair()
+    connection = Connection(theirs, ROOT, Followers(1, 1))
+    head = f"POST /v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    async with trio.SocketStream(ours) as stream:
+        await stream.send_all(head.encode() + body)
+        trio.lowlevel.add_instrument(crowd := Crowd(connection))
+        await HttpService(supervisor, Guard(ControlConfig())).serve(connection)
+        trio.lowlevel.remove_instrument(crowd)
+        answer = await read_all(stream)
+
+    assert answer.count(b"HTTP/1.1 503 ") == answer.count(b"HTTP/1.1 ") == 1
+    assert supervisor.jobs["web"].life.state is State.STOPPED
+    assert supervisor._ending is None
 
 
 async def test_who_leaves_is_not_waited_for(

@@ -1,8 +1,12 @@
 """An answer of lines."""
 
+from collections.abc import Awaitable, Callable
+
 import trio
 
+from mocker.supervisor.control.connections import Connection, Followers, Length
 from mocker.supervisor.control.line_stream import LineStream, Tell
+from tests.supervisor.control.control_world import ROOT
 
 Message = dict[str, object]
 
@@ -26,6 +30,14 @@ class Listener:
     async def send(self, message: Message) -> None:
         self.messages.append(dict(message))
 
+    async def hear(self, produce: Callable[[Tell], Awaitable[None]]) -> None:
+        """Take the answer to its end."""
+        ours, theirs = trio.socket.socketpair()
+        with ours, theirs:
+            scope = {"type": "http", "connection": Connection(theirs, ROOT, Followers(0, 0))}
+            stream = LineStream(produce, Length.SHORT)
+            await stream(scope, self.receive, self.send)  # type: ignore[arg-type]
+
     @property
     def body(self) -> bytes:
         parts = [message.get("body", b"") for message in self.messages]
@@ -39,7 +51,7 @@ async def test_each_object_is_a_line() -> None:
 
     listener = Listener()
 
-    await LineStream(produce)({"type": "http"}, listener.receive, listener.send)  # type: ignore[arg-type]
+    await listener.hear(produce)
 
     assert listener.body == b'{"a":1}\n{"b":"\\n\\u00f6\\ud800"}\n'
     assert listener.messages[-1]["more_body"] is False
@@ -51,7 +63,7 @@ async def test_length_is_not_promised() -> None:
 
     listener = Listener()
 
-    await LineStream(produce)({"type": "http"}, listener.receive, listener.send)  # type: ignore[arg-type]
+    await listener.hear(produce)
 
     assert listener.messages[0]["headers"] == [(b"content-type", b"application/x-ndjson")]
 
@@ -64,6 +76,6 @@ async def test_answer_ends_when_nobody_listens() -> None:
         listener.leave.set()
         await trio.sleep_forever()
 
-    await LineStream(produce)({"type": "http"}, listener.receive, listener.send)  # type: ignore[arg-type]
+    await listener.hear(produce)
 
     assert listener.body == b"{}\n"

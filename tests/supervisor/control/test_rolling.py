@@ -33,8 +33,8 @@ class World:
         outcomes: What those who asked were told, in order.
     """
 
-    def __init__(self, means: Means, nursery: trio.Nursery, kind: str = "service") -> None:
-        self.jobs = {name: Puppet(means, name, group="web", kind=kind) for name in WEBS}
+    def __init__(self, means: Means, nursery: trio.Nursery, **fields: object) -> None:
+        self.jobs = {name: Puppet(means, name, {}, group="web", **fields) for name in WEBS}
         self.jobs["db"] = Puppet(means, "db")
         for job in self.jobs.values():
             job.bring(RUNNING)
@@ -148,6 +148,17 @@ async def test_one_that_is_ready_and_ends_before_anybody_looks_is_not_ready(mean
         world = World(means, nursery)
         await world.restart("web-1", "web-2")
         await world.do(world.jobs["web-1"].end, lambda: crash(world.jobs["web-1"]))
+
+    assert [outcome.ok for outcome in world.outcomes] == [False, False]
+    assert world.states == [State.BACKOFF, RUNNING, RUNNING]
+
+
+async def test_one_that_nobody_asks_and_that_ends_soon_is_not_ready(means: Means) -> None:
+    async with trio.open_nursery() as nursery:
+        world = World(means, nursery, ready=None)
+        await world.restart("web-1", "web-2")
+        web = world.jobs["web-1"]
+        await world.do(web.end, web.become_ready, lambda: web.end(1))
 
     assert [outcome.ok for outcome in world.outcomes] == [False, False]
     assert world.states == [State.BACKOFF, RUNNING, RUNNING]

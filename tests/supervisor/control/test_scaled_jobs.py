@@ -52,7 +52,8 @@ async def test_replica_that_does_not_start_is_told(means: Means) -> None:
         lines = await asked.ask_lines("/v1/scale", {"jobs": {"web": 2}})
 
     reason = "it ended: exit code 3"
-    assert lines == [{"job": "web-2", "outcome": "not started", "ok": False, "reason": reason}]
+    failed = {"job": "web-2", "outcome": "not started", "ok": False, "reason": reason}
+    assert lines == [{**failed, "last_lines": []}]
 
 
 async def test_replica_that_completes_is_told(means: Means) -> None:

@@ -1,5 +1,6 @@
 """The socket, and who is let in."""
 
+import json
 import os
 import socket
 import stat
@@ -18,15 +19,31 @@ from mocker.supervisor.control import server
 from mocker.supervisor.control.guard import Guard
 from mocker.supervisor.control.peers import Peer
 from mocker.supervisor.control.server import ControlServer
+from mocker.supervisor.lifecycle import State
+from mocker.supervisor.lines import Lines, Source
 from mocker.supervisor.supervise import Supervisor
-from tests.supervisor.control.control_world import make_supervisor, read_all
+from tests.supervisor.control.control_world import Puppet, make_supervisor, read_all
 
 GET = b"GET /v1/supervisor HTTP/1.0\r\n\r\n"
+SHUTDOWN = b"POST /v1/shutdown HTTP/1.0\r\n\r\n"
 EVENTS = b"GET /v1/events HTTP/1.0\r\n\r\n"
-LOGS = b"GET /v1/logs?follow=1 HTTP/1.0\r\n\r\n"
-WAIT_BODY = b'{"jobs": ["web"], "for": "stopped"}'
-WAIT = b"POST /v1/wait HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s" % (len(WAIT_BODY), WAIT_BODY)
+FOLLOW_LOGS = b"GET /v1/logs?follow=1 HTTP/1.0\r\n\r\n"
+LOGS = b"GET /v1/logs HTTP/1.0\r\n\r\n"
 TOKEN = "let-me-in"  # noqa: S105 - it opens nothing
+
+
+def post(path: str, **body: object) -> bytes:
+    content = json.dumps(body)
+    return f"POST {path} HTTP/1.0\r\nContent-Length: {len(content)}\r\n\r\n{content}".encode()
+
+
+WAIT = post("/v1/wait", jobs=["web"], **{"for": "stopped"})
+START = post("/v1/actions", action="start", jobs=["web"])
+REPLACE = post("/v1/actions", action="restart", jobs=["web"], rolling=True)
+SCALE = post("/v1/scale", jobs={"web": 2})
+RELOAD = post("/v1/reload")
+STOP = post("/v1/actions", action="stop", jobs=["web"])
+STOP_UNSEEN = post("/v1/actions", action="stop", jobs=["web"], wait=False)
 
 
 @pytest.fixture
@@ -158,12 +175,42 @@ async def test_answers_that_cannot_be_loaded_are_no_end(
     assert [event["event"] for event in events] == ["control.failed"]
 
 
-@pytest.mark.parametrize("follow", [EVENTS, LOGS, WAIT], ids=["events", "logs", "wait"])
+async def test_nothing_that_answers_is_loaded_while_a_job_is_about_to_be_started(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = supervisor.jobs["web"]
+    assert isinstance(web, Puppet)
+    states = list[State]()
+
+    def load(supervisor: Supervisor, guard: Guard) -> server.Serve:
+        states.append(web.life.state)
+        return load_service(supervisor, guard)
+
+    load_service = server._load_service
+    monkeypatch.setattr(server, "_load_service", load)
+    web.start()
+
+    async with listening(tmp_path, supervisor) as path, trio.open_nursery() as nursery:
+        nursery.start_soon(ask, path)
+        with trio.fail_after(10):
+            while not (states or web._changed.statistics().tasks_waiting):
+                await trio.lowlevel.checkpoint()
+        web.become_ready()
+
+    assert states == [State.RUNNING]
+
+
+@pytest.mark.parametrize(
+    "follow",
+    [EVENTS, FOLLOW_LOGS, WAIT, START, REPLACE],
+    ids=["events", "logs", "wait", "start", "rolling"],
+)
 async def test_those_who_follow_leave_places_for_others(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, follow: bytes
 ) -> None:
     monkeypatch.setattr(server, "_MOST", 2)
-    monkeypatch.setattr(server, "_MOST_FOLLOWERS", 1)
+    monkeypatch.setattr(server, "_MOST_ENDLESS", 1)
+    monkeypatch.setattr(server, "_MOST_LASTING", 1)
     supervisor.jobs["web"].start()
 
     async with (
@@ -182,6 +229,50 @@ async def test_those_who_follow_leave_places_for_others(
         b"HTTP/1.1 200",
     ]
     assert b'"code":"busy"' in another
+
+
+async def test_those_who_do_not_take_last_lines_leave_places_for_others(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_MOST", 2)
+    monkeypatch.setattr(server, "_MOST_LASTING", 1)
+    lines = Lines(Source("web", "stdout", 1, 1), b"x" * 999 + b"\n", (), 0)
+    for _ in range(1000):  # far more than a socket has room for
+        supervisor.jobs["web"].ring.add(lines)
+
+    async with listening(tmp_path, supervisor) as path, await trio.open_unix_socket(path) as reader:
+        await reader.send_all(LOGS)
+        begun = await reader.receive_some(12)
+        with trio.fail_after(5):
+            another = await ask(path, LOGS)
+            answer = await ask(path)
+
+    assert [text[:12] for text in (begun, another, answer)] == [
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 503",
+        b"HTTP/1.1 200",
+    ]
+
+
+@pytest.mark.parametrize("wait", [START, SCALE, RELOAD], ids=["start", "scale", "reload"])
+async def test_action_that_cannot_be_waited_for_is_not_begun_and_others_are(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, wait: bytes
+) -> None:
+    monkeypatch.setattr(server, "_MOST_LASTING", 1)
+    web = supervisor.jobs["web"]
+    web.start()
+
+    async with listening(tmp_path, supervisor) as path, await trio.open_unix_socket(path) as waiter:
+        await ask(path)  # which loads all that answers
+        await waiter.send_all(wait)
+        await wait_all_tasks_blocked()
+        with trio.fail_after(5):
+            refusal, state = await ask(path, STOP), web.life.state
+            stop, shutdown = await ask(path, STOP_UNSEEN), await ask(path, SHUTDOWN)
+
+    assert (refusal[:12], state) == (b"HTTP/1.1 503", State.STARTING)
+    assert (stop[:12], shutdown[:12]) == (b"HTTP/1.1 200", b"HTTP/1.1 202")
+    assert web.life.state is State.STOPPING
 
 
 async def test_end_does_not_wait_for_who_is_connected(

@@ -33,6 +33,28 @@ async def test_silence_is_an_end(autojump_clock: MockClock) -> None:
         assert (received, trio.current_time()) == (b"", 10)
 
 
+async def test_what_came_before_anybody_could_read_it_is_not_late(
+    autojump_clock: MockClock,
+) -> None:
+    with open_pair() as (stream, other):
+        await other.send_all(b"GET")
+        await trio.sleep(11)
+
+        first = await stream.receive_some()
+        was_late = stream.is_late
+        second = await stream.receive_some()
+
+        assert (first, was_late) == (b"GET", False)
+        assert (second, stream.is_late, trio.current_time()) == (b"", True, 11)
+
+
+async def test_end_of_what_comes_is_not_late(autojump_clock: MockClock) -> None:
+    with open_pair() as (stream, other):
+        await other.send_eof()
+
+        assert (await stream.receive_some(), stream.is_late) == (b"", False)
+
+
 async def test_request_that_comes_byte_by_byte_is_not_waited_for_longer(
     autojump_clock: MockClock,
 ) -> None:
