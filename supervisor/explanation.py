@@ -17,6 +17,7 @@ from mocker.isolation.landlock import find_landlock
 from mocker.isolation.layers import TMPFS_BOUNDS
 from mocker.isolation.masks import HIDDEN_FILES, READ_ONLY, list_hidden_directories
 from mocker.isolation.namespaces import namespace_flags
+from mocker.isolation.own_program import OWN
 from mocker.isolation.plan import Plan, make_plan
 from mocker.isolation.privileges import inner_namespace_flags
 from mocker.isolation.process_calls import INSTRUCTION_SIZE
@@ -68,16 +69,19 @@ def _list_rows(plan: Plan) -> Iterator[Row]:
     yield _explain_seccomp(plan)
     yield _explain_network(spec)
     yield _explain_host_files(spec)
+    yield Row(ON, "mount points", "are looked for inside the root, whatever links are in it")
     yield _explain_writing(spec)
-    yield _explain_devices()
+    yield _explain_devices(plan)
     yield from _explain_kernel_files(spec)
     yield _explain_memory(spec)
     yield _explain_limits(spec)
     yield from _explain_rlimits(plan)
     yield _explain_schedule(spec)
+    yield Row(ON, "umask", f"{spec.umask:03o}: which permissions new files do not get (--umask)")
     yield _explain_session(spec)
     yield _explain_keyring()
-    yield Row(ON, "init", "not to be traced or read from inside; ends what the command leaves")
+    yield _explain_init(plan)
+    yield _explain_own_program(plan)
     yield _explain_environment(spec)
     yield Row(ON, "descriptors", "0, 1 and 2; no other reaches the command")
     yield _explain_landlock()
@@ -159,8 +163,36 @@ def _explain_writing(spec: ContainerSpec) -> Row:
     return Row(OFF, "read-only root", lost, "on with --read-only")
 
 
-def _explain_devices() -> Row:
+def _explain_devices(plan: Plan) -> Row:
+    if _is_root_outside_with(plan, "MKNOD", "SYS_ADMIN"):
+        text = f"{', '.join(NODES)}; root inside can make any other of the host's"
+        return Row(OFF, "devices", text, "on without --userns host")
     return Row(ON, "devices", f"{', '.join(NODES)}; of the host's no other")
+
+
+def _explain_init(plan: Plan) -> Row:
+    ends = "ends what the command leaves"
+    if _is_root_outside_with(plan, "SYS_PTRACE"):
+        text = f"root inside can trace and read it; {ends}"
+        return Row(OFF, "init", text, "on without --userns host")
+    if _is_root_outside_with(plan, "SYS_ADMIN"):
+        text = f"not to be traced from inside, but root sees where it has what in memory; {ends}"
+        return Row(ON, "init", text)
+    return Row(ON, "init", f"not to be traced or read from inside; {ends}")
+
+
+def _explain_own_program(plan: Plan) -> Row:
+    path = os.readlink(OWN)
+    if plan.guarded:
+        text = f"{path} is a user's inside, so nothing is executed that leads to it"
+        return Row(ON, "own program", text)
+    return Row(ON, "own program", f"{path} belongs to nobody inside")
+
+
+def _is_root_outside_with(plan: Plan, *capabilities: str) -> bool:
+    """Return whether root inside has these, and they are good for what is the host's."""
+    mask = mask_of(capabilities)
+    return plan.mapping is None and (plan.capabilities or 0) & mask == mask
 
 
 def _explain_kernel_files(spec: ContainerSpec) -> Iterator[Row]:

@@ -31,8 +31,8 @@ from .runs import Means, Pipes, kill, resume, start, wait_executed
 from .tally import Tally
 
 # Seconds for output that nobody takes, of a job that is not to run again: it must not keep the
-# supervisor from ending.
-_DRAIN_S = 1.0
+# supervisor from ending, which takes two at most with what the sinks are given after that.
+_DRAIN_S = 0.7
 
 _NO_RUN = ExitStatus(code=0)
 
@@ -56,6 +56,7 @@ class Job:
         terminal: Of the present run; None without one.
         kill_at: When it will be killed, in trio's time; None unless it is stopping.
         pause: Of its present run, or the last one.
+        reports: What tells of its runs.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Job:
         self._gate = gate
         self._follow = follow
         self._changed = trio.Event()
-        self._reports = RunReports(config.name, self.ring)
+        self.reports = RunReports(config.name, self.ring)
         self._relays: list[Relay] = []
         self._kill_asked = False
         self._patience = trio.CancelScope()
@@ -203,7 +204,7 @@ class Job:
         """Be one run, from its pipes to their end."""
         self._kill_asked = False
         self.pause = Pause()
-        self._reports.pid, self._reports.usage = None, Usage()
+        self.reports.pid, self.reports.usage = None, Usage()
         try:
             with (
                 closing(make_notice(self.config)) as self.notice,
@@ -235,7 +236,7 @@ class Job:
         """Make a container and accompany it until it is gone; return why there was none."""
         try:
             with await self._start(pipes) as container:
-                self.pid = self._reports.pid = container.pid
+                self.pid = self.reports.pid = container.pid
                 self._relay(pipes, container.pid, relays)
                 try:
                     return await self._attend(container, pipes, relays)
@@ -301,7 +302,7 @@ class Job:
                 executed.set()
                 self._means.running[self.config.name] = container
                 self.terminal = pipes.open_terminal(container, relays)
-                self._reports.tell_shortcomings(self.config, self.life, container.notes)
+                self.reports.tell_shortcomings(self.config, self.life, container.notes)
                 nursery.start_soon(self.notice.follow, container)
                 nursery.start_soon(resume, container)
                 nursery.start_soon(self._probe, container)
@@ -321,7 +322,7 @@ class Job:
     def _count_oom_kills(self, container: Container) -> None:
         """Find out whether the memory of a container that is gone was not enough."""
         usage = container.cgroup.read_usage() if container.cgroup is not None else Usage()
-        self._reports.usage = usage
+        self.reports.usage = usage
         self.oom_kills += usage.oom_kills
         self.oom_killed = usage.oom_kills > 0
 
@@ -382,7 +383,7 @@ class Job:
         """Let the state follow a run that ended just now, and say so."""
         before, self.status, self.terminal = self.life, status, None
         self._become(lifecycle.end_run(before, self.config, status, now, _CHANCE.random()))
-        self._reports.tell_end(self.config, before, self.life, status, now)
+        self.reports.tell_end(self.config, before, self.life, status, now)
 
     def _fail(self, error: IsolationError) -> None:
         """Let the state follow a start that was refused, and say so."""
@@ -395,4 +396,4 @@ class Job:
         if life == before:
             life = lifecycle.end_run(life, self.config, self.status, now, _CHANCE.random())
         self._become(life)
-        self._reports.tell_refusal(before, self.life, error, now)
+        self.reports.tell_refusal(before, self.life, error, now)

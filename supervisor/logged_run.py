@@ -6,6 +6,7 @@ signals, time and the exit status are the business of the very code that is ther
 """
 
 import _signal as signal
+import gc
 import os
 from _collections_abc import Callable, Sequence
 from errno import EAGAIN
@@ -99,6 +100,7 @@ class _Relay:
         try:
             from .logged_relay import relay_to_sinks
 
+            gc.enable()
             relay_to_sinks(request, self._container, read_ends, self._give_up)
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody sees it
             self._error = error

@@ -42,6 +42,16 @@ class Outlet:
         """Whether it has no room, and will have."""
         return not self._drops and self.sink.is_full(self._job)
 
+    @property
+    def must_queue(self) -> bool:
+        """Whether it has none, or others wait who came before."""
+        return not self._drops and self.is_full
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another batch, be it to wait or to be dropped."""
+        return self.sink.is_crowded(self._job)
+
     def put(self, lines: Lines) -> None:
         """Write lines, or drop them."""
         if self._drops and self.sink.is_full(self._job):
@@ -64,6 +74,11 @@ class Outlet:
         """Wait until it has room."""
         await self.sink.wait_room(self._job)
 
+    def pass_on(self) -> None:
+        """Leave the room that it has waited for to others, as there is nothing to put."""
+        if not self._drops:
+            self.sink.let_in()
+
     async def flush(self, patience: float) -> None:
         """Wait until all that was put by now is written, at most so many seconds."""
         await self.sink.flush(patience, self._job)
@@ -82,5 +97,9 @@ class Outlet:
 
 async def wait_for_all(outlets: Sequence[Outlet]) -> None:
     """Wait until all of them have room; what follows without waiting may be put."""
+    for outlet in outlets:
+        if outlet.must_queue:
+            await outlet.wait_room()
+    # While the later ones were waited for, the earlier ones may have filled.
     while full := next((outlet for outlet in outlets if outlet.must_wait), None):
         await full.wait_room()

@@ -12,6 +12,7 @@ from .threads import run_in_thread
 
 log = structlog.get_logger("mocker.output")
 
+_GATHER_S = 0.01  # while many things happen at once; a thread for each would take the time of them
 _NO_THREAD_S = 0.1  # before the next try to get one
 _MOST = 2**23  # bytes; the events of 10,000 jobs that start at once
 
@@ -89,3 +90,5 @@ class Output:
                 log.warning("output.dropped", lines=dropped)
             self._progress.set()
             self._progress = trio.Event()
+            if self._gathered:
+                await trio.sleep(_GATHER_S)

@@ -4,8 +4,10 @@ A chunk is handled as a whole: one read, one look at the clock, one search for t
 and one replacement for each sink. It is read only when all sinks have room for it, so that a job
 whose sinks are slow waits on its pipe, and holds nothing here but the beginning of a line.
 
-A job that fills its pipe gets a bigger one: as each way from it to a sink costs the same for a big
-chunk as for a small one, and so does each change from the job to the supervisor and back.
+What a job that floods prints gathers for a millisecond before it is read, in a bigger pipe: as the
+way to a sink costs the same for a big chunk as for a small one, and a job with a reader at its
+heels writes at less than half its speed. Each write wakes that one, in the worst case on the same
+processor, line by line; and both want the same page of the pipe.
 """
 
 import fcntl
@@ -28,9 +30,11 @@ from .traffic import Traffic
 
 log = structlog.get_logger("mocker.jobs")
 
-_CHUNK = 2**16  # bytes; what a pipe holds
-_BIG_PIPE = 2**18  # bytes; a quarter of what an ordinary user may ask for, and as fast
-_FULL_READS = 4  # in a row, after which a pipe is made bigger
+_PIPE = 2**16  # bytes that a pipe holds at first
+_ROOMY = 2**19  # bytes; what a job can print in a millisecond or two
+_GATHER_S = 0.001  # between two reads from a job that floods; the event loop measures no less
+_FLOOD, _MOST_READS = 8, 64  # reads in a row, none of them later than that; how many are counted
+_TURN_S = 0.0005  # after which it is somebody else's turn, even if there is more
 _PROMPT_S = 1.0  # after which the beginning of a line is shown: it may be a question
 _FLUSH_S = 0.5  # for what is on its way when a run has ended, which is told after that
 
@@ -71,7 +75,7 @@ class Relay:
             ways: Where to.
             max_line: Bytes of a line.
         """
-        self._pipe = _Pipe(fd)
+        self._pipe = _Pipe(fd, ways.traffic)
         self._source = source
         self._ways = ways
         self._splitter = LineSplitter(max_line)
@@ -83,7 +87,12 @@ class Relay:
             while not self._pipe.at_end:
                 await trio.lowlevel.checkpoint()
                 await wait_for_all(self._ways.outlets)
-                if not self._take() and not await self._wait_readable():
+                has_come = self._take()
+                if not has_come:
+                    self._pass_on()
+                if self._pipe.may_gather:
+                    await trio.sleep(_GATHER_S)
+                elif not has_come and not await self._wait_readable():
                     self._hand_out(self._splitter.cut())
             self._hand_out(self._splitter.cut())
             for outlet in self._ways.outlets:
@@ -102,15 +111,21 @@ class Relay:
         self._pipe.wake()
 
     def _take(self) -> bool:
-        """Hand out what is there; return whether anything was, or it is the end."""
-        traffic = self._ways.traffic
-        size = self._pipe.read(traffic.buffer, traffic.most_read)
-        if size:
-            self._hand_out(self._splitter.feed(traffic.buffer, size))
+        """Hand out what is there, as far as there is room; return whether it may not be all.
+
+        The sinks begin to write after that: so they have more to write at a time.
+        """
+        until = time.monotonic() + _TURN_S
+        while size := self._pipe.read():
+            self._hand_out(self._splitter.feed(self._ways.traffic.buffer, size))
+            is_full = any(outlet.is_full for outlet in self._ways.outlets)
+            if not self._pipe.has_more or is_full or time.monotonic() >= until:
+                break
         return size is not None
 
     def _hand_out(self, pieces: Pieces) -> None:
         if not pieces.text:
+            self._pass_on()
             return
         text, partial, continues = pieces
         lines = Lines(self._source, text, partial, time.time_ns(), continues)
@@ -122,6 +137,11 @@ class Relay:
             self._ways.feed.put(lines)
         for outlet in self._ways.outlets:
             outlet.put(lines)
+
+    def _pass_on(self) -> None:
+        """Leave to others what room was waited for: there is nothing to put."""
+        for outlet in self._ways.outlets:
+            outlet.pass_on()
 
     async def _wait_readable(self) -> bool:
         """Wait until there is something to read, not for ever if a line has begun; tell whether."""
@@ -141,9 +161,13 @@ class Relay:
     def _tell_lost(self) -> None:
         """Tell how many lines nobody will get, if there are any."""
         buffer = self._ways.traffic.buffer
-        size = self._pipe.read(buffer, len(buffer)) or 0
-        has_begun = buffer[size - 1 : size] != b"\n" if size else self._splitter.is_inside_line
-        lines = buffer.count(b"\n", 0, size) + has_begun
+        lines, has_begun = 0, self._splitter.is_inside_line
+        left = self._pipe.size  # as the job may go on
+        while left > 0 and (size := self._pipe.read()):
+            left -= size
+            lines += buffer.count(b"\n", 0, size)
+            has_begun = buffer[size - 1 : size] != b"\n"
+        lines += has_begun
         if lines:
             facts = {"job": self._source.job, "channel": self._source.channel, "lines": lines}
             log.warning("job.output_lost", **facts)
@@ -154,36 +178,61 @@ class _Pipe:
 
     Attributes:
         at_end: Whether nothing will come any more.
+        has_more: Whether the last read left something there, as far as it can tell.
+        may_gather: Whether the job floods, and the pipe has room for what it prints meanwhile.
+        size: Bytes that it holds.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, traffic: Traffic) -> None:
         os.set_blocking(fd, False)
-        self.at_end = False
+        self.at_end = self.has_more = self.may_gather = False
         self._fd = fd
-        self._size = _CHUNK
-        self._next = _CHUNK
-        self._full_reads = 0
+        self._traffic = traffic
+        self.size = _PIPE
+        with suppress(OSError):  # a small one where the user has too much in pipes already
+            self.size = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+        self._lent = 0  # bytes
+        self._is_fixed = False  # whether it has the size that it will keep
+        self._reads = 0  # in a row
+        self._read_at = 0.0  # by the monotonic clock
         self._is_waiting = False
 
-    def read(self, buffer: bytearray, most: int) -> int | None:
-        """Read what is there, at most so many bytes; return how many, None if nothing is."""
+    def read(self) -> int | None:
+        """Read what is there into the buffer of all; return how many bytes, None if nothing is."""
+        most = min(self._traffic.most_read, self.size)
         try:
-            with memoryview(buffer)[: min(most, self._next)] as room:
+            with memoryview(self._traffic.buffer)[:most] as room:
                 size = os.readv(self._fd, [room])
         except BlockingIOError:
+            if self.may_gather:
+                self._reads //= 2  # the job may only wait for a processor: it takes a few times
+            is_roomy = self.has_more and self.size >= _ROOMY
+            self.may_gather = self._reads >= _FLOOD and (self.may_gather or is_roomy)
+            self.has_more = False
             return None
-        if size < _CHUNK:
-            self.at_end = not size
-            self._full_reads = 0
-            self._next = _CHUNK
-            return size
-        self._full_reads += 1
-        if self._full_reads == _FULL_READS and self._size == _CHUNK:
-            # It is refused where the user has too much in pipes already.
-            with suppress(OSError):
-                self._size = fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, _BIG_PIPE)
-        self._next = self._size
+        now = time.monotonic()
+        is_next = self.may_gather or now < self._read_at + _GATHER_S
+        self._reads = min(self._reads + 1, _MOST_READS) if is_next else self._reads // 2
+        self._read_at = now
+        self.at_end = not size
+        self.has_more = size == most
+        floods = self._reads >= _FLOOD
+        if floods and size >= _PIPE // 2 and not self._is_fixed:
+            self._grow()
+        has_room = self.size >= _ROOMY or size < self.size // 2
+        self.may_gather = floods and 0 < size < most and has_room
         return size
+
+    def _grow(self) -> None:
+        """Make it bigger, if enough is left of what all pipes may have together."""
+        self._is_fixed = True
+        lent = self._traffic.lend()
+        # It is refused where the user has too much in pipes already.
+        with suppress(OSError):
+            if lent > self.size:
+                self.size = fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, lent)
+                self._lent = lent
+        self._traffic.give_back(lent - self._lent)
 
     async def wait_readable(self) -> bool:
         """Wait until there is something to read, and return whether there is, or `wake` came."""
@@ -204,3 +253,4 @@ class _Pipe:
     def close(self) -> None:
         """Close it."""
         os.close(self._fd)
+        self._traffic.give_back(self._lent)

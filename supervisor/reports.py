@@ -71,9 +71,12 @@ class RunReports:
             return
         if before.reason:
             facts["reason"] = before.reason
-        if before.ready_at is None:
-            facts |= self._list_last_lines()  # it failed to start
-        if status.code in config.success_codes and not before.reason:
+        is_good = status.code in config.success_codes and not before.reason
+        ready_for = None if before.ready_at is None else now - before.ready_at
+        has_started = ready_for is not None and (is_good or ready_for >= config.backoff.reset_after)
+        if not has_started and life.state is not State.FATAL:  # else the next event shows them
+            facts |= self._show_last_lines()
+        if is_good:
             self._log.info("job.exited", **facts)
         else:
             self._log.warning("job.exited", **facts)
@@ -84,19 +87,24 @@ class RunReports:
         if before.state is State.STOPPING:
             self._log.info("job.stopped", **_find_next(life, now))
             return
-        facts = {**_find_next(life, now), **self._list_last_lines()}
+        facts = {**_find_next(life, now), **self._show_last_lines()}
         self._log.warning("job.start_failed", reason=str(error), **facts)
         self._tell_if_given_up(life)
+
+    def list_last_lines(self) -> list[str]:
+        """Return what the last run has said last; nothing if there was none."""
+        lines = self._ring.list_last(_TAIL_LINES, self.pid) if self.pid else []
+        return [line.decode(errors="replace") for line in lines]
 
     def _tell_if_given_up(self, life: Life) -> None:
         if life.state is State.FATAL:
             facts = {"reason": life.reason, "attempt": life.attempt}
-            self._log.error("job.given_up", **facts, **self._list_last_lines())
+            self._log.error("job.given_up", **facts, **self._show_last_lines())
 
-    def _list_last_lines(self) -> dict[str, list[str]]:
+    def _show_last_lines(self) -> dict[str, list[str]]:
         """Return what the last run said at its end, as a fact of an event; none if nothing."""
-        lines = self._ring.list_last(_TAIL_LINES, self.pid) if self.pid else []
-        return {"last_lines": [line.decode(errors="replace") for line in lines]} if lines else {}
+        lines = self.list_last_lines()
+        return {"last_lines": lines} if lines else {}
 
 
 def _find_next(life: Life, now: float) -> Mapping[str, object]:

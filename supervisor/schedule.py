@@ -35,7 +35,12 @@ class _LocalTime(tzinfo):
     """
 
     def utcoffset(self, dt: datetime | None) -> timedelta | None:
-        return None if dt is None else dt.replace(tzinfo=None).astimezone().utcoffset()
+        if dt is None:
+            return None
+        # By way of the instant: for a time that the clock skips, astimezone() of Python 3.12 and
+        # later has the offset after the change, and that of 3.11 the one before it, as zoneinfo.
+        wall = dt.replace(tzinfo=None, microsecond=0)
+        return wall.replace(tzinfo=UTC, fold=0) - datetime.fromtimestamp(wall.timestamp(), UTC)
 
     def dst(self, dt: datetime | None) -> timedelta | None:  # noqa: ARG002 - tzinfo asks so
         return None

@@ -9,7 +9,7 @@ as a FIFO, a terminal or /dev/null, is never rotated.
 
 Nothing here waits for a reader.
 
-Source: open(2), fifo(7).
+Source: open(2), fifo(7), writev(2).
 """
 
 import os
@@ -25,6 +25,7 @@ _MODE = 0o640  # as docker and rsyslog have it: what a job prints is not for eve
 _DIRECTORY_MODE = 0o750
 _TRUST_S = 0.01  # after a look at the path; lines that come in it may still go to a removed file
 _NEWLINE = b"\n"[0]
+_MOST_PIECES = 1024  # that the kernel takes at a time: IOV_MAX
 
 
 @attrs.frozen
@@ -106,26 +107,29 @@ class LogFile:
 
         To write nothing opens the path, or opens it anew if that is due.
         """
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        start = 0
+        size, start = sum(map(len, pieces)), 0
         try:
             self._follow_rotation()
             opened = self._open_current()
             self._rotation_error = None  # what was in the way may be gone
-            while start < len(data):
+            if size and self._has_room(opened, size):
+                start = self._write_at_once(opened, pieces)
+            data = b"".join(pieces) if start < size else b""
+            while start < size:
                 end = self._find_end(opened, data, start)
                 if end == start:
                     opened = self._rotate(opened)
                     continue
-                is_all = end - start == len(data)
-                written = os.write(opened.fd, data if is_all else memoryview(data)[start:end])
+                with memoryview(data) as view:
+                    written = os.write(opened.fd, view[start:end])
                 start += written
                 opened.size += written
                 self._is_inside_line = data[start - 1] != _NEWLINE
         except OSError as error:
-            if not isinstance(error, BlockingIOError):
+            # What a FIFO has taken is there for its next reader, as long as it is open.
+            if not isinstance(error, BlockingIOError | BrokenPipeError):
                 self._close_file()  # the next time, the path may lead to what works
-            return [data[start:]] if start < len(data) else [], error
+            return _skip(pieces, start), error
         return [], None
 
     def reopen(self) -> None:
@@ -153,12 +157,13 @@ class LogFile:
 
     def _open_current(self) -> _Opened:
         opened = self._opened
-        if opened is not None and not self._is_stale:
+        # A FIFO that is closed and opened anew loses what is in it, if nobody reads just then.
+        if opened is not None and not (self._is_stale and opened.is_regular):
             now = monotonic()
-            if now < self._trusted_until:
+            if now < self._trusted_until and not self._is_stale:
                 return opened
             if self._is_current(opened):
-                self._trusted_until = now + _TRUST_S
+                self._trusted_until, self._is_stale = now + _TRUST_S, False
                 return opened
         self._is_stale = False
         return self._open()
@@ -192,14 +197,29 @@ class LogFile:
             except OSError:
                 pass  # a network's file system that has lost what it took: nobody has it any more
 
-    def _find_end(self, opened: _Opened, data: bytes, start: int) -> int:
-        """Return up to where the file takes the data; `start` if it has to be rotated first."""
+    def _write_at_once(self, opened: _Opened, pieces: list[bytes]) -> int:
+        """Write as much as the file takes without putting it together; return how many bytes."""
+        written = left = os.writev(opened.fd, pieces[:_MOST_PIECES])
+        opened.size += written
+        for piece in pieces:
+            if left <= len(piece):
+                self._is_inside_line = piece[:left][-1:] != b"\n"
+                break
+            left -= len(piece)
+        return written
+
+    def _has_room(self, opened: _Opened, size: int) -> bool:
+        """Tell whether the file takes so many bytes before it has to be rotated."""
         max_size = self._rotation.max_size
         if max_size is None or not opened.is_regular or self._rotation_error is not None:
+            return True
+        return opened.size + size <= max_size
+
+    def _find_end(self, opened: _Opened, data: bytes, start: int) -> int:
+        """Return up to where the file takes the data; `start` if it has to be rotated first."""
+        if self._has_room(opened, len(data) - start):
             return len(data)
-        room = max_size - opened.size
-        if len(data) - start <= room:
-            return len(data)
+        room = (self._rotation.max_size or 0) - opened.size
         end = data.rfind(b"\n", start, start + max(room, 0)) + 1
         if end:
             return end
@@ -224,6 +244,15 @@ class LogFile:
         opened = self._open()
         copy_access(before, opened.fd)
         return opened
+
+
+def _skip(pieces: list[bytes], size: int) -> list[bytes]:
+    """Return what is left without the first so many bytes."""
+    for index, piece in enumerate(pieces):
+        if size < len(piece):
+            return [piece[size:], *pieces[index + 1 :]]
+        size -= len(piece)
+    return []
 
 
 def _make_backups(rotation: Rotation) -> Backups:

@@ -9,6 +9,7 @@ A sink takes no more when it has its share, see `traffic`; where jobs take turns
 nothing on their way may still come.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
@@ -24,6 +25,7 @@ log = structlog.get_logger("mocker.sinks")
 _PORTION = 32  # entries, one job's turn; journald spends a third of a millisecond on them
 # Bytes written at a time to what does not take everything: what it leaves has to be copied.
 _MOST_IF_SLOW = 2**16
+_BIG = 2**14  # bytes of a piece that is not worth a copy
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.02, 2.0
 _BREATH_S = 0.005  # for a target that seems to have room and takes nothing
 _NO_THREAD_S = 0.1  # before the next try to get one
@@ -105,7 +107,7 @@ class Sink:
         self._moved_at = 0.0
         self._most: int | None = None  # bytes that are written at a time
         self._arrival = trio.Event()
-        self._relief = trio.Event()
+        self._newcomers = deque[trio.Event]()  # of who wait, with nothing on their way
         self._retry = trio.Event()
         self._is_last_try = False
 
@@ -119,18 +121,49 @@ class Sink:
         share = self._traffic.share
         return self.waiting >= (share if self._lanes.find(job).waiting else 2 * share)
 
+    def is_crowded(self, job: str = "") -> bool:
+        """Tell whether a job should wait: it is full, or others wait who came before."""
+        return self.is_full(job) or bool(self._newcomers and not self._lanes.find(job).waiting)
+
     async def wait_room(self, job: str = "") -> None:
-        """Wait until it is not full for a job; of its channels, the one that came first is first.
+        """Wait until there is room for a job; of its channels, the one that came first is first.
 
         What follows without waiting for anything else may be put.
         """
         lane = self._lanes.find(job)
         async with lane.turn:
-            while self.is_full(job):
-                with trio.move_on_after(_STALL_S) as wait:
-                    await (lane.progress if lane.waiting else self._relief).wait()
-                if wait.cancelled_caught:
-                    self._tell_failure(f"it has taken nothing for {_STALL_S:g} s")
+            while lane.waiting and self.is_full(job):
+                await self._wait_for(lane.progress)
+            if self.is_crowded(job):
+                await self._come_in(job)
+
+    async def _come_in(self, job: str) -> None:
+        """Wait, with nothing on its way, until those who came before are in and there is room."""
+        place = trio.Event()
+        self._newcomers.append(place)
+        try:
+            while True:
+                while not place.is_set():
+                    await self._wait_for(place)
+                    if self._newcomers and self._newcomers[0] is place:
+                        self.let_in()  # who was let in before may have come to nothing
+                if not self.is_full(job):
+                    return
+                place = trio.Event()  # somebody who had something on its way was faster
+                self._newcomers.appendleft(place)
+        except trio.Cancelled:
+            if place.is_set():
+                self.let_in()
+            else:
+                self._newcomers.remove(place)
+            raise
+
+    async def _wait_for(self, event: trio.Event) -> None:
+        """Wait a while; tell if the sink has stood still for long."""
+        with trio.move_on_after(_STALL_S - self.standstill_s % _STALL_S) as wait:
+            await event.wait()
+        if wait.cancelled_caught and self.standstill_s >= _STALL_S:
+            self._tell_failure(f"it has taken nothing for {_STALL_S:g} s")
 
     def put(self, pieces: list[bytes], job: str = "") -> None:
         """Have pieces of a job's written, each of them whole lines; never waits."""
@@ -141,6 +174,7 @@ class Sink:
         self.waiting += size
         self._traffic.note(size)
         self._arrival.set()
+        self.let_in()
 
     async def flush(self, patience: float, job: str = "") -> bool:
         """Wait until all that a job has put by now is written, and return whether it is.
@@ -223,8 +257,7 @@ class Sink:
         """Write what has gathered, put back what is not written; return why, and whether any is."""
         lane, pieces = self._lanes.take(self._most)
         if self._entry is None:
-            # Put together here and not there: so the pieces are let go before, and not after.
-            pieces = [b"".join(pieces)]
+            pieces = self._gather(pieces)
         self._in_thread = pieces
         rest, error = await self._call_target(pieces)
         self._in_thread = []
@@ -238,6 +271,16 @@ class Sink:
             self._lanes.put_back(lane, rest if self._entry is not None else _cut(rest))
             self._settle(lane, size - left)
         return error, size > left
+
+    def _gather(self, pieces: list[bytes]) -> list[bytes]:
+        """Return the same bytes in one piece; a few big ones are left alone, for the time it takes.
+
+        Put together here and not in the thread, they are let go before they are written. Of many
+        sinks, pieces that are kept until then leave holes between what others have.
+        """
+        if not self._traffic.has_many and sum(map(len, pieces)) >= _BIG * len(pieces):
+            return pieces
+        return [b"".join(pieces)]
 
     async def _call_target(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
         if not self._target.may_hang:
@@ -275,9 +318,16 @@ class Sink:
         if size:
             self._moved_at = trio.current_time()
             self.waiting -= size
-            self._relief.set()
-            self._relief = trio.Event()
             lane.settle(size)
+            self.let_in()
+
+    def let_in(self) -> None:
+        """Let the first of those who wait come in, if there is room; it lets the next one.
+
+        Of a thousand, to wake all each time costs more than to write what is theirs.
+        """
+        if self._newcomers and self.waiting < 2 * self._traffic.share:
+            self._newcomers.popleft().set()
 
     def _count_lines(self, pieces: Iterable[bytes]) -> int:
         return sum(piece.count(self._entry or b"\n") for piece in pieces)

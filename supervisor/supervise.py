@@ -96,6 +96,7 @@ class Supervisor:
         self._turns = Turns()
         self._loading = trio.CapacityLimiter(1)  # a disk that hangs takes no more threads than that
         self._reloading = False
+        self._unfinished = ""  # the name of one that keeps the supervisor from ending
         self._replaced: set[str] = set()  # those that a reload stops and will start anew
         self._ending_signals: list[tuple[int, float]] = []  # which, and when
 
@@ -233,12 +234,14 @@ class Supervisor:
 
     def _end_if_idle(self) -> None:
         """End once nothing runs, and nothing waits: for a time, or for who has stopped it."""
-        jobs = self.jobs.values()
-        if self._reloading or any(
-            not job.life.at_rest or job.life.stopped or job.config.schedule for job in jobs
-        ):
+        # Who was in the way last time most often still is: not all are looked at for each end.
+        last = self.jobs.get(self._unfinished)
+        if self._reloading or (last is not None and _is_unfinished(last)):
             return
-        failed = any(job.life.succeeded is False for job in jobs)
+        self._unfinished = next((n for n, job in self.jobs.items() if _is_unfinished(job)), "")
+        if self._unfinished:
+            return
+        failed = any(job.life.succeeded is False for job in self.jobs.values())
         self.end("nothing is left to run", _SOME_JOB_FAILED if failed else 0)
 
     async def _follow_signals(self, signals: AsyncIterator[int]) -> None:
@@ -384,6 +387,10 @@ class Supervisor:
                 await stop_in_order(jobs)
                 nursery.cancel_scope.cancel()
         return not limit.cancelled_caught
+
+
+def _is_unfinished(job: Job) -> bool:
+    return not job.life.at_rest or job.life.stopped or job.config.schedule is not None
 
 
 def _tell_rejected(path: str, error: ConfigError | OSError) -> None:

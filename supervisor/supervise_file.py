@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from mocker.isolation import ForkServer
-from mocker.isolation.syscalls import use_one_arena
+from mocker.isolation.library import use_one_arena
 
 from .config import SupervisorConfig
 from .config_file import load_config
@@ -36,7 +36,7 @@ from .supervise import Supervisor
 log = structlog.get_logger("mocker.supervisor")
 
 # For the last lines of jobs, and for the supervisor's own, if nobody takes them. With what the end
-# of a job's own run takes then, it is about two seconds.
+# of a job's own run takes then, it is less than two seconds.
 _DRAIN_S = 0.9
 _LAST_WORD_S = 0.2
 _SERVER_GONE = 1

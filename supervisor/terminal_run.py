@@ -8,6 +8,7 @@ The container is started before trio is imported, and works while the event loop
 are blocked from before the one until the other is ready for them.
 """
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -45,6 +46,7 @@ def run_on_terminal(spec: ContainerSpec, timeout: float | None, tell: Callable[[
             terminal.take()
             from .terminal_relay import run_relay
 
+            gc.enable()
             run_relay(container, terminal, watch, signals)
         # If the caller's terminal has hung up, the command's now does too.
         os.close(container.terminal_fd)

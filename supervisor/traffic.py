@@ -5,7 +5,7 @@ takes no more than that. No sink waits for another one: however slow that is, it
 it can fill.
 """
 
-from mocker.isolation.syscalls import trim_heap
+from mocker.isolation.library import trim_heap
 
 from .places import Places
 
@@ -19,6 +19,10 @@ _MOST_READ, _LEAST_READ = 2**18, 2**12
 # Bytes after which the holes are given back that many sinks leave in the heap. A few sinks leave
 # few, and would only have to get the same memory anew.
 _TRIM_AFTER, _MANY_SINKS = 16 * 2**20, 16
+# Bytes of all pipes that were made bigger, half of what all pipes of an ordinary user may have
+# before each new one is small; and the most of one, as much as that user may ask for.
+_PIPES_TOGETHER, _MOST_PIPE = 2**25, 2**20
+_PARTS = 16  # of what is left: one pipe has no more than one of them
 _PLACES = 16  # threads for targets that do not hang
 
 
@@ -37,6 +41,7 @@ class Traffic:
         self.places = Places(_PLACES)
         self.buffer = bytearray(_MOST_READ)
         self._came = 0  # bytes since the heap was trimmed
+        self._unlent = _PIPES_TOGETHER
 
     @property
     def share(self) -> int:
@@ -49,9 +54,28 @@ class Traffic:
         """Bytes that should be read at a time: as JSON, some two times as many."""
         return min(_MOST_READ, max(_LEAST_READ, self.share // 2))
 
+    @property
+    def has_many(self) -> bool:
+        """Whether there are so many sinks that the holes which they leave in the heap count."""
+        return self.sinks >= _MANY_SINKS
+
     def note(self, size: int) -> None:
         """Have so many bytes more that came."""
         self._came += size
-        if self._came >= _TRIM_AFTER and self.sinks >= _MANY_SINKS:
+        if self._came >= _TRIM_AFTER and self.has_many:
             self._came = 0
             trim_heap()
+
+    def lend(self) -> int:
+        """Return how many bytes one more pipe may have: the more have grown, the fewer.
+
+        It is a power of two, as sizes of pipes are; all together never have more than there is.
+        """
+        part = self._unlent // _PARTS
+        size = min(_MOST_PIPE, 1 << part.bit_length() >> 1)
+        self._unlent -= size
+        return size
+
+    def give_back(self, size: int) -> None:
+        """Have so many bytes, which were lent, for other pipes."""
+        self._unlent += size

@@ -182,8 +182,8 @@ class Journald:
             fields: The names of those that matter, with commas; all of them if there are none.
         """
         self.synchronize()
-        (journal,) = (self.directory / "log").iterdir()
-        arguments = ["--no-pager", "--quiet", "--all", "--output=json", f"--directory={journal}"]
+        journal = f"--directory={self.find_journal()}"
+        arguments = ["--no-pager", "--quiet", "--all", "--output=json", journal]
         arguments += [f"--output-fields={fields}"] if fields else []
         found = subprocess.run(
             ["journalctl", *arguments, f"_TRANSPORT={transport}", *matches],
@@ -195,6 +195,17 @@ class Journald:
             {name: _to_bytes(value) for name, value in json.loads(line).items()}
             for line in found.stdout.splitlines()
         ]
+
+    def find_values(self, field: str) -> list[str]:
+        """Return what a field is in the entries so far, each value once."""
+        command = ["journalctl", f"--directory={self.find_journal()}", f"--field={field}"]
+        found = subprocess.run(command, check=True, capture_output=True, text=True)
+        return found.stdout.splitlines()
+
+    def find_journal(self) -> Path:
+        """Return the directory that journalctl can be given."""
+        (journal,) = (self.directory / "log").iterdir()
+        return journal
 
     def read_messages(self, *matches: str) -> list[str | bytes]:
         return [entry["MESSAGE"] for entry in self.read(*matches, fields="MESSAGE")]

@@ -1,11 +1,13 @@
 import os
 import resource
+import sys
 from errno import ENOSYS
 from pathlib import Path
 
 import pytest
 
-from mocker.isolation import ContainerSpec, Limits, Rlimit, SetupError, Volume
+from mocker.isolation import CommandError, ContainerSpec, Limits, Rlimit, SetupError, Volume
+from mocker.isolation.busybox import find_busybox
 from mocker.isolation.capabilities import mask_of
 from mocker.isolation.devices import NODES
 from mocker.isolation.syscalls import mount
@@ -320,6 +322,20 @@ def test_devices_are_those_of_the_table() -> None:
     assert (word, text.partition(";")[0]) == (ON, ", ".join(NODES))
 
 
+@requires_root
+@pytest.mark.parametrize(
+    ("added", "word"), [([], ON), (["MKNOD"], ON), (["MKNOD", "SYS_ADMIN"], OFF), (["ALL"], OFF)]
+)
+def test_root_that_is_the_hosts_makes_devices_as_the_table_says(
+    added: list[str], word: str
+) -> None:
+    text = "mount -o remount,bind,dev /dev; mknod /dev/node c 1 5 && head -c 1 /dev/node"
+    fields = {"userns": "host", "cap_add": added}
+
+    assert run_captured(script(text, **fields)).status.success == (word == OFF)
+    assert find(make_spec(**fields), "devices")[0] == word
+
+
 def list_paths(name: str) -> list[str]:
     word, text = find(make_spec(), name)
     assert word == ON
@@ -402,6 +418,68 @@ def test_init_is_not_looked_into() -> None:
     assert outcome.stdout == ""
     assert outcome.stderr.count("Permission denied") == 4
     assert find(make_spec(), "init")[0] == ON
+
+
+@requires_root
+@pytest.mark.parametrize(
+    ("added", "maps", "program", "word"),
+    [([], False, False, ON), (["SYS_ADMIN"], True, False, ON), (["ALL"], True, True, OFF)],
+)
+def test_init_is_looked_into_by_root_that_is_the_hosts_as_the_table_says(
+    added: list[str], maps: bool, program: bool, word: str
+) -> None:
+    fields = {"userns": "host", "cap_add": added}
+
+    found, text = find(make_spec(**fields), "init")
+
+    assert run_captured(script("cat /proc/1/maps", **fields)).status.success == maps
+    assert run_captured(script("readlink /proc/1/exe", **fields)).status.success == program
+    assert found == word
+    assert ("where it has what in memory" in text) == (maps and not program)
+
+
+def test_mount_point_that_is_a_link_leads_to_where_it_leads_inside(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    inside = root / outside.relative_to("/")
+    for directory in (outside, inside, root / "bin", tmp_path / "volume"):
+        directory.mkdir(parents=True)
+    (tmp_path / "volume/mark").write_text("of the volume")
+    (root / "bin/sh").write_bytes(Path(find_busybox().path).read_bytes())
+    (root / "bin/sh").chmod(0o755)
+    (root / "data").symlink_to(outside)
+    volumes = [Volume(str(tmp_path / "volume"), "/data")]
+    fields = {"rootfs": str(root), "rootfs_mode": "rw", "volumes": volumes}
+
+    shown = run_captured(script(f"cat {outside}/mark; echo > {outside}/new", **fields)).stdout
+
+    assert shown == "of the volume"
+    assert [*outside.iterdir(), *inside.iterdir()] == []
+    assert find(make_spec(**fields), "mount points")[0] == ON
+
+
+@requires_root
+@pytest.mark.parametrize("userns", ["private", "host"])
+def test_own_program_is_executed_by_nobody_who_owns_it_as_the_table_says(userns: str) -> None:
+    spec = make_spec(argv=["/proc/self/exe", "-c", "pass"], userns=userns)
+
+    word, text = find(spec, "own program")
+
+    own = os.path.realpath(sys.executable)
+    assert word == ON
+    if userns == "private":
+        assert text == f"{own} belongs to nobody inside"
+    else:
+        assert text == f"{own} is a user's inside, so nothing is executed that leads to it"
+        with pytest.raises(CommandError, match="leads to the program that runs mocker"):
+            run_captured(spec)
+
+
+@pytest.mark.parametrize(("fields", "umask"), [({}, "022"), ({"umask": 0o077}, "077")])
+def test_umask_is_what_the_table_says(fields: dict[str, object], umask: str) -> None:
+    shown = run_captured(script("umask", **fields)).stdout
+
+    assert shown == f"0{umask}\n"
+    assert find(make_spec(**fields), "umask")[1].startswith(f"{umask}: which permissions ")
 
 
 def test_schedule_is_what_the_table_says() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from mocker.supervisor.lines import Lines, Source
+from mocker.supervisor.lines import Lines, Source, count_newlines
 
 WEB = Source("web", "stdout", 12, 1)
 
@@ -25,3 +25,8 @@ def test_pieces_are_divided_by_newlines_alone() -> None:
     lines = Lines(WEB, b"a\rb\x0bc\x85d\n\ne\n", (), 0)
 
     assert lines.split() == [b"a\rb\x0bc\x85d", b"", b"e"]
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"one", b"one\n\ntwo\r\n", b"\0\n" * 70_000])
+def test_newlines_are_counted(text: bytes) -> None:
+    assert count_newlines(text) == text.count(b"\n")

@@ -228,7 +228,7 @@ async def test_status_is_remembered_and_told() -> None:
 async def test_flood_is_read_in_portions(autojump_clock: MockClock) -> None:
     notice = SocketNotice("web")
 
-    with capture_logs(), spawn(send(*["STATUS=x"] * 200, "READY=1", wait=False)) as container:
+    with capture_logs(), spawn(send(*["STATUS=x"] * 1000, "READY=1", wait=False)) as container:
         await follow_until_said(notice, container)
 
     assert notice.good

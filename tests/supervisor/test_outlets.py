@@ -42,6 +42,22 @@ async def test_lines_are_dropped_and_counted_where_there_is_no_room() -> None:
     assert sum(event["lines"] for event in events) == 2000
 
 
+async def test_outlet_is_full_whether_it_drops_or_waits() -> None:
+    target = Memory()
+    target.gate.clear()
+    sink = Sink("logs/web.log", target, Traffic())
+    outlets = [make_outlet(sink, drops=drops) for drops in (False, True)]
+    before = [(outlet.is_full, outlet.must_queue) for outlet in outlets]
+
+    outlets[0].put(MUCH)
+
+    assert before == [(False, False)] * 2
+    assert [(outlet.is_full, outlet.must_queue) for outlet in outlets] == [
+        (True, True),
+        (True, False),
+    ]
+
+
 async def test_drops_are_told_every_ten_seconds(autojump_clock: MockClock) -> None:
     sink = Sink("logs/web.log", Memory(), Traffic())
     outlet = make_outlet(sink, drops=True)

@@ -139,7 +139,7 @@ def test_no_line_is_split_or_lost(
 
     with closing(LogFile(str(directory / "log"), Rotation(max_size, 1000))) as log:
         for chunk in chunks:
-            write(log, b"".join(chunk))
+            write(log, b"".join(chunk[:3]), *chunk[3:])
 
     files = read_all(directory)
     contents = [files[f"log.{number}"] for number in range(len(files) - 1, 0, -1)]
@@ -534,7 +534,41 @@ def test_full_fifo_takes_the_rest_later(tmp_path: Path) -> None:
     assert read == data
 
 
-def test_reader_of_a_fifo_that_is_gone_is_waited_for(tmp_path: Path) -> None:
+def test_full_fifo_leaves_of_several_pieces_what_it_has_not_taken(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    pieces = [b"a" * 50_000, b"b" * 50_000, b"c" * 50_000]
+    with (
+        os.fdopen(os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK), "rb") as reader,
+        closing(LogFile(str(tmp_path / "fifo"))) as log,
+    ):
+        rest, error = log.write(pieces)
+        taken = reader.read()
+
+    assert isinstance(error, BlockingIOError)
+    assert taken
+    assert taken + b"".join(rest) == b"".join(pieces)
+
+
+def test_what_a_full_fifo_refuses_is_not_copied(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    pieces = [b"a" * 50_000, b"b" * 50_000]
+    with os.fdopen(reader, "rb"), closing(LogFile(str(tmp_path / "fifo"))) as log:
+        log.write([bytes(2**20)])
+
+        rest, _ = log.write(pieces)
+
+    assert list(map(id, rest)) == list(map(id, pieces))
+
+
+def test_more_pieces_than_the_kernel_takes_at_a_time_are_written(tmp_path: Path) -> None:
+    with closing(LogFile(str(tmp_path / "log"))) as log:
+        write(log, *LINES)
+
+    assert (tmp_path / "log").read_bytes() == b"".join(LINES)
+
+
+def test_fifo_keeps_what_its_reader_left_for_the_next_one(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with closing(LogFile(str(tmp_path / "fifo"))) as log:
         first = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
@@ -546,8 +580,43 @@ def test_reader_of_a_fifo_that_is_gone_is_waited_for(tmp_path: Path) -> None:
         write(log, *missing[0])
 
     with os.fdopen(second, "rb") as fifo:
+        assert fifo.read() == b"one\ntwo\n"
+    assert [get_errno(gone[1]), get_errno(missing[1])] == [errno.EPIPE, errno.EPIPE]
+
+
+def test_fifo_without_a_reader_keeps_what_is_in_it_when_log_files_are_opened_anew(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with closing(LogFile(str(tmp_path / "fifo"))) as log:
+        first = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+        write(log, b"one\n")
+        os.close(first)
+        log.reopen()
+
+        rest, _ = log.write([b"two\n"])
+        second = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+        write(log, *rest)
+
+    with os.fdopen(second, "rb") as fifo:
+        assert fifo.read() == b"one\ntwo\n"
+
+
+def test_fifo_in_the_place_of_one_without_a_reader_is_written_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with closing(LogFile(str(tmp_path / "fifo"))) as log:
+        first = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+        write(log, b"one\n")
+        os.close(first)
+        rest, _ = log.write([b"two\n"])
+        (tmp_path / "fifo").unlink()
+        os.mkfifo(tmp_path / "fifo")
+        second = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+
+        write(log, *rest)
+
+    with os.fdopen(second, "rb") as fifo:
         assert fifo.read() == b"two\n"
-    assert [get_errno(gone[1]), get_errno(missing[1])] == [errno.EPIPE, errno.ENXIO]
 
 
 def test_null_device_takes_everything_and_stays_what_it_is() -> None:

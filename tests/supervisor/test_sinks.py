@@ -1,8 +1,10 @@
 import errno
 import os
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -26,6 +28,7 @@ class Memory:
         room: Bytes that it still takes before it refuses the rest.
         gate: Open unless a write is to hang.
         calls: How often it was written to.
+        pieces: How many there were in the last write.
         thread: That wrote last.
     """
 
@@ -35,7 +38,7 @@ class Memory:
         self.room = 2**40
         self.gate = threading.Event()
         self.gate.set()
-        self.calls = 0
+        self.calls = self.pieces = 0
         self.reopened = 0
         self.is_closed = False
         self.thread = 0
@@ -44,6 +47,7 @@ class Memory:
 
     def write(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
         self.calls += 1
+        self.pieces = len(pieces)
         self.thread = threading.get_ident()
         self.gate.wait()
         if self.error is None:
@@ -126,6 +130,23 @@ async def test_what_gathers_during_a_write_is_written_with_one() -> None:
 
     assert target.calls == 2
     assert target.written == b"one\n" + b"more\n" * 100
+
+
+@pytest.mark.parametrize(
+    ("size", "sinks", "written"), [(2**16, 1, 3), (2**16, 100, 1), (100, 1, 1)]
+)
+async def test_big_pieces_of_few_sinks_alone_are_written_without_being_put_together(
+    size: int, sinks: int, written: int
+) -> None:
+    target = Memory()
+    traffic = Traffic()
+    traffic.sinks = sinks
+    pieces = [bytes([number]) * size for number in range(3)]
+    async with open_sink(target, traffic) as sink:
+        sink.put(pieces)
+        await sink.wait_written()
+
+    assert (target.written, target.pieces) == (b"".join(pieces), written)
 
 
 async def test_sink_that_has_much_is_full_until_some_is_written() -> None:
@@ -535,6 +556,105 @@ async def test_jobs_together_have_no_more_than_twice_as_much() -> None:
         target.gate.set()
 
     assert (passed_at_first, len(passed)) == (4, 20)
+
+
+async def test_jobs_that_wait_are_woken_one_after_the_other() -> None:
+    target = Memory()
+    target.gate.clear()
+    traffic = Traffic()
+    traffic.sinks = 2000  # so one job's entries are more than there is room for
+    waiting = [f"web-{number}" for number in range(50)]
+    came: list[str] = []
+    steps = Steps()
+
+    async def come(job: str) -> None:
+        await sink.wait_room(job)
+        sink.put(make_entries(job, 1000), job)
+        came.append(job)
+
+    trio.lowlevel.add_instrument(steps)
+    async with open_sink(target, traffic, entry=ENTRY) as sink:
+        sink.put(make_entries("first", 1000), "first")
+        async with trio.open_nursery() as jobs:
+            for name in waiting:
+                jobs.start_soon(come, name, name=name)
+                await wait_all_tasks_blocked()
+            target.gate.set()
+    trio.lowlevel.remove_instrument(steps)
+
+    assert came == waiting
+    assert max(steps.count[name] for name in waiting) <= 3
+
+
+async def test_one_that_is_let_in_and_says_nothing_keeps_nobody_waiting() -> None:
+    target = Memory()
+    traffic = Traffic()
+    traffic.sinks = 2000
+    first = [ENTRY + bytes(97) + b"\n"] * (2 * traffic.share // 100 + 1)
+    target.refuse(errno.EAGAIN, room=10 * 100)
+    came: list[str] = []
+
+    async def come(job: str, *, silent: bool) -> None:
+        await sink.wait_room(job)
+        came.append(job)
+        if silent:
+            sink.let_in()
+
+    with open_full_pipe() as (_, target.fd):
+        async with open_sink(target, traffic, entry=ENTRY) as sink:
+            sink.put(first, "first")
+            with trio.move_on_after(1):
+                async with trio.open_nursery() as jobs:
+                    for name in ("silent", "mute", "web"):
+                        jobs.start_soon(partial(come, name, silent=name != "web"))
+                        await wait_all_tasks_blocked()
+
+    assert came == ["silent", "mute", "web"]
+
+
+class Slow(Memory):
+    """A target for which time goes by with each write."""
+
+    def __init__(self, clock: MockClock) -> None:
+        super().__init__()
+        self.may_hang = False
+        self.clock = clock
+
+    def write(self, pieces: list[bytes]) -> tuple[list[bytes], OSError | None]:
+        self.clock.jump(0.02)
+        return [], None
+
+
+async def test_jobs_take_turns_even_if_each_waits_for_long(mock_clock: MockClock) -> None:
+    names = [f"web-{number}" for number in range(60)]
+    turns = Counter(dict.fromkeys(names, 0))
+    entries = [ENTRY + bytes(127) + b"\n"] * 2000
+
+    async def flood(job: str) -> None:
+        while True:
+            await sink.wait_room(job)
+            sink.put(entries, job)
+            turns[job] += 1
+
+    async with open_sink(Slow(mock_clock), entry=ENTRY) as sink, trio.open_nursery() as jobs:
+        for name in names:
+            jobs.start_soon(flood, name)
+        while trio.current_time() < 600:
+            await trio.lowlevel.checkpoint()
+        jobs.cancel_scope.cancel()
+
+    assert min(turns.values()) > 3
+    assert max(turns.values()) - min(turns.values()) <= 2
+
+
+class Steps(trio.abc.Instrument):
+    """How often each task was woken, by name."""
+
+    def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count[task.name] += 1
 
 
 async def test_each_job_waits_for_its_own_lines_alone() -> None:
