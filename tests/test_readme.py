@@ -25,6 +25,8 @@ from mocker.supervisor.mistakes import MistakeError, Mistakes, Place
 from mocker.supervisor.probe_keys import parse_alive, parse_ready
 from tests.end_to_end.pty_driver import CTRL_C
 from tests.end_to_end.supervised import open_supervisor
+from tests.in_namespaces import run_in_child
+from tests.refusals import hide_busybox
 from tests.requirements import requires_busybox, requires_commands, requires_user_namespaces
 
 CHECKOUT = Path(__file__).parent.parent
@@ -49,6 +51,9 @@ _CHUNK = 2**16  # bytes
 TABLES = re.findall(r"(?:^\|.*\n)+", README, re.MULTILINE)
 (CLIENT_EXAMPLE,) = re.findall(
     r"^```python\n(from mocker\.supervisor .*?)^```", README, re.DOTALL | re.MULTILINE
+)
+(ATTACH_EXAMPLE,) = re.findall(
+    r"^```python\n(async with Client.*?)^```", README, re.DOTALL | re.MULTILINE
 )
 LIBRARY_EXAMPLE, LIBRARY_OUTPUT = re.findall(
     r"^```python\n(.*?)^```\n\n^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE
@@ -120,8 +125,12 @@ def sort_by_source(text: str, checkout: str) -> dict[str, list[str]]:
 
 
 def blank_numbers(text: str) -> list[list[str]]:
-    """Return the words of each line, but those of the job that crashes: any run has its own."""
+    """Return the words of each line, but those of the job that crashes: any run has its own.
+
+    One that follows the wall clock has EXITED in place of STOPPED once a minute has passed.
+    """
     lines = [line for line in text.splitlines() if not line.startswith("flaky ")]
+    lines = [re.sub(r"^(clock +)(?:STOPPED|EXITED)", r"\1AT-REST", line) for line in lines]
     return [re.sub(r"\d+", "N", line).split() for line in lines]
 
 
@@ -159,6 +168,24 @@ def test_first_command_works_in_a_fresh_checkout(tmp_path: Path) -> None:
     assert shown.endswith(output)  # pip may warn of the package index before that
 
 
+@requires_user_namespaces
+@pytest.mark.slow
+@pytest.mark.end_to_end
+@pytest.mark.timeout(300)
+def test_first_command_works_where_there_is_no_busybox(tmp_path: Path) -> None:
+    command, output = FIRST_COMMAND
+    checkout = copy_checkout(tmp_path)
+
+    def act() -> str:
+        hide_busybox(os.devnull)
+        return run_shell(use_this_python(command), checkout)
+
+    shown = run_in_child(act)
+
+    assert "mocker run: using --rootfs host: cannot find a static busybox; install " in shown
+    assert shown.endswith(output)
+
+
 @requires_busybox
 @requires_user_namespaces
 @pytest.mark.slow
@@ -194,8 +221,7 @@ def test_supervisor_answers_as_the_readme_shows(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("MOCKER_SOCKET", raising=False)
     shutil.copytree(CHECKOUT / "configs/site", tmp_path / "site")
-    body = textwrap.indent(CLIENT_EXAMPLE, "    ")
-    program = f"import trio\nasync def main():\n{body}\ntrio.run(main)\n"
+    program = make_program(CLIENT_EXAMPLE)
     with open_supervisor(tmp_path, (CHECKOUT / "configs/jobs.toml").read_text()) as supervised:
         supervised.wait_line("worker | <title>mocker</title>")
 
@@ -207,7 +233,31 @@ def test_supervisor_answers_as_the_readme_shows(
         (command, blank_numbers(output)) for command, output in CONTROL
     ]
     assert "web RUNNING\n" in listed
+    assert listed.endswith("\nweb is web\nexit code 0\n")
     assert status == 0
+
+
+def make_program(example: str) -> str:
+    """Return a program that does what an example on trio shows."""
+    return f"import trio\nasync def main():\n{textwrap.indent(example, '    ')}\ntrio.run(main)\n"
+
+
+@requires_busybox
+@requires_user_namespaces
+@pytest.mark.end_to_end
+def test_job_with_a_terminal_is_attached_to_as_the_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("MOCKER_SOCKET", raising=False)
+    program = make_program(f"from mocker.supervisor import Client\n{ATTACH_EXAMPLE}")
+    with open_supervisor(tmp_path, "[jobs.shell]\ncommand = 'sh'\ntty = true\n") as supervised:
+        supervised.wait_event("job.started", job="shell")
+
+        shown = run_shell(f"python -c {shlex.quote(program)}", tmp_path)
+
+        assert not supervised.find("job.exited")
+    assert shown.startswith("b'")
 
 
 def test_every_command_is_in_the_table() -> None:
@@ -251,6 +301,18 @@ def test_files_that_the_readme_names_are_there() -> None:
     missing = [name for name in {*linked, *code} if not (CHECKOUT / name).exists()]
 
     assert missing == []
+
+
+def test_outer_container_is_started_as_the_head_of_the_dockerfile_says() -> None:
+    head, _ = (CHECKOUT / "Dockerfile.dev").read_text().split("\nFROM ", 1)
+    (block,) = re.findall(r"^```sh\n(docker build .*?)^```", README, re.DOTALL | re.MULTILINE)
+    options = r"(?:--cap-add \S+|--security-opt [\w=]+)"
+    (lesser,) = re.findall(
+        rf"with `--privileged`, or with\s+`({options}(?:\s+{options})*)`", README
+    )
+
+    assert [line for line in block.splitlines() if f"#   {line}\n" not in head] == []
+    assert re.findall(options, lesser) == re.findall(options, head)
 
 
 def find_keys(table: str) -> list[str]:

@@ -86,9 +86,9 @@ def watch(pids: Sequence[int]) -> Iterator[Callable[[], list[int]]]:
             os.close(pidfd)
 
 
-def wait_until(is_so: Callable[[], bool]) -> bool:
+def wait_until(is_so: Callable[[], bool], patience: float = PATIENCE) -> bool:
     """Wait until something is so; return False if it does not become so."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not is_so():
         if time.monotonic() >= deadline:
             return False

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,6 +62,16 @@ class Supervised:
             for event in list(self.events)
             if event["event"] == name and facts.items() <= event.items()
         ]
+
+    def measure(self, begin: str, end: str) -> float:
+        """Return the seconds from one event to another; there is one of each."""
+        moments = [
+            datetime.fromisoformat(event["timestamp"])
+            for name in (begin, end)
+            for event in self.find(name)
+        ]
+        began, ended = moments
+        return (ended - began).total_seconds()
 
     def wait_exit(self, within: float = PATIENCE) -> int:
         """Wait until the command ends, and return its exit status."""

@@ -175,6 +175,27 @@ def test_start_latency_says_which_program_is_not_installed(tmp_path: Path) -> No
     assert obstacles["runc run"] in result.stdout
 
 
+def test_pass_through_compares_a_command_in_a_container_with_one_outside(tmp_path: Path) -> None:
+    counts = ["--bytes", "1000000", "--rounds", "2", "--json", str(tmp_path / "report")]
+
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.pass_through", *counts],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+    report = read_report(result, tmp_path / "report")
+    names = {"cat", "mocker run cat", "mocker run --rootfs host cat"}
+    assert {name: len(times) for name, times in report["milliseconds"].items()} == dict.fromkeys(
+        names, 2
+    )
+    assert min(report["megabytes_per_s"].values()) > 0
+    assert [(ratio["is"] > 0, ratio["at_most"]) for ratio in report["ratios"]] == [(True, 1.1)] * 2
+    assert report["not_measured"] == {}
+
+
 def test_supervise_scale_measures_jobs_from_their_start_to_their_end(tmp_path: Path) -> None:
     result = run_supervise_scale(tmp_path / "report")
 

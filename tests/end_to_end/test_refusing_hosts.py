@@ -69,7 +69,10 @@ def check_refused(outcome: Outcome, *names: str, hint: str) -> None:
 
 
 NAMESPACES = ("mount", "pid", "uts", "ipc", "cgroup", "user", "network")
-EVERYTHING = (*(f"{name} namespace" for name in NAMESPACES), "a container")
+EVERYTHING = (
+    *(f"{name} namespace" for name in NAMESPACES),
+    *("bounded writing", "kernel files", "a container"),
+)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +337,7 @@ def test_covered_file_system_of_the_kernel_is_named(
 def test_check_of_a_host_with_a_covered_proc_says_so() -> None:
     outcome = run_prepared(partial(cover, "/proc/sys"), "check-host")
 
-    check_refused(outcome, "a container", hint=COVERED.replace("PATH", "/proc"))
+    check_refused(outcome, "kernel files", "a container", hint=COVERED.replace("PATH", "/proc"))
 
 
 @pytest.mark.parametrize("rootfs", ["busybox", "host"])

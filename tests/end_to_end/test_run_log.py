@@ -45,6 +45,18 @@ def test_output_can_go_nowhere(mocker: Mocker) -> None:
     assert (result.stdout, result.stderr, result.returncode) == ("", "", 7)
 
 
+def test_output_can_be_the_callers_own() -> None:
+    script = "readlink /proc/self/fd/1; readlink /proc/self/fd/2; echo err >&2; exit 7"
+
+    with open_run("--log", "inherit", "sh", "-c", script) as process:
+        streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
+        pipes = [os.fstat(stream.fileno()).st_ino for stream in streams]
+        stdout, stderr = process.communicate(timeout=PATIENCE)
+
+    assert stdout.splitlines() == [f"pipe:[{inode}]" for inode in pipes]
+    assert (stderr, process.returncode) == ("err\n", 7)
+
+
 def test_input_is_the_callers(mocker: Mocker, tmp_path: Path) -> None:
     mocker("run", "--log", f"file:{tmp_path}/log", "cat", stdin="in\n")
 

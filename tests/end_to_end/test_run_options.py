@@ -360,6 +360,29 @@ def test_command_starts_in_the_directory(
     assert (result.stdout, result.stderr) == (f"{directory}\n", "")
 
 
+@requires_commands("bash")
+@pytest.mark.parametrize("rootfs", ["busybox", "host"])
+def test_directory_that_the_caller_has_open_is_no_place_to_start(
+    tmp_path: Path, rootfs: str
+) -> None:
+    (tmp_path / "canary").touch()
+    hold = 'for n in {3..12}; do eval "exec $n<$0"; done; (cd /proc/self/fd/9 && ls)'
+    run = f"{MOCKER} run --rootfs {rootfs} -w /proc/self/fd/$n ls; echo $?"
+
+    result = subprocess.run(
+        ["bash", "-c", f"{hold}; for n in {{3..12}}; do {run}; done", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    # The path of CVE-2024-21626.
+    seen, *codes = result.stdout.split()
+    assert seen == "canary"
+    assert codes == ["125"] * 10
+    assert result.stderr.count("mocker run: cannot ") == 10
+
+
 # -u, --user
 
 
@@ -956,7 +979,7 @@ def test_host_that_can_not_run_containers_says_which_switch_to_turn() -> None:
     *lines, status = result.stdout.splitlines()
     refusals = [line for line in lines if line.startswith("MISSING")]
     switch = "turn on with sysctl user.max_user_namespaces"
-    assert (len(refusals), status, result.returncode) == (8, "1", 125)
+    assert (len(refusals), status, result.returncode) == (10, "1", 125)
     assert [line for line in refusals if not line.endswith(switch)] == []
     assert find_lines("\n".join(lines), "overlay")[0].endswith(switch)
     assert result.stderr.endswith(f"{switch}\n")

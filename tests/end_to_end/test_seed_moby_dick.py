@@ -337,6 +337,34 @@ def test_mount_inside_stays_inside(rootfs: str) -> None:
     assert mounts_meanwhile == mounts
 
 
+@each_rootfs
+def test_tmpfs_that_is_mounted_inside_is_what_mount_shows(mocker: Mocker, rootfs: str) -> None:
+    mounts = Path("/proc/self/mountinfo").read_text()
+    script = "mkdir /mytmp && mount -t tmpfs none /mytmp && mount"
+
+    result = mocker("run", "--rootfs", rootfs, "--cap-add", "sys_admin", "sh", "-c", script)
+
+    assert re.search(r"^none on /mytmp type tmpfs \(rw,relatime", result.stdout, re.MULTILINE)
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert not Path("/mytmp").exists()
+
+
+@each_rootfs
+def test_mount_without_the_capability_is_refused_and_changes_nothing(
+    mocker: Mocker, rootfs: str
+) -> None:
+    script = """
+        mkdir /mytmp; before=$(mount)
+        mount -t tmpfs none /mytmp && exit 9; status=$?
+        test "$(mount)" = "$before" && exit $status
+    """
+
+    result = mocker("run", "--rootfs", rootfs, "sh", "-c", script)
+
+    assert (result.stdout, result.returncode) in {("", 1), ("", 32)}  # busybox's, util-linux's
+    assert re.match(r"mount: .*permission denied", result.stderr)
+
+
 # As on a host that systemd has started: mounts spread to whoever does not object.
 SHARED_MOUNTS = ["unshare", "--mount", "sh", "-c", 'mount --make-rshared / && eval "$0"']
 
@@ -421,6 +449,18 @@ def test_host_name_that_is_set_inside_changes_inside_only(rootfs: str) -> None:
         outside = socket.gethostname()
 
     assert (inside, outside) == ("josh", name)
+
+
+@requires_commands("hostname")
+@each_rootfs
+def test_host_name_is_not_set_without_the_capability(mocker: Mocker, rootfs: str) -> None:
+    name = socket.gethostname()
+
+    result = mocker("run", "--rootfs", rootfs, "sh", "-c", "hostname josh; echo $?; hostname")
+
+    assert result.stdout == "1\ncontainerhostname\n"
+    assert re.match("hostname: .*(not permitted|must be root)", result.stderr)
+    assert socket.gethostname() == name
 
 
 # 12. Interprocess communication.

@@ -30,6 +30,7 @@ from tests.requirements import (
     requires_user,
     requires_user_namespaces,
 )
+from tests.strangers import readable_by_everybody, run_outside
 
 pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]
 
@@ -268,36 +269,46 @@ def test_nothing_of_the_host_is_mounted_but_busybox_and_devices(mocker: Mocker) 
     assert shared <= nodes | {"/bin/busybox"}
 
 
-@pytest.mark.parametrize(
-    "way_out",
-    [
-        'cat "$0"',
-        'cat "/../../../..$0"',
-        'cd /proc/self/cwd/../.. && cat "./$0"',
-        'cat "/proc/1/root$0"',
-        'cat "/proc/1/cwd$0"',
-        'for root in /proc/[0-9]*/root; do cat "$root$0"; done',
-        'for fd in /proc/[0-9]*/fd/*; do cat "$fd/$0"; done </dev/null',
-        'chroot /proc/1/root cat "$0"',
-        'nsenter -t 1 -m cat "$0"',
-        'nsenter -t 1 -a cat "$0"',
-        'umount -l /; cat "$0"',
-        'umount -l /bin/busybox; cat "$0"',
-        'mkdir /old; pivot_root / /old; cat "/old$0"',
-        'mkdir /jail; cp -r /bin /jail; mount -t proc none /jail/proc; '
-        'chroot /jail cat "/../..$0"',
-        'unshare -m sh -c "umount -l /; cat $0"',
-        'unshare -U -r -m sh -c "umount -l /; cat $0"',
-    ],
-)  # fmt: skip
-def test_no_way_leads_out(mocker: Mocker, tmp_path: Path, way_out: str) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("of the host")
+# Outside of a jail these lead there for anybody, and the others for who has the rights.
+WAYS_OF_ANYBODY = [
+    'cat "$0"',
+    'cat "/../../../..$0"',
+    'cd -P /proc/self/cwd/../.. && cat "./$0"',
+]
+WAYS_OUT = [
+    *WAYS_OF_ANYBODY,
+    'cat "/proc/1/root$0"',
+    'cat "/proc/1/cwd$0"',
+    'for root in /proc/[0-9]*/root; do cat "$root$0"; done',
+    'for fd in /proc/[0-9]*/fd/*; do cat "$fd/$0"; done </dev/null',
+    'chroot /proc/1/root cat "$0"',
+    'nsenter -t 1 -m cat "$0"',
+    'nsenter -t 1 -a cat "$0"',
+    'umount -l /; cat "$0"',
+    'umount -l /bin/busybox; cat "$0"',
+    'mkdir /old; pivot_root / /old; cat "/old$0"',
+    'mkdir /jail; cp -r /bin /jail; mount -t proc none /jail/proc; '
+    'chroot /jail cat "/../..$0"',
+    'unshare -m sh -c "umount -l /; cat $0"',
+    'unshare -U -r -m sh -c "umount -l /; cat $0"',
+]  # fmt: skip
 
-    result = mocker("run", "sh", "-c", way_out, str(secret))
 
-    assert result.stdout == ""
+@pytest.mark.parametrize("way_out", WAYS_OUT)
+def test_no_way_leads_out(mocker: Mocker, way_out: str) -> None:
+    with readable_by_everybody("of the host") as secret:
+        result = mocker("run", "sh", "-c", f"echo inside; {way_out}", str(secret))
+
+    assert result.stdout == "inside\n"
     assert result.stderr != ""
+
+
+@pytest.mark.parametrize("way", WAYS_OF_ANYBODY)
+def test_way_leads_there_without_a_jail(way: str) -> None:
+    with readable_by_everybody("of the host") as secret:
+        result = run_outside(way, str(secret))
+
+    assert (result.stdout, result.stderr) == ("of the host", "")
 
 
 def test_device_of_the_hosts_disk_can_not_be_made(mocker: Mocker) -> None:

@@ -205,6 +205,29 @@ def test_dev_tty_is_the_terminal_that_it_stands_for() -> None:
     assert answer == ("/dev/pts/0\r\n", 0)
 
 
+def test_bash_of_the_host_has_a_prompt_and_keys_and_its_status_comes_out() -> None:
+    # Without its files of settings, which would set the prompt anew.
+    line = "mocker run --rootfs host -e PS1='inner> ' bash --norc --noprofile --noediting"
+    with open_terminal() as terminal:
+        start(terminal, line)
+        terminal.wait_for("inner> ")
+
+        terminal.type("tty; echo $BASH $HOSTNAME\n")
+        terminal.wait_for("HOSTNAME\r\n")
+        shown = terminal.wait_for(".*inner> ")
+        terminal.type("sleep 1000\n")
+        wait_running(terminal, "sleep", "1000")
+        terminal.type(CTRL_C)
+        terminal.wait_for("inner> ")
+        terminal.type("exit $(($? + 7))\n")
+        answer = terminal.wait_for_prompt()
+
+        assert terminal.is_as_found
+    path, bash, hostname = shown.split()[:3]
+    assert (path, Path(bash).name, hostname) == ("/dev/pts/0", "bash", "containerhostname")
+    assert answer == ("exit $(($? + 7))\r\nexit\r\n", 137)
+
+
 # Bytes.
 
 

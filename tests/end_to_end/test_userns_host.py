@@ -7,6 +7,8 @@ import pytest
 from tests.conftest import Mocker
 from tests.requirements import requires_busybox, requires_root, requires_user
 
+READ_NODE = "mknod /dev/node c 1 5 && head -c 1 /dev/node | wc -c"
+
 pytestmark = [pytest.mark.end_to_end, requires_busybox]
 
 
@@ -40,6 +42,55 @@ def test_root_inside_gets_nowhere(mocker: Mocker, tmp_path: Path, attack: str, a
 
     assert result.returncode != 0
     assert answer in result.stderr
+
+
+READ_INIT = "for name in maps smaps auxv environ; do tr -d '\\0' </proc/1/$name | wc -c; done"
+OF_THE_INIT = ("perfmon", "sys_ptrace", "sys_admin")
+
+
+@requires_root
+def test_memory_of_the_init_is_read_by_none_of_the_other_capabilities(mocker: Mocker) -> None:
+    dropped = [word for name in OF_THE_INIT for word in ("--cap-drop", name)]
+    options = ["--userns", "host", "--seccomp", "unconfined", "--cap-add", "all", *dropped]
+
+    result = mocker("run", *options, "sh", "-c", READ_INIT)
+
+    assert result.stdout.split() == ["0"] * 4
+    assert result.stderr.count("Permission denied") == 4
+
+
+@requires_root
+def test_memory_of_the_init_is_told_of_by_sys_admin_and_its_environment_is_empty(
+    mocker: Mocker,
+) -> None:
+    options = ["--userns", "host", "--cap-add", "sys_admin"]
+
+    result = mocker("run", *options, "sh", "-c", READ_INIT)
+
+    *readable, environment = map(int, result.stdout.split())
+    assert all(readable)
+    assert (len(readable), environment) == (3, 0)
+
+
+@requires_root
+@pytest.mark.parametrize(
+    ("added", "attack"),
+    [
+        (["sys_admin"], "umount /proc/sys && mount -o remount,bind,rw /sys"),
+        (["sys_admin"], "mount -o remount,bind,rw /data && touch /data/file"),
+        (["sys_admin", "mknod"], f"mount -o remount,bind,dev /dev && {READ_NODE}"),
+        (["all"], "readlink /proc/1/exe"),
+    ],
+)
+def test_root_inside_that_is_given_more_gets_past_walls(
+    mocker: Mocker, tmp_path: Path, added: list[str], attack: str
+) -> None:
+    options = ["--userns", "host", "-v", f"{tmp_path}:/data:ro"]
+    options += [word for name in added for word in ("--cap-add", name)]
+
+    result = mocker("run", *options, "sh", "-c", attack)
+
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @requires_user

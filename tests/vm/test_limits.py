@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -20,6 +21,28 @@ from tests.vm.machine import CGROUPS, IS_USER, Completed, systemctl, systemd_run
 # In one system call: a process that comes back from one with more than memory.high sleeps first.
 TAKE_40M = "dd if=/dev/zero of=/dev/null bs=40M count=1"
 SCOPE = ("--scope", "-p", "Delegate=yes")
+# What somebody inside would write to be rid of a limit, or to have others stand still.
+REACHED_FOR = {
+    "memory.max": "max",
+    "memory.high": "max",
+    "memory.swap.max": "max",
+    "cpu.max": "max",
+    "pids.max": "max",
+    "cgroup.freeze": "0",
+    "cgroup.procs": "$$",
+}
+ATTACK = "\n".join(
+    [
+        "cd /sys/fs/cgroup; mkdir /tmp/cgroups",
+        "mount -o remount,rw /sys/fs/cgroup && echo remounted",
+        "mount -o remount,bind,rw /sys/fs/cgroup && echo remounted for itself",
+        "mount -t cgroup2 none /tmp/cgroups && echo mounted anew",
+        "mkdir below && echo made one below",
+        *(f"test -e {name} || echo no {name}" for name in REACHED_FOR),
+        *(f"echo {value} >{name} && echo wrote {name}" for name, value in REACHED_FOR.items()),
+        "echo over; exec sleep 1000",
+    ]
+)
 USED = (
     "from mocker.isolation import *; import os, sys\n"
     "spec = ContainerSpec(['sleep', '1000'], limits=Limits(pids=9))\n"
@@ -146,6 +169,36 @@ def test_cpu_time_is_a_share() -> None:
         share = used / (time.monotonic() - start)
 
     assert 0.1 < share < 0.4  # by ticks of 10 ms
+
+
+@in_container
+@pytest.mark.parametrize("user", [None, "1000:1000"], ids=["root", "user"])
+def test_limits_are_out_of_reach_from_inside_and_in_reach_of_their_owner(user: str | None) -> None:
+    limits = Limits(memory=2**26, cpus=1.5, pids=20)
+    free = {"cap_add": ["all"], "seccomp": "unconfined", "allow_new_privs": True}
+    with open_container(script(ATTACK, user=user, limits=limits, **free)) as (container, output):
+        assert container.cgroup is not None
+        cgroup = Path(container.cgroup.path)
+
+        told = read_until(output, "over\n")
+
+        limited = {name: (cgroup / name).read_text() for name in ("memory.max", "cpu.max")}
+        for name, value in REACHED_FOR.items():
+            (cgroup / name).write_text(value.replace("$$", str(container.pid)))
+        freed = {name: (cgroup / name).read_text() for name in limited}
+
+    assert told == []
+    assert limited == {"memory.max": f"{2**26}\n", "cpu.max": "150000 100000\n"}
+    assert freed == {"memory.max": "max\n", "cpu.max": "max 100000\n"}
+
+
+def read_until(output: TextIO, last: str) -> list[str]:
+    """Return the lines before one that has to come."""
+    lines = list[str]()
+    while (line := output.readline()) != last:
+        assert line, lines
+        lines.append(line)
+    return lines
 
 
 @in_container

@@ -14,7 +14,7 @@ def test_host_tells_what_can_be_limited_and_where(mocker: Mocker) -> None:
     (limits,) = [line for line in lines if "cgroup v2 delegation" in line]
     (journald,) = [line for line in lines if "journald" in line]
     assert limits.startswith("ok ")
-    assert "memory, pids in a scope of its own, from systemd" in limits
+    assert "memory, pids, and mocker pause, in a scope of its own, from systemd" in limits
     assert journald.split(maxsplit=2)[::2] == ["ok", "listens at /run/systemd/journal/socket"]
 
 
