@@ -11,7 +11,6 @@ import fcntl
 import os
 import termios
 import tty
-from types import TracebackType
 
 _STDIN = 0
 
@@ -79,12 +78,7 @@ class Terminal:
     def __enter__(self) -> "Terminal":
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.give_back()
         os.close(self.fd)
 

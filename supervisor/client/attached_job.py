@@ -5,7 +5,6 @@ is executed in the job, but whoever leaves it leaves it alone: no signal goes th
 """
 
 import signal
-from types import TracebackType
 
 from mocker.isolation import ContainerSpec, ExitStatus
 
@@ -73,12 +72,7 @@ class AttachedJob(Executed):
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Leave it alone."""
         self.close()
 

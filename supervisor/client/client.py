@@ -8,7 +8,6 @@ its own, so that none waits for another one.
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from types import TracebackType
 
 from mocker.isolation import ContainerSpec
 
@@ -79,12 +78,7 @@ class Client:
         await self._connections.find(self._wanted)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Let no question go on: who still waits for an answer gets a NoSupervisorError."""
         self._connections.close_all()
 

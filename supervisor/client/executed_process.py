@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from types import TracebackType
 
 from mocker.isolation import ContainerSpec
 
@@ -88,12 +87,7 @@ class ExecutedProcess(Executed):
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Kill it if it is still there, and close its streams."""
         self.close()
 

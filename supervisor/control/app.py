@@ -56,6 +56,7 @@ class Resources:
                 Route("/v1/wait", self.wait, methods=["POST"]),
                 *WholeResources(self._supervisor, self._figures).make_routes(),
             ],
+            # Starlette gives each only the errors that it is for, and types all alike.
             exception_handlers={
                 RequestError: _answer_problem,  # type: ignore[dict-item]
                 HTTPException: _answer_http_problem,  # type: ignore[dict-item]

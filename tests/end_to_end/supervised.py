@@ -17,6 +17,16 @@ from tests.end_to_end.processes import DEFAULT_SIGNALS, PATIENCE
 
 MOCKER_SUPERVISE = Path(sys.executable).with_name("mocker-supervise")
 
+# For the shell of a job that has a terminal: what somebody types there is answered.
+ANSWER_LINES = """\
+while read -r line; do
+    case $line in
+        size) stty size ;;
+        end) exit 7 ;;
+        *) echo "got $line" ;;
+    esac
+done"""
+
 Event = dict[str, Any]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.end_to_end.processes import PATIENCE, find_descendants, wait_until
 from tests.end_to_end.pty_driver import DASH, OuterTerminal, open_terminal
-from tests.end_to_end.supervised import Supervised, open_supervisor
+from tests.end_to_end.supervised import ANSWER_LINES, Supervised, open_supervisor
 from tests.requirements import (
     requires_busybox,
     requires_commands,
@@ -27,20 +27,14 @@ pytestmark = [
 ]
 
 MOCKER = Path(sys.executable).with_name("mocker")
-JOBS = """
+JOBS = f"""
 [supervisor]
 name = "demo"
 
 [jobs.web]
 command = ["sh", "-c", '''
 tty; stty size; echo "$TERM"; echo err >&2
-while read -r line; do
-    case $line in
-        size) stty size ;;
-        end) exit 7 ;;
-        *) echo "got $line" ;;
-    esac
-done''']
+{ANSWER_LINES}''']
 tty = true
 restart = "never"
 

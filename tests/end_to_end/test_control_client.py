@@ -20,7 +20,7 @@ from tests.end_to_end.asking import Said, ask, asking, make_env, run_curl
 from tests.end_to_end.controlled import open_controlled
 from tests.end_to_end.processes import MOCKER, PATIENCE
 from tests.end_to_end.pty_driver import CTRL_C, open_terminal
-from tests.end_to_end.supervised import MOCKER_SUPERVISE, open_supervisor
+from tests.end_to_end.supervised import MOCKER_SUPERVISE, Supervised, open_supervisor
 from tests.requirements import (
     requires_busybox,
     requires_commands,
@@ -310,16 +310,22 @@ def open_gate(gate: Path) -> None:
     gate.write_text("go\n")
 
 
-@pytest.mark.parametrize("verb", ["start", "restart"])
-def test_start_of_a_job_that_is_ready_later_is_waited_for(tmp_path: Path, verb: str) -> None:
-    gate, text = make_gate(tmp_path)
-    with open_supervisor(tmp_path, text) as supervised:
+@contextmanager
+def slow_job(directory: Path, verb: str) -> Iterator[tuple[Supervised, Path]]:
+    """Have a job that was ready once and is there for a verb; return its gate as well."""
+    gate, text = make_gate(directory)
+    with open_supervisor(directory, text) as supervised:
         supervised.wait_event("job.started")
         open_gate(gate)
         supervised.wait_event("job.ready")
         if verb == "start":
-            ask(tmp_path, "stop", "slow")
+            ask(directory, "stop", "slow")
+        yield supervised, gate
 
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_start_of_a_job_that_is_ready_later_is_waited_for(tmp_path: Path, verb: str) -> None:
+    with slow_job(tmp_path, verb) as (supervised, gate):
         with asking(tmp_path, verb, "slow") as waiting:
             supervised.wait_event("job.started", count=2)
             meanwhile, ended = states(tmp_path), waiting.poll()
@@ -334,14 +340,7 @@ def test_start_of_a_job_that_is_ready_later_is_waited_for(tmp_path: Path, verb: 
 
 @pytest.mark.parametrize("verb", ["start", "restart"])
 def test_start_that_nobody_waits_for_goes_on(tmp_path: Path, verb: str) -> None:
-    gate, text = make_gate(tmp_path)
-    with open_supervisor(tmp_path, text) as supervised:
-        supervised.wait_event("job.started")
-        open_gate(gate)
-        supervised.wait_event("job.ready")
-        if verb == "start":
-            ask(tmp_path, "stop", "slow")
-
+    with slow_job(tmp_path, verb) as (supervised, gate):
         said = ask(tmp_path, verb, "--no-wait", "slow")
         supervised.wait_event("job.started", count=2)
         meanwhile = states(tmp_path)

@@ -11,27 +11,21 @@ import trio
 from mocker.isolation import ExitStatus, SpecError
 from mocker.supervisor import AnswerError, AttachedJob, Client, NoSupervisorError
 from tests.end_to_end.processes import PATIENCE
-from tests.end_to_end.supervised import Supervised, open_supervisor
+from tests.end_to_end.supervised import ANSWER_LINES, Supervised, open_supervisor
 from tests.requirements import requires_busybox, requires_user_namespaces
 
 pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]
 
-JOBS = """
+JOBS = f"""
 [jobs.web]
 command = ["sh", "-c", "echo up; exec sleep 1000"]
-env = {A = "one", B = "two"}
+env = {{A = "one", B = "two"}}
 workdir = "/tmp"
 
 [jobs.shell]
 command = ["sh", "-c", '''
 stty -echo; echo ready
-while read -r line; do
-    case $line in
-        size) stty size ;;
-        end) exit 7 ;;
-        *) echo "got $line" ;;
-    esac
-done''']
+{ANSWER_LINES}''']
 tty = true
 restart = "never"
 
