@@ -99,7 +99,15 @@ async def wait_for_all(outlets: Sequence[Outlet]) -> None:
     """Wait until all of them have room; what follows without waiting may be put."""
     for outlet in outlets:
         if outlet.must_queue:
-            await outlet.wait_room()
+            await _wait_for(outlet, outlets)
     # While the later ones were waited for, the earlier ones may have filled.
     while full := next((outlet for outlet in outlets if outlet.must_wait), None):
-        await full.wait_room()
+        await _wait_for(full, outlets)
+
+
+async def _wait_for(outlet: Outlet, outlets: Sequence[Outlet]) -> None:
+    """Wait until one of them has room, and leave that of the others to who comes next there."""
+    for other in outlets:
+        if other is not outlet:
+            other.pass_on()
+    await outlet.wait_room()

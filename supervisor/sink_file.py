@@ -158,14 +158,14 @@ class LogFile:
     def _open_current(self) -> _Opened:
         opened = self._opened
         # A FIFO that is closed and opened anew loses what is in it, if nobody reads just then.
-        if opened is not None and not (self._is_stale and opened.is_regular):
+        is_stale, self._is_stale = self._is_stale, False  # now: it may become so again meanwhile
+        if opened is not None and not (is_stale and opened.is_regular):
             now = monotonic()
-            if now < self._trusted_until and not self._is_stale:
+            if now < self._trusted_until and not is_stale:
                 return opened
             if self._is_current(opened):
-                self._trusted_until, self._is_stale = now + _TRUST_S, False
+                self._trusted_until = now + _TRUST_S
                 return opened
-        self._is_stale = False
         return self._open()
 
     def _is_current(self, opened: _Opened) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers import in_container
+from tests.containers import in_container, make_rootfs
 
 COMMAND = Path(sys.executable).with_name("mocker")
 
@@ -46,6 +46,10 @@ def imports_of(*words: str) -> set[str]:
     return {line.rpartition("|")[2].strip() for line in lines}
 
 
+def find_heavy(modules: set[str]) -> set[str]:
+    return {module for module in modules if {module, module.partition(".")[0]} & set(HEAVY)}
+
+
 @pytest.fixture(scope="module")
 def imported() -> set[str]:
     return imports_of("run", "true")
@@ -79,6 +83,25 @@ def test_options_cost_no_import(imported: set[str], tmp_path: Path) -> None:
     rights = ["--cap-drop", "all", "--cap-add", "kill", "--umask", "077", "--allow-new-privs"]
 
     assert imports_of("run", *options, *limits, *rights, "true") <= imported
+
+
+@in_container
+@pytest.mark.parametrize(
+    "options",
+    [["--rootfs", "host"], ["-u", "nobody"], ["--network", "host"], ["--userns", "host"]],
+    ids=" ".join,
+)
+def test_other_roots_users_and_networks_import_nothing_heavy(options: list[str]) -> None:
+    assert find_heavy(imports_of("run", *options, "true")) == set()
+
+
+@in_container
+def test_directory_imports_nothing_heavy(tmp_path: Path) -> None:
+    rootfs = make_rootfs(tmp_path)
+
+    loaded = imports_of("run", "--rootfs", str(rootfs), "sh", "-c", "exit 0")
+
+    assert find_heavy(loaded) == set()
 
 
 @in_container

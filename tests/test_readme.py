@@ -222,6 +222,7 @@ def test_supervisor_answers_as_the_readme_shows(
     monkeypatch.delenv("MOCKER_SOCKET", raising=False)
     shutil.copytree(CHECKOUT / "configs/site", tmp_path / "site")
     program = make_program(CLIENT_EXAMPLE)
+    assert len([command for command, _ in CONTROL if command.startswith("mocker ")]) == 10
     with open_supervisor(tmp_path, (CHECKOUT / "configs/jobs.toml").read_text()) as supervised:
         supervised.wait_line("worker | <title>mocker</title>")
 

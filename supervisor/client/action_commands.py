@@ -96,7 +96,7 @@ def render_outcome(outcome: Mapping[str, object]) -> str:
 
 
 def tell_outcome(outcome: Mapping[str, object]) -> None:
-    """Print what came of it, and what a run that failed to start has said last, as it said it.
+    """Print what came of it, and what a run that failed to start has said last.
 
     Raises:
         ProtocolError: It is no outcome.

@@ -11,6 +11,8 @@ TYPE_CHECKING = False  # `transport` needs `typing`, which is for who checks typ
 if TYPE_CHECKING:
     from .transport import Transport
 
+_CLOSED = "cannot ask the supervisor: the client is closed"
+
 
 class Connections:
     """They are made, waited for and closed here, each for one question.
@@ -23,6 +25,7 @@ class Connections:
         self.path = ""
         self._transport = transport
         self._open: set[socket.socket] = set()
+        self._pidfds: set[int] = set()
 
     async def find(self, wanted: str | None) -> None:
         """Find the supervisor.
@@ -54,6 +57,9 @@ class Connections:
             raise RuntimeError("a Client is used in its 'async with' block")
         path = self.path if kind == socket.SOCK_STREAM else find_exec_socket(self.path)
         connection = await self._transport.connect(path, kind)
+        if not self.path:  # meanwhile the block has ended
+            connection.close()
+            raise NoSupervisorError(_CLOSED)
         connection.setblocking(False)
         self._open.add(connection)
         return connection
@@ -70,8 +76,16 @@ class Connections:
         await self._transport.wait_writable(_get_fd(connection))
 
     async def wait_ended(self, pidfd: int) -> None:
-        """Wait until a process has ended."""
-        await self._transport.wait_readable(pidfd)
+        """Wait until a process has ended.
+
+        Raises:
+            NoSupervisorError: The client is closed meanwhile.
+        """
+        self._pidfds.add(pidfd)
+        try:
+            await self._transport.wait_readable(pidfd)
+        finally:
+            self._pidfds.discard(pidfd)
 
     def close(self, connection: socket.socket) -> None:
         """Close a connection; who waits for something on it gets a NoSupervisorError."""
@@ -81,7 +95,10 @@ class Connections:
             connection.close()
 
     def close_all(self) -> None:
-        """Close all that are open."""
+        """Close all that are open, and open no others; who waits gets a NoSupervisorError."""
+        self.path = ""
+        for pidfd in tuple(self._pidfds):
+            self._transport.forget(pidfd)
         for connection in tuple(self._open):
             self.close(connection)
 
@@ -93,5 +110,5 @@ def _get_fd(connection: socket.socket) -> int:
         NoSupervisorError: It was closed with its client.
     """
     if connection.fileno() < 0:
-        raise NoSupervisorError("cannot ask the supervisor: the client is closed")
+        raise NoSupervisorError(_CLOSED)
     return connection.fileno()

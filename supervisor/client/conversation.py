@@ -16,11 +16,7 @@ _PATIENCE_S = 30.0  # for an answer that takes no time, of a supervisor that is 
 
 
 class Conversation:
-    """One question, on a connection of its own.
-
-    Attributes:
-        answer: As far as it has come.
-    """
+    """One question, on a connection of its own."""
 
     def __init__(
         self,
@@ -35,7 +31,7 @@ class Conversation:
             connection: One of them.
             tell_version: Is told the version of the supervisor as soon as it answers.
         """
-        self.answer = Answer()
+        self._answer = Answer()
         self._connections, self._connection = connections, connection
         self._tell_version = tell_version
 
@@ -47,26 +43,26 @@ class Conversation:
             NoSupervisorError: The supervisor is gone, or looks at nothing.
             ProtocolError: It is no supervisor.
         """
-        await self.send(request)
+        await self._send(request)
         # What only looks is answered at once; what is done may take as long as it takes.
         limit_s = _PATIENCE_S if request[0] == "GET" else None
-        while not self.answer.at_end:
-            await self.receive(limit_s)
-        return self.answer.take_object()
+        while not self._answer.at_end:
+            await self._receive(limit_s)
+        return self._answer.take_object()
 
     async def ask_for_lines(self, request: Request) -> None:
         """Ask what is answered in lines, and wait until it is known that it will be, see `ask`."""
-        await self.send(request)
-        while not self.answer.check_granted():
-            await self.receive()
+        await self._send(request)
+        while not self._answer.check_granted():
+            await self._receive()
 
     async def receive_text(self) -> bytes:
         """Return the lines that come next, many in one piece; nothing at the end, see `ask`."""
-        while not (text := self.answer.take_text()) and not self.answer.at_end:
-            await self.receive(is_shown=True)
+        while not (text := self._answer.take_text()) and not self._answer.at_end:
+            await self._receive(is_shown=True)
         return text
 
-    async def send(self, request: Request) -> None:
+    async def _send(self, request: Request) -> None:
         """Send the question; that nobody takes it is told by what comes back."""
         rest = memoryview(render_request(*request))
         try:
@@ -79,7 +75,7 @@ class Conversation:
         except OSError:
             pass  # who closes it may have said why before
 
-    async def receive(self, limit_s: float | None = None, *, is_shown: bool = False) -> None:
+    async def _receive(self, limit_s: float | None = None, *, is_shown: bool = False) -> None:
         """Take what comes next of the answer.
 
         Args:
@@ -90,18 +86,18 @@ class Conversation:
             NoSupervisorError: The supervisor is gone, or nothing has come in time.
             ProtocolError: It is no supervisor.
         """
-        data = await self._receive(limit_s, is_shown=is_shown)
-        knew = self.answer.status
+        data = await self._read(limit_s, is_shown=is_shown)
+        knew = self._answer.status
         try:
-            self.answer.feed_received(data)
+            self._answer.feed_received(data)
         except ProtocolError as error:
-            if data or not self.answer.status:
+            if data or not self._answer.status:
                 raise
             raise NoSupervisorError("the supervisor is gone") from error
-        if self.answer.status and not knew:
-            self._tell_version(self.answer.version)
+        if self._answer.status and not knew:
+            self._tell_version(self._answer.version)
 
-    async def _receive(self, limit_s: float | None, *, is_shown: bool) -> bytes:
+    async def _read(self, limit_s: float | None, *, is_shown: bool) -> bytes:
         """Return what comes next; nothing at the end of the connection."""
         connection = self._connection
         while await self._connections.wait_readable(connection, limit_s, is_shown=is_shown):

@@ -92,10 +92,16 @@ class ExecutedProcess(Executed):
         self.close()
 
     def resize(self, rows: int, columns: int) -> None:
-        """Let its terminal have another size; the first one is 24 rows of 80 columns."""
+        """Let its terminal have another size; the first one is 24 rows of 80 columns.
+
+        Nothing happens once it is closed.
+        """
+        import termios
+
         if self.terminal is None:
             raise RuntimeError("it has no terminal")
-        self.terminal.resize(rows, columns)
+        if (fd := self.terminal.fileno()) >= 0:
+            termios.tcsetwinsize(fd, (rows, columns))
 
     def close(self) -> None:
         """Kill it if it is still there, and close its streams."""

@@ -1,7 +1,6 @@
 """What a program reads and writes of a process in a job: pipes, and terminals."""
 
 import os
-import termios
 from contextlib import suppress
 
 import trio
@@ -19,14 +18,13 @@ def open_pipe(*, is_input: bool) -> tuple[trio.lowlevel.FdStream, int]:
 
 
 class TerminalStream(trio.abc.Stream):
-    """The other side of a terminal: what is typed there is sent, what is printed is received.
+    """Where a terminal is far away: what is typed there is sent, what is printed is received.
 
     Source: pty(7), ioctl_tty(2).
     """
 
     def __init__(self, fd: int) -> None:
         """Take a descriptor, which this closes."""
-        self._fd = fd
         self._stream = trio.lowlevel.FdStream(fd)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -51,7 +49,6 @@ class TerminalStream(trio.abc.Stream):
         """Let it hang up, without a checkpoint."""
         self._stream.close()
 
-    def resize(self, rows: int, columns: int) -> None:
-        """Let it have a size; nothing happens to one that has hung up."""
-        with suppress(termios.error):
-            termios.tcsetwinsize(self._fd, (rows, columns))
+    def fileno(self) -> int:
+        """Return its descriptor; -1 once it is closed."""
+        return self._stream.fileno()

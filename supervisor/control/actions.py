@@ -71,7 +71,7 @@ class Action:
     @property
     def may_last(self) -> bool:
         """Whether what comes of it may take time to be seen."""
-        return self.wait and self.name != "signal"
+        return self.wait and self.name not in {"signal", "resume"}
 
 
 TellOutcome = Callable[[Outcome], Awaitable[None]]
@@ -167,11 +167,28 @@ async def wait_started(job: Job, in_between: Collection[State] = IN_BETWEEN) -> 
                 or job.config.ready is not None
             ):
                 return
-            until = life.began + _STARTED_S
+            if job.pid is not None:
+                until = life.began + _STARTED_S
         with trio.move_on_at(until) as patience:
             await job.wait_changed()
-        if patience.cancelled_caught:
+        # Or its end is about to be known, once what it has printed is written.
+        if patience.cancelled_caught and job.pid is not None:
             return
+
+
+def describe_start(job: Job, word: str) -> Outcome:
+    """Return what came of a job that was to run, once it is known, see `wait_started`.
+
+    Args:
+        job: Which.
+        word: For what runs, or has run.
+    """
+    name, life = job.config.name, job.life
+    if life.state is State.RUNNING or has_run(job):
+        return Outcome(name, word)
+    if life.state is State.EXITED and life.succeeded:
+        return Outcome(name, "completed")
+    return describe_failure(job)
 
 
 def describe_failure(job: Job) -> Outcome:
@@ -315,9 +332,7 @@ class _Follower:
             return Outcome(name, "already started")
         if self._action.wait:
             await wait_started(job)
-        life = job.life
-        if life.state in {State.RUNNING, *IN_BETWEEN} or has_run(job):
-            return Outcome(name, f"{action}ed" if self._action.wait else f"{action}ing")
-        if life.state is State.EXITED and life.succeeded:
-            return Outcome(name, "completed")
-        return describe_failure(job)
+            return describe_start(job, f"{action}ed")
+        if job.life.state in IN_BETWEEN:
+            return Outcome(name, f"{action}ing")
+        return describe_start(job, f"{action}ing")

@@ -15,12 +15,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 import trio
 
 from .peers import Peer, Remote
-from .problems import RequestError
+from .problems import CROWDED, RequestError
 from .streams import PatientStream
-
-_CROWDED = RequestError(
-    "busy", 503, "cannot wait for the request: too many others are connected; try again"
-)
 
 
 class Length(enum.Enum):
@@ -38,8 +34,8 @@ class Followers:
         """Begin with none.
 
         Args:
-            most_endless: So many may be ENDLESS.
-            most: So many there may be with those that are LONG.
+            most_endless: One that is ENDLESS is refused once so many last.
+            most: So is one that is LONG.
         """
         self._most = {Length.ENDLESS: most_endless, Length.LONG: most}
         self._count = 0
@@ -112,11 +108,6 @@ class Connection:
         return not self.stream.has_unread  # it may be closed, and about to be taken out
 
     @property
-    def is_between_requests(self) -> bool:
-        """Whether there was an answer on it, and nothing since."""
-        return self.stream.has_answered and not (self.stream.has_said or self.stream.answers)
-
-    @property
     def is_closed(self) -> bool:
         """Whether it is closed on this side."""
         return self.stream.socket.fileno() < 0
@@ -159,8 +150,8 @@ class Connections:
                 other = next((each for each in others if each.is_free), None)
                 if other is None:
                     return None
-            if not (other.is_between_requests or other.has_left):
-                other.refuse(_CROWDED)
+            if not (other.stream.is_silent or other.has_left):
+                other.refuse(CROWDED)
             self.remove(other)
         connection = Connection(connected, peer, self._followers)
         self._open[connection] = None

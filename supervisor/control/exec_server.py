@@ -47,7 +47,7 @@ from .guard import Guard
 from .job_names import find_jobs
 from .listening import open_listener
 from .peers import Peer, find_peer
-from .problems import RequestError
+from .problems import CROWDED, RequestError, make_too_slow
 
 log = structlog.get_logger("mocker.control")
 
@@ -56,9 +56,6 @@ _MOST_REQUEST = 2**18  # bytes; more than the kernel takes as one message, and t
 _SILENCE_S = 10.0  # until a request is there
 _BREATH_S = 0.1  # before the next try, where the kernel has no descriptor left
 _FULL = RequestError("too-many", 503, f"{_MOST} processes are executed already")
-_CROWDED = RequestError(
-    "busy", 503, "cannot wait for the request: too many others are connected; try again"
-)
 _STDIO = 3
 _FD = Struct("i")
 
@@ -134,7 +131,7 @@ class ExecServer:
         if silent is None:
             return False
         del self._places[silent]
-        _refuse(silent, _CROWDED)
+        _refuse(silent, CROWDED)
         return True
 
     async def _attend(self, connected: trio.socket.SocketType, peer: Peer) -> None:
@@ -172,7 +169,7 @@ class ExecServer:
             with trio.move_on_after(_SILENCE_S) as wait:
                 message = await _receive(connected, stdio)
             if wait.cancelled_caught:
-                raise RequestError("too-slow", 408, f"a request may take {_SILENCE_S:g} s")
+                raise make_too_slow("a request", _SILENCE_S)
             if not message or connected not in self._places:
                 return  # or it had to make room while its request was read, and was told so
             self._places[connected] = True

@@ -25,7 +25,7 @@ from .connections import Connection
 from .gate import Gate
 from .guard import Guard
 from .intake import Intake
-from .problems import RequestError
+from .problems import RequestError, make_too_slow
 from .streams import SILENCE_S, PatientStream
 from .version_field import VersionField
 
@@ -50,11 +50,15 @@ class _Http1(H11Protocol):
 
     async def handle(self, event: Event) -> None:
         """Take what came; who takes too long to ask is told so, unless he has been answered."""
-        if isinstance(event, RawData) and self.connected.is_late:
-            begun, _ = self.connection.trailing_data
-            if begun or not self.connected.has_answered:
-                await self._send_error_response(_TOO_SLOW)
+        connected = self.connected
+        if isinstance(event, RawData) and connected.is_late and not connected.is_silent:
+            await self._send_error_response(_TOO_SLOW)
         await super().handle(event)
+
+    async def _maybe_recycle(self) -> None:
+        """Be ready for the next request, of which something may be there already."""
+        self.connected.has_begun = bool(self.connection.trailing_data[0])
+        await super()._maybe_recycle()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Go on, though the request would like to go on in HTTP/2."""
@@ -88,7 +92,7 @@ class _Http1(H11Protocol):
     async def _send_error_response(self, status_code: int) -> None:
         """Answer what cannot be understood, or is not whole, in the format of all errors."""
         if status_code == _TOO_SLOW:
-            error = RequestError("too-slow", status_code, f"a request may take {SILENCE_S:g} s")
+            error = make_too_slow("a request", SILENCE_S)
         else:
             error = RequestError("bad-request", status_code, "the request is no HTTP/1.1")
         answer = Answer(error.render(), status_code, {"Connection": "close"})

@@ -8,7 +8,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import ENOTSOCK
+from errno import EADDRINUSE, EAGAIN, ENOTSOCK, EPROTOTYPE
 from pathlib import Path
 
 import trio
@@ -21,33 +21,50 @@ _GROUPS_MODE = 0o660
 _EVERYBODYS_MODE = 0o666
 _THROUGH = 0o711  # of a directory: others get to what they know the name of
 _BACKLOG = 128
+# Of connect(2), where somebody listens: it has let one in, has a queue of many, is of another kind.
+_ALIVE = {0, EAGAIN, EPROTOTYPE}
 # A host that is gone without a word is noticed after a minute, though nothing is sent to it.
-_ALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+_KEPT_ALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 
 def open_listener(path: str, kind: int = socket.SOCK_STREAM) -> trio.socket.SocketType:
     """Return a Unix socket to which its owner can connect from now on.
 
     Args:
-        path: Of the socket. Whatever is there is nobody's, as the supervisor holds its name.
+        path: Of the socket. What an earlier supervisor has left there is removed.
         kind: Such as SOCK_STREAM.
 
     Raises:
         OSError: There can be none.
     """
-    with suppress(FileNotFoundError):
-        os.unlink(path)
     listener = socket.socket(socket.AF_UNIX, kind)
     try:
         # The file of a socket is made with the mode that the socket has, so it never has another.
         os.fchmod(listener.fileno(), _MODE)
         with short_path(path) as short:
+            _remove_dead(short, kind)
             listener.bind(short)
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()
         raise
     return trio.socket.from_stdlib_socket(listener)
+
+
+def _remove_dead(path: str, kind: int) -> None:
+    """Remove what nobody listens at any more.
+
+    Raises:
+        OSError: Somebody does, though the supervisor holds its name: what is temporary may have
+            been tidied up, the file of the lock with it.
+    """
+    with socket.socket(socket.AF_UNIX, kind) as asking:
+        asking.setblocking(False)
+        error = asking.connect_ex(path)
+    if error in _ALIVE:
+        raise OSError(EADDRINUSE, os.strerror(EADDRINUSE))
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def admit(path: str, control: ControlConfig) -> str:
@@ -111,7 +128,7 @@ def open_port(address: str, port: int) -> trio.socket.SocketType:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, port), family=family, backlog=_BACKLOG)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit it
-    for option, value in _ALIVE.items():
+    for option, value in _KEPT_ALIVE.items():
         listener.setsockopt(socket.IPPROTO_TCP, option, value)
     return trio.socket.from_stdlib_socket(listener)
 

@@ -63,3 +63,13 @@ class RequestError(Exception):
             "Connection: close",
         ]
         return "\r\n".join([*head, "", ""]).encode() + body
+
+
+CROWDED = RequestError(
+    "busy", 503, "cannot wait for the request: too many others are connected; try again"
+)
+
+
+def make_too_slow(what: str, limit_s: float) -> RequestError:
+    """Return what is told to who takes too long to say something, such as "a request"."""
+    return RequestError("too-slow", 408, f"{what} may take {limit_s:g} s")

@@ -12,7 +12,7 @@ import trio
 from starlette.requests import ClientDisconnect, Request
 
 from .connections import Connection
-from .problems import RequestError
+from .problems import RequestError, make_too_slow
 
 _MOST_BODY = 2**16  # bytes
 _LONGEST_S = 10.0  # that a body may take
@@ -40,7 +40,7 @@ async def read_body(request: Request) -> Mapping[str, object]:
         # It had to go for others and was told so, between the end of the request and this moment.
         raise ClientDisconnect
     if wait.cancelled_caught:
-        raise RequestError("too-slow", 408, f"a body may take {_LONGEST_S:g} s")
+        raise make_too_slow("a body", _LONGEST_S)
     try:
         values = json.loads(body) if body else {}
     except (ValueError, RecursionError) as error:

@@ -18,6 +18,7 @@ from .actions import (
     Outcome,
     TellOutcome,
     describe_failure,
+    describe_start,
     has_run,
     wait_started,
 )
@@ -83,11 +84,9 @@ class RollingRestarts:
         job.start()
         await wait_started(job, _NOT_YET[job.config.kind])
         # Of one that somebody asks, the next one needs more than that it was ready once.
-        if job.life.state is State.RUNNING or (job.config.ready is None and has_run(job)):
-            return Outcome(job.config.name, "restarted")
-        if job.life.state is State.EXITED and job.life.succeeded:
-            return Outcome(job.config.name, "completed")
-        return describe_failure(job)
+        if job.config.ready is not None and has_run(job):
+            return describe_failure(job)
+        return describe_start(job, "restarted")
 
     def _find_in_between(self, job: Job) -> Job | None:
         """Return another replica that stops or starts, None if there is none."""

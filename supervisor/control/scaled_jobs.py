@@ -9,7 +9,7 @@ from ..lifecycle import State
 from ..reload import Difference
 from ..scaling import ScaleError
 from ..supervise import Supervisor
-from .actions import Outcome, TellOutcome, describe_failure, has_run, wait_started
+from .actions import Outcome, TellOutcome, describe_start, wait_started
 from .problems import RequestError
 from .requests import take
 
@@ -63,11 +63,6 @@ async def follow(difference: Difference, added: Sequence[Job], tell: TellOutcome
 
 async def _wait_started(job: Job) -> Outcome:
     await wait_started(job)
-    name, life = job.config.name, job.life
-    if life.state is State.RUNNING or has_run(job):
-        return Outcome(name, "started")
-    if life.state is State.EXITED and life.succeeded:
-        return Outcome(name, "completed")
-    if life.state is State.STOPPED and not life.skipped:
-        return Outcome(name, "added")  # the clock starts it, or somebody has stopped it
-    return describe_failure(job)
+    if job.life.state is State.STOPPED and not job.life.skipped:
+        return Outcome(job.config.name, "added")  # the clock starts it, or somebody has stopped it
+    return describe_start(job, "started")

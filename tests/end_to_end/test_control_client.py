@@ -31,6 +31,8 @@ from tests.supervisor.client.fake_supervisor import answering, make_answer
 pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]
 
 SLEEP = '"sleep 1000"'
+# What a supervisor answers with.
+HEAVY = {"trio", "attr", "attrs", "structlog", "starlette", "hypercorn", "h11", "asyncio"}
 JOBS = f"""
 [supervisor]
 name = "demo"
@@ -443,6 +445,24 @@ def test_second_supervisor_of_a_name_leaves_the_socket_to_the_first(tmp_path: Pa
         assert ask(tmp_path, "ps").status == 0
 
 
+def test_socket_is_left_to_who_listens_though_the_lock_was_tidied_up(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+        (tmp_path / "mocker/demo.lock").unlink()
+
+        with open_supervisor(tmp_path, JOBS) as second:
+            second.wait_event("job.started", count=3)
+            refused = second.wait_event("control.unavailable")
+            mine = ask(tmp_path, "ps", "--json").out
+            second.terminate()
+
+        assert ask(tmp_path, "ps").status == 0
+        pids = {event["pid"] for event in supervised.find("job.started")}
+
+    assert "Address already in use" in refused["reason"]
+    assert {job["pid"] for job in json.loads(mine)["jobs"]} == pids
+
+
 def test_supervisor_that_has_ended_leaves_no_socket(tmp_path: Path) -> None:
     with open_supervisor(tmp_path, JOBS) as supervised:
         supervised.wait_event("job.started", count=3)
@@ -821,8 +841,33 @@ def test_tab_completes_the_jobs_that_run(
         terminal.wait_for_prompt()
 
 
+def test_asking_loads_none_of_what_a_supervisor_needs(tmp_path: Path) -> None:
+    asked = [["ps"], ["ps", "--json"], ["logs", "web"], ["stats"], ["signal", "CONT", "web"]]
+    with open_supervisor(tmp_path, JOBS) as supervised:
+        supervised.wait_event("job.started", count=3)
+
+        loaded = [
+            subprocess.run(
+                [sys.executable, "-X", "importtime", MOCKER, *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                env=make_env(tmp_path),
+                timeout=PATIENCE,
+                check=True,
+            ).stderr
+            for words in asked
+        ]
+
+    for listing in loaded:
+        modules = {
+            line.rpartition("|")[2].strip().partition(".")[0] for line in listing.split("\n")
+        }
+        assert modules.isdisjoint(HEAVY)
+        assert "mocker" in modules
+
+
 def test_asking_needs_none_of_what_a_supervisor_needs() -> None:
-    heavy = {"trio", "attr", "attrs", "structlog", "starlette", "hypercorn", "h11", "asyncio"}
     program = """
 import sys
 from mocker.supervisor.client.commands import COMMANDS, find_command
@@ -836,4 +881,4 @@ print(*sys.modules)
 
     loaded, modules = result.stdout.splitlines()
     assert loaded.split() == list(COMMANDS)
-    assert not heavy & set(modules.split())
+    assert not HEAVY & set(modules.split())

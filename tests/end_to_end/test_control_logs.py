@@ -131,7 +131,7 @@ def test_lines_of_several_jobs_are_merged_and_have_names(tmp_path: Path) -> None
     with open_supervisor(tmp_path, text) as run:
         run.wait_line("web | five")
 
-        shown = mocker(tmp_path, "logs", "-t")
+        shown = mocker(tmp_path, "logs", "--timestamps")
 
     told = [line.split() for line in shown.stdout.splitlines()]
     assert [(words[0], words[3]) for words in told] == [
@@ -143,6 +143,28 @@ def test_lines_of_several_jobs_are_merged_and_have_names(tmp_path: Path) -> None
     ]
     times = [words[2] for words in told]
     assert sorted(set(times)) == times
+
+
+def test_lines_of_several_jobs_are_merged_while_they_are_followed(tmp_path: Path) -> None:
+    # Each waits for the other's line, so that there is one order only.
+    pipes = [tmp_path / "to-web", tmp_path / "to-db"]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    loop = "while read -r n; do echo $n; sleep 0.02; echo $((n + 1)) >&4; done"
+    to_web, to_db = pipes
+    text = job("web", f"exec 3<>{to_web} 4<>{to_db}; {loop} <&3", "isolate = false") + job(
+        "db", f"exec 3<>{to_db} 4<>{to_web}; {loop} <&3", "isolate = false"
+    )
+    with open_supervisor(tmp_path, text + job("other", TICK)) as run:
+        run.wait_line("other | tick")
+        with reading(tmp_path, ["logs", "-f", "-n", "0", "web", "db"]) as reader:
+            assert wait_until(lambda: "logs" in list_commands(os.getpid()))
+            time.sleep(0.5)  # until it follows
+            to_web.write_text("1\n")
+            lines = [read_line(reader) for _ in range(20)]
+
+    told = [tuple(line.split(" | ")) for line in lines]
+    assert told == [(("db ", "web")[n % 2], str(n)) for n in range(1, 21)]
 
 
 def test_bytes_are_as_they_were_printed(tmp_path: Path) -> None:
@@ -274,6 +296,24 @@ def test_end_is_not_delayed_by_those_who_follow(tmp_path: Path) -> None:
 
     assert status == 0
     assert time.monotonic() - begin < SOON_S
+
+
+def test_file_is_complete_though_one_who_follows_takes_nothing(tmp_path: Path) -> None:
+    total = 200_000
+    log = tmp_path / "web.log"
+    sink = f"output = {{ file = '{log}', format = 'raw' }}\n"
+    script = f"read -r _ <{tmp_path}/gate; seq {total}; {SLEEP}"
+    os.mkfifo(tmp_path / "gate")
+    with open_supervisor(tmp_path, job("web", script, f"{sink}isolate = false")) as run:
+        run.wait_event("job.started")
+        with reading(tmp_path, "exec $MOCKER logs -f web | sleep 1000") as stalled:
+            assert wait_until(lambda: "logs" in list_commands(stalled.pid))
+            time.sleep(0.5)  # until it follows
+            (tmp_path / "gate").write_text("go\n")
+
+            assert wait_until(lambda: log.exists() and log.read_text().endswith(f"\n{total}\n"))
+
+    assert log.read_text().split() == [str(number) for number in range(1, total + 1)]
 
 
 def list_commands(pid: int) -> str:

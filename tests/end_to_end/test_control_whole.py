@@ -123,13 +123,15 @@ def test_job_that_is_removed_is_gone_when_the_reload_is_over(supervised: Supervi
 
 def test_dry_run_changes_nothing(supervised: Supervised) -> None:
     before = find_pids(supervised)
-    supervised.file.write_text(f"[supervisor]\nlog_level = 'debug'\n{WEB}grace = '3s'\n")
+    new = f"[jobs.new]\ncommand = '{SLEEP}'\n"
+    supervised.file.write_text(f"[supervisor]\nlog_level = 'debug'\n{WEB}grace = '3s'\n{new}")
 
     answer = mocker(supervised, "reload", "--dry-run")
 
     assert answer == (
         0,
         [
+            "new: to be added",
             "web: to be changed (grace)",
             "db: to be removed",
             "supervisor.log_level: stays as it is until the supervisor is started anew",

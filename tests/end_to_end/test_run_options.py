@@ -266,10 +266,13 @@ def test_tmpfs_has_the_mode(mocker: Mocker) -> None:
 # -e, --env, --env-file
 
 
-def test_environment_has_four_variables_and_nothing_of_the_hosts(mocker: Mocker) -> None:
+@pytest.mark.parametrize("rootfs_option", [[], ["--rootfs", "host"]])
+def test_environment_has_four_variables_and_nothing_of_the_hosts(
+    mocker: Mocker, rootfs_option: list[str]
+) -> None:
     env = {**os.environ, "TOKEN": "secret", "LC_ALL": "C", "EDITOR": "vi", "TERM": "xterm-256color"}
 
-    result = mocker("run", "env", env=env)
+    result = mocker("run", *rootfs_option, "env", env=env)
 
     assert sorted(result.stdout.splitlines()) == [
         "HOME=/root",
@@ -986,13 +989,25 @@ def test_host_that_can_not_run_containers_says_which_switch_to_turn() -> None:
 
 
 @requires_commands("unshare")
-def test_refusal_of_each_namespace_is_told_apart() -> None:
-    script = 'echo 0 >/proc/sys/user/max_net_namespaces && "$0" check-host'
+@pytest.mark.parametrize(
+    ("limit", "row", "more"),
+    [
+        ("mnt", "mount namespace", ["bounded writing", "kernel files"]),
+        ("pid", "pid namespace", ["kernel files"]),
+        ("uts", "uts namespace", []),
+        ("ipc", "ipc namespace", []),
+        ("net", "network namespace", []),
+        ("cgroup", "cgroup namespace", []),
+    ],
+)
+def test_refusal_of_each_namespace_is_told_apart(limit: str, row: str, more: list[str]) -> None:
+    script = f'echo 0 >/proc/sys/user/max_{limit}_namespaces && "$0" check-host'
 
     result = run_in(PRIVATE_LIMITS, script)
 
     missing = [line for line in result.stdout.splitlines() if line.startswith("MISSING")]
-    assert [line.split()[1] for line in missing] == ["network", "a"]
+    rows = [line.removeprefix("MISSING").split("  ")[0].strip() for line in missing]
+    assert rows == [row, *more, "a container"]
     assert all("sysctl user.max_" in line for line in missing)
     assert result.returncode == 1
 

@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import Mocker
 from tests.end_to_end.processes import (
     MOCKER,
+    PATIENCE,
     find_descendants,
     open_run,
     read_line,
@@ -243,6 +244,26 @@ def test_nothing_is_left_when_mocker_is_killed(tmp_path: Path) -> None:
     assert (started, len(processes), survivors) == ("ready", 3, [])
     assert not Path("/tmp", name).exists()
     assert Path("/proc/self/mountinfo").read_text() == mounts
+
+
+@requires_commands("unshare", "mount")
+def test_tmp_of_the_host_stays_empty_when_mocker_is_killed() -> None:
+    script = """
+        mount -t tmpfs none /tmp || exit
+        "$0" run sh -c 'touch /tmp/made; ls /tmp; exec sleep 1000' &
+        read -r _; ls -A /tmp
+        kill -KILL $!; wait $!; echo $?
+        ls -A /tmp
+    """
+    argv = [*PRIVATE_MOUNTS, "sh", "-c", script, str(MOCKER)]
+
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        inside = read_line(process)
+        outside, _ = process.communicate("go\n", timeout=PATIENCE)
+
+    assert (inside, outside) == ("made", "137\n")
 
 
 # 4. A jail.

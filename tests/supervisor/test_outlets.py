@@ -13,9 +13,9 @@ LINES = Lines(WEB, b"one\ntwo\n", (), 0)
 MUCH = Lines(WEB, b"x" * 2**20 + b"\n", (), 0)
 
 
-def make_outlet(sink: Sink, *, drops: bool = False) -> Outlet:
+def make_outlet(sink: Sink, job: str = "web", *, drops: bool = False) -> Outlet:
     sink.users += 1
-    return Outlet(sink, lambda lines: [lines.raw], job="web", drops=drops)
+    return Outlet(sink, lambda lines: [lines.raw], job=job, drops=drops)
 
 
 async def test_lines_are_dropped_and_counted_where_there_is_no_room() -> None:
@@ -99,6 +99,31 @@ async def test_whoever_carries_a_batch_waits_for_the_slowest_sink() -> None:
 
     assert (done_at_first, fast_at_first) == (1, len(MUCH.text))
     assert slow.written == fast.written == MUCH.text * 2
+
+
+async def test_who_waits_for_a_slow_sink_keeps_no_place_at_another_one() -> None:
+    traffic = Traffic()
+    journal, slow = Sink("journal", Memory(), traffic, entry=b"\n"), Sink("slow", Memory(), traffic)
+    let_in = list[str]()
+
+    async def carry(job: str, *sinks: Sink) -> None:
+        await wait_for_all([make_outlet(sink, job) for sink in sinks])
+        let_in.append(job)
+
+    with trio.fail_after(2):
+        async with trio.open_nursery() as nursery:
+            for sink in (journal, slow):
+                make_outlet(sink, "other").put(MUCH)
+            nursery.start_soon(carry, "first", journal, slow)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(carry, "second", journal)
+            await wait_all_tasks_blocked()
+            journal._settle(journal._lanes.find("other"), journal.waiting)
+            await wait_all_tasks_blocked()
+            first_in = list(let_in)
+            slow._settle(slow._lanes.find("other"), slow.waiting)
+
+    assert (first_in, let_in) == (["second"], ["second", "first"])
 
 
 async def test_what_was_dropped_can_be_told_without_another_line(

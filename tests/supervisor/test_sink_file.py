@@ -347,6 +347,28 @@ def test_path_is_opened_anew_on_request(tmp_path: Path, monkeypatch: pytest.Monk
     assert read_all(tmp_path) == {"log": b"three\n", "old": b"one\ntwo\n"}
 
 
+def test_request_to_open_it_anew_is_heeded_though_the_path_was_just_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = LogFile._is_current
+
+    def look_and_be_rotated(self: LogFile, opened: sink_file._Opened) -> bool:
+        result = look(self, opened)
+        if not (tmp_path / "old").exists():
+            monkeypatch.setattr(sink_file, "_TRUST_S", 3600.0)
+            (tmp_path / "log").rename(tmp_path / "old")
+            log.reopen()
+        return result
+
+    with closing(LogFile(str(tmp_path / "log"))) as log:
+        write(log, b"one\n")
+        monkeypatch.setattr(LogFile, "_is_current", look_and_be_rotated)
+        write(log, b"two\n")
+        write(log, b"three\n")
+
+    assert read_all(tmp_path) == {"log": b"three\n", "old": b"one\ntwo\n"}
+
+
 def test_file_that_was_moved_a_moment_ago_is_not_rotated_once_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """What becomes of the profiles that others publish, against libseccomp, call by call."""
 
 import json
+from collections import defaultdict
 from errno import ENOSYS
 from itertools import product
 
@@ -12,6 +13,7 @@ from mocker.isolation.seccomp.docker_format import parse_profile
 from mocker.isolation.seccomp.profile import check_profile, compile_profile
 from mocker.isolation.seccomp.ranges import find_tables
 from mocker.isolation.seccomp.tables import NEWEST, TABLES, read_table
+from tests.isolation.seccomp import docker_allows
 from tests.isolation.seccomp.bpf_machine import read_program, run_filter
 from tests.isolation.seccomp.libseccomp import ARCHITECTURES, Rule, compile_rules, find_name
 from tests.isolation.seccomp.profiles import decide_with
@@ -32,6 +34,26 @@ ELSEWHERE = {"swapcontext", "syscall", "timerfd"}
 # Podman's profile has two entries for it, of which one permits what the other forbids. libseccomp
 # goes by the first, mocker by the stricter.
 CONTRADICTORY = {"podman": {"setns"}}
+# Docker's own that is published in a package is of version 20.10, and `docker_allows` of 2026.
+PERMITTED_SINCE = set(
+    """
+    cachestat fchmodat2 futex_requeue futex_wait futex_wake getxattrat listmount listxattrat
+    map_shadow_stack mseal name_to_handle_at pkey_alloc pkey_free pkey_mprotect removexattrat
+    riscv_hwprobe setxattrat statmount uretprobe
+    """.split()
+)
+# The last one depends on its first argument now.
+FORBIDDEN_SINCE = {"io_uring_enter", "io_uring_register", "io_uring_setup", "socket"}
+CHANGED_SINCE = {
+    ("BPF", "bpf"),
+    ("PERFMON", "perf_event_open"),
+    ("SYS_ADMIN", "lsm_get_self_attr"),
+    ("SYS_ADMIN", "lsm_list_modules"),
+    ("SYS_ADMIN", "lsm_set_self_attr"),
+    ("SYS_ADMIN", "name_to_handle_at"),
+    ("SYS_NICE", "set_mempolicy_home_node"),
+    ("SYS_TIME", "clock_settime64"),
+}
 DOCKERS_NAMES = {
     "x86_64": "SCMP_ARCH_X86_64",
     "i386": "SCMP_ARCH_X86",
@@ -40,6 +62,30 @@ DOCKERS_NAMES = {
 }
 
 each_table = pytest.mark.parametrize("table", TABLES)
+
+
+def test_what_is_known_of_dockers_default_is_what_docker_has_published() -> None:
+    entries = json.loads(read_profile("docker"))["syscalls"]
+    always = set[str]()
+    by_capability = defaultdict[str, set[str]](set)
+    for entry in entries:
+        inside, outside = entry["includes"], entry["excludes"]
+        if entry["action"] != "SCMP_ACT_ALLOW" or entry["args"]:
+            continue
+        if set(inside) == {"caps"}:
+            by_capability[inside["caps"][0].removeprefix("CAP_")].update(entry["names"])
+        elif not inside and not outside:
+            always.update(entry["names"])
+
+    assert docker_allows.ALWAYS - always == PERMITTED_SINCE
+    assert always - docker_allows.ALWAYS == FORBIDDEN_SINCE
+    known = {name: set(calls.split()) for name, calls in docker_allows.BY_CAPABILITY.items()}
+    since = {
+        (name, call)
+        for name in {*known, *by_capability}
+        for call in known.get(name, set()) ^ by_capability[name]
+    }
+    assert since == CHANGED_SINCE
 
 
 @each_profile

@@ -1,12 +1,16 @@
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
 from mocker.supervisor.client.address import NoSupervisorError
 from mocker.supervisor.client.blocking_transport import BlockingTransport, run_blocking
 from mocker.supervisor.client.connections import Connections
+from mocker.supervisor.client.trio_transport import TrioTransport
 from tests.supervisor.client.exec_listener import find_connections, listening
 
 
@@ -64,3 +68,47 @@ def test_none_outlives_its_client(listener: socket.socket, tmp_path: Path) -> No
         with pytest.raises(NoSupervisorError, match="the client is closed"):
             run_blocking(wait(opened[0]))
     connections.close(opened[0])
+
+
+async def test_none_is_made_after_its_client_is_closed(
+    listener: socket.socket, tmp_path: Path
+) -> None:
+    class Slow(TrioTransport):
+        async def connect(self, path: str, kind: int) -> socket.socket:
+            made.append(await super().connect(path, kind))
+            is_made.set()
+            await closed.wait()
+            return made[0]
+
+    made, is_made, closed = list[socket.socket](), trio.Event(), trio.Event()
+    connections = Connections(Slow())
+    await connections.find(str(tmp_path / "web.sock"))
+
+    async def ask() -> None:
+        with pytest.raises(NoSupervisorError, match="the client is closed"):
+            await connections.open()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await is_made.wait()
+        connections.close_all()
+        closed.set()
+
+    assert made[0].fileno() == -1
+    with pytest.raises(RuntimeError, match="async with"):
+        await connections.open()
+
+
+async def test_end_of_a_process_is_not_waited_for_once_its_client_is_closed() -> None:
+    connections = Connections(TrioTransport())
+
+    async def wait() -> None:
+        with pytest.raises(NoSupervisorError, match="the client is closed"):
+            await connections.wait_ended(pidfd)
+
+    pidfd = os.pidfd_open(os.getpid())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        connections.close_all()
+    os.close(pidfd)

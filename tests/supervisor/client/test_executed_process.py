@@ -125,6 +125,29 @@ async def test_process_on_a_terminal_is_typed_at(tmp_path: Path) -> None:
     assert (process.stdin, process.stdout, status) == (None, None, ExitStatus(code=0))
 
 
+async def test_size_of_a_terminal_that_is_closed_is_nobody_else_s(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path, talk),
+        ask(tmp_path) as client,
+        client.exec("web", ["sh"], tty=True) as process,
+    ):
+        assert process.terminal is not None
+        await process.terminal.send_all(b"word\n")
+        await process.wait()
+        fd = process.terminal.fileno()
+        others, side = os.openpty()
+        process.terminal.close()
+        os.dup2(others, fd)
+        os.close(others)
+
+        process.resize(30, 100)
+        size = termios.tcgetwinsize(side)
+        os.close(fd)
+        os.close(side)
+
+    assert size == (0, 0)
+
+
 async def test_refusal_is_told_at_the_beginning_with_an_exit_status(tmp_path: Path) -> None:
     async with serving(tmp_path, refuse), ask(tmp_path) as client:
         with pytest.raises(AnswerError, match="no such program") as error:

@@ -1,5 +1,6 @@
 """Jobs that a test moves by hand, in a supervisor that somebody may ask."""
 
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -58,10 +59,16 @@ class Puppet(Job):
     def become_ready(self) -> None:
         """Execute its command, which is ready at once."""
         now = trio.current_time()
+        self.pid = os.getpid()
         self._become(lifecycle.become_ready(lifecycle.execute(self.life, now), now))
+
+    def leave(self) -> None:
+        """Let its container be gone, while what it has printed is still on its way."""
+        self.pid = None
 
     def end(self, code: int = 0) -> None:
         """Let its run end, if there is one: it is told to stop, or ends by itself."""
+        self.leave()
         self.status = ExitStatus(code=code)
         now = trio.current_time()
         self._become(lifecycle.end_run(self.life, self.config, self.status, now, 0.0))

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from mocker.supervisor.control.actions import Action, Deed, Outcome, parse_signal
+from mocker.supervisor.control.actions import ACTIONS, Action, Deed, Outcome, parse_signal
 from mocker.supervisor.control.problems import RequestError
 from mocker.supervisor.jobs import Job
 from mocker.supervisor.lifecycle import State
@@ -310,6 +310,34 @@ async def test_run_that_nobody_asks_and_that_ends_soon_has_its_outcome(
 
     reason = f"it ended: exit code {code}" if outcome == "not started" else ""
     assert world.outcomes == [Outcome("a", outcome, ok=not reason, reason=reason)]
+
+
+async def test_run_that_fails_soon_has_not_started_however_long_its_output_takes(
+    means: Means, autojump_clock: MockClock
+) -> None:
+    job = Puppet(means, "a", ready=None, restart="never")
+    told = list[Outcome]()
+
+    async def tell(outcome: Outcome) -> None:
+        told.append(outcome)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Deed(Action(name="start"), [job], [job], StopOrders(), {}).follow, tell)
+        await wait_all_tasks_blocked()
+        job.become_ready()
+        await trio.sleep(0.9)
+        job.leave()
+        await trio.sleep(0.9)
+        meanwhile = list(told)
+        job.end(3)
+
+    reason = "it ended: exit code 3"
+    assert meanwhile == []
+    assert told == [Outcome("a", "not started", ok=False, reason=reason)]
+
+
+def test_only_what_others_wait_for_may_last() -> None:
+    assert [name for name in ACTIONS if not Action(name=name).may_last] == ["resume", "signal"]
 
 
 async def test_start_of_what_is_given_up_says_why(means: Means) -> None:

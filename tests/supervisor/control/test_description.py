@@ -38,6 +38,10 @@ def routes() -> Iterator[list[Route]]:
         yield [route for route in app.routes if isinstance(route, Route)]
 
 
+def test_it_is_of_openapi_3_1(description: dict[str, Any]) -> None:
+    assert description["openapi"].startswith("3.1.")
+
+
 def test_each_resource_is_described_and_there_is_no_other(
     description: dict[str, Any], routes: list[Route]
 ) -> None:

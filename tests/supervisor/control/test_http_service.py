@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from mocker.supervisor.config import ControlConfig
-from mocker.supervisor.control.connections import Connection, Followers
+from mocker.supervisor.control.connections import Connection, Connections, Followers
 from mocker.supervisor.control.guard import Guard
 from mocker.supervisor.control.http_service import HttpService
 from mocker.supervisor.control.problems import RequestError
@@ -113,6 +113,28 @@ async def test_half_a_request_after_an_answer_is_refused_after_a_while(
     _, first, second = answer.split(b"HTTP/1.1 ")
     assert (first[:3], second[:3]) == (b"200", b"408")
     assert ended_at == pytest.approx(10, abs=0.1)
+
+
+async def test_half_a_request_that_came_with_the_one_before_is_told_who_has_to_go(
+    supervisor: Supervisor, autojump_clock: MockClock
+) -> None:
+    ours, theirs = trio.socket.socketpair()
+    connections = Connections(1, 1, 1)
+    connection = connections.add(theirs, ROOT)
+    assert connection is not None
+
+    async with trio.SocketStream(ours) as stream, trio.open_nursery() as nursery:
+        nursery.start_soon(HttpService(supervisor, Guard(ControlConfig())).serve, connection)
+        await stream.send_all(GET + GET[:10])
+        await stream.receive_some()
+        await trio.sleep(1)
+        other, its_end = trio.socket.socketpair()
+        connections.add(its_end, ROOT)
+        answer = await read_all(stream)
+        other.close()
+        connections.close()
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
 
 
 async def test_who_asks_a_part_and_then_nothing_more_is_refused_at_once(

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,32 @@ async def test_what_was_left_there_is_replaced(tmp_path: Path) -> None:
 
     with open_listener(str(path)):
         try_to_connect(path, socket.SOCK_STREAM)
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET])
+async def test_who_listens_there_is_left_alone(tmp_path: Path, kind: int) -> None:
+    path = tmp_path / "x.sock"
+
+    with open_listener(str(path), kind):
+        for other in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+            with pytest.raises(OSError, match="Address already in use"):
+                open_listener(str(path), other)
+
+        try_to_connect(path, kind)
+
+
+async def test_who_lets_nobody_in_is_left_alone(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.sock")
+
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path)
+        listener.listen(0)
+        waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+        waiting.connect(path)
+
+        with pytest.raises(OSError, match="Address already in use"):
+            open_listener(path)
 
 
 async def test_path_may_be_longer_than_a_socket_can_have(tmp_path: Path) -> None:
