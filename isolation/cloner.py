@@ -2,17 +2,17 @@
 
 A page that a process writes to after a fork is copied, and the fork keeps the page as it was. So
 who makes many containers, and wants each of them to be small, plans them in one process, a planner,
-and clones them from another, whose loop is four calls and touches some fifty pages.
+and clones them from another, whose loop is four calls and touches a few pages, see `cloning`.
 
-    planner                            cloner                          init
-      │ ─ flags, size, descriptors ────▶ │                               │
-      │                                  │ ─ clone3(CLONE_PARENT) ─────▶ │
-      │ ◀──────────────── pid, pidfd ─── │                               │
+    planner                              cloner                        init
+      │ ─ flags, cgroup, first call ─────▶ │                             │
       │ ─ control: the tape, and what is known besides ────────────────▶ │
+      │                                    │ ─ clone3(CLONE_PARENT) ───▶ │
+      │ ◀──────────────── pid, pidfd ───── │                             │
       │ ─ ID maps, then as in `handshake` ─────────────────────────────▶ │
 
-The descriptors of a request have the same numbers each time, so that a tape can name them. With a
-size of zero the clone is another planner.
+The descriptors of a request have the same numbers each time, so that a tape can name them. Without
+a first call the clone is another planner.
 
 Source: clone(2) CLONE_PARENT and CLONE_PIDFD, unix(7) SCM_RIGHTS.
 """
@@ -37,22 +37,11 @@ from .launch import (
     open_channels,
     open_pair,
 )
-from .memory import (
-    NUMBER,
-    TAPE,
-    WORD,
-    Buffer,
-    place_of,
-)
+from .memory import NUMBER, TAPE, WORD, Buffer, place_of
 from .namespaces import namespace_flags
 from .plan import Plan
 from .program import BUILD, make_program
-from .syscalls import (
-    CLONE_INTO_CGROUP,
-    CLONE_PARENT,
-    CLONE_PARENT_SETTID,
-    CLONE_PIDFD,
-)
+from .syscalls import CLONE_INTO_CGROUP, CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PIDFD
 from .transport import render_prepared
 
 # What a clone of the cloner finds open, other than /dev/null as 0, 1 and 2.

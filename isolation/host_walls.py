@@ -59,9 +59,9 @@ FAULTS = {
     11: "it has the caller's terminal",
     12: "it can read its init",
     13: "it sees a device of the host's in /dev",
-    14: "setuid programs gain rights on a mount that is not the root's",
+    14: "setuid programs gain rights on a mount of /proc, /sys or /dev",
 }
-LOOKED_AT = "the mounts nosuid, the devices harmless, init and terminal out of reach"
+LOOKED_AT = "the kernel's mounts nosuid, the devices harmless, init and terminal out of reach"
 
 
 def check_landlock() -> str:

@@ -75,7 +75,7 @@ _NO_MEMORY = render_failure(SetupError("start the command", ENOMEM))
 
 
 def run_init(program: Program, walk_first: Callable[[], None] | None = None) -> None:
-    """Be the init of a container, from the first instruction after clone; does not return.
+    """Be the init of a container; does not return.
 
     Args:
         program: What it is to do.
@@ -124,7 +124,9 @@ def _run(program: Program, walk_first: Callable[[], None]) -> ExitStatus:
 
 
 def _build(program: Program, walk_first: Callable[[], None]) -> bool:
-    """Do all up to the clone of the command, and in that, its own part, from which none returns.
+    """Do all up to the clone of the command, and in that, its own part.
+
+    That returns only if nothing could be executed.
 
     Returns:
         Whether all was known before: then the walk goes on, up to what wakes the init first.

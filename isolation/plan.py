@@ -215,7 +215,8 @@ def describe(spec: ContainerSpec) -> tuple[str, ...]:
     """
     plan = make_plan(spec)
     lines = [] if spec.limits is None else [f"make a cgroup with {spec.limits}"]
-    lines.append(f"create namespaces: {', '.join(sorted(namespace_flags(spec)))}")
+    if namespaces := sorted(namespace_flags(spec)):
+        lines.append(f"create namespaces: {', '.join(namespaces)}")
     if plan.mapping is not None:
         for what, ranges in (("users", plan.mapping.uids), ("groups", plan.mapping.gids)):
             text = ", ".join(_render_range(r) for r in ranges)
@@ -225,14 +226,16 @@ def describe(spec: ContainerSpec) -> tuple[str, ...]:
         from .scheduling import describe_schedule
 
         lines += describe_schedule(spec)
-    lines.append("start the init as PID 1: it forwards signals and reaps")
+    number = " as PID 1" if spec.isolate else ""
+    lines.append(f"start the init{number}: it forwards signals and reaps")
     if plan.mapping is not None:
         lines.append("give the command a user, mount and host name namespace, all mounts locked")
     if plan.capabilities is not None:
         names = ", ".join(names_of(plan.capabilities)) or "none"
         lines.append(f"bound capabilities: {names}")
     lines += (f"set the limit {r.name} to {r.soft}:{r.hard}" for r in plan.rlimits)
-    lines.append(f"become user {spec.user or 'root'} in {plan.workdir}")
+    user = spec.user or ("root" if spec.isolate else "")
+    lines.append(f"become user {user} in {plan.workdir}" if user else f"start in {plan.workdir}")
     if plan.forbids_new_privileges:
         lines.append("let programs grant no privileges: no_new_privs")
     if plan.filter:

@@ -3,7 +3,8 @@
 The init, in order: `begin`, the steps of the plan, `settle`, the clone of the command, `release`,
 and a wait for the first signal.
 The command: `become_command`. Who the command is may depend on a file of the container's, and on
-its terminal; then the last three are prepared by the init, which has both.
+its terminal; then `settle` and what follows, but for the wait, are prepared by the init, which has
+both.
 
 Source: prctl(2) PR_SET_PDEATHSIG and PR_SET_DUMPABLE, credentials(7).
 """

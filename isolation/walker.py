@@ -22,7 +22,7 @@ from .machine import find_machine
 RESULT, FIND_ERRNO, TABLE = 1, 2, 64
 EACH = 0  # the number of the function that is called with each word of a list
 
-# int walk(long *memory, long place): rbx is the memory, r12 the place of a record.
+# long walk(long *memory, long place): rbx is the memory, r12 the place of a record.
 _X86_64 = bytes.fromhex(
     "f30f1efa"  # endbr64
     "53"  # push rbx

@@ -38,6 +38,15 @@ usage: mocker run [OPTIONS] COMMAND [ARG...]   run a command in a container of i
 
 `mocker COMMAND --help` tells more. `mocker-supervise FILE` keeps the jobs of a file running.
 """
+_CHECK_HOST_USAGE = """\
+usage: mocker check-host
+Tell what this host grants to containers: a line each, ok, absent (something can't be had, and
+containers run) or MISSING, with why, what can't be had without it, and what to do.
+
+exit status:
+  0    mocker run works here
+  1    it does not
+"""
 _HELP = ("--help", "-h", "help")
 _INSTEAD = {  # of commands that supervisorctl has, and docker
     "avail": "ps",
@@ -157,7 +166,7 @@ def _check_host(arguments: Sequence[str]) -> int:
 
         return print_host_checks()
     if arguments[0] in _HELP:
-        print(_USAGE, end="")
+        print(_CHECK_HOST_USAGE, end="")
         return os.EX_OK
     _tell("check-host takes no arguments")
     return _WRONG_USAGE

@@ -56,7 +56,11 @@ _OPTIONS = (
     ),
     Option("--read-only", "", "forbid writing to the root"),
     Option("-v --volume", "SRC:DST[:ro]", "show a directory or file of the host"),
-    Option("--tmpfs", "DST[:size=64m]", "mount a fresh file system in memory"),
+    Option(
+        "--tmpfs",
+        "DST[:size=64m]",
+        "mount a fresh file system in memory (default size: 20 % of it)",
+    ),
     Option("-e --env", "KEY[=VALUE]", "set a variable, or take it from the caller"),
     Option("--env-file", "FILE", "read variables, a KEY=VALUE a line"),
     Option("-w --workdir", "DIR", "start there; made if it is missing"),

@@ -19,7 +19,7 @@ NOTHING = os.open(os.devnull, os.O_RDWR)  # for all of the tests
 
 
 def be_planner(peer: _socket.socket, cloner: Cloner) -> None:
-    """Answer each message with itself, and say which cloner there is."""
+    """Answer each message, and say that a clone does."""
     while message := peer.recv(100):
         peer.send(message + b" from a clone")
     os._exit(0)

@@ -25,7 +25,7 @@ COMMAND = Command(
         Option("--since", "DURATION", "only what came since so long ago, such as 10m"),
         Option("-t --timestamps", "", "show when each line came, in UTC"),
         Option("--json", "", "print what the supervisor answers, for programs"),
-        Option("--truncate", "", "forget what was printed until now instead"),
+        Option("--truncate", "", "forget what JOB... printed until now instead"),
     ),
     more="""\
 How many lines are kept depends on their length and on the number of jobs: up to 1 MB of each, all

@@ -1,6 +1,7 @@
 """Run the probes and print a table: python -m tests.escape [PROBE...].
 
-As root or as an ordinary user; all of them, or those that are named.
+As root or as an ordinary user. All of them are shown, or those that are named; these take others
+along that are tried in the same container.
 """
 
 import os

@@ -222,7 +222,8 @@ class Battery:
         # The session leader with the terminal, as one who is called from a shell has it.
         command = ["setsid", "--ctty"]
         if is_another_user(arm):
-            command += ["setpriv", f"--reuid={USER_OUTSIDE}", "--keep-groups"]
+            ids = [f"--re{kind}={USER_OUTSIDE}" for kind in ("uid", "gid")]
+            command += ["setpriv", *ids, "--keep-groups"]
         if arm.place == NAMESPACES:
             return [*command, *UNSHARE, *(MAP_ROOT if arm.whom == ROOT else MAP_USER)]
         if arm.place != CONTAINER:

@@ -32,7 +32,6 @@ _VERSION = 0x20080522  # of the header of capget(2)
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _PR_GET_NO_NEW_PRIVS = 39
 _RNDRESEEDCRNG = 0x5207
-_DAEMON = 1  # an ID that every host has
 _HARMLESS = {"full", "null", "ptmx", "random", "tty", "urandom", "zero"}
 _MAX_HANDLE = 128  # bytes
 

@@ -199,6 +199,20 @@ def test_command_of_a_caller_whose_directory_is_gone_starts_at_the_root(
     assert plan.workdir == "/"
 
 
+@pytest.mark.parametrize(
+    ("user", "lines"),
+    [(None, ["start in /"]), ("nobody", ["become user nobody in /"])],
+)
+def test_process_without_a_container_is_described_as_such(
+    user: str | None, lines: list[str]
+) -> None:
+    init = "start the init: it forwards signals and reaps"
+
+    described = actions(isolate=False, network="host", seccomp="unconfined", user=user, workdir="/")
+
+    assert described == [init, *lines, "execute 'true'"]
+
+
 @in_container
 def test_step_that_fails_is_named_as_it_was_described(file: Path) -> None:
     spec = script("true", volumes=[Volume("/usr", "/etc/hostname")])
