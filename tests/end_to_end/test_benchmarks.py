@@ -13,7 +13,8 @@ import pytest
 
 from mocker.isolation import program
 from mocker.isolation.plan import Plan, make_plan
-from tests.benchmarks.start_latency import TRUE_SOFT
+from tests.benchmarks.start_latency import BUBBLEWRAP, RUNC, RUNC_EQUAL, TRUE_SOFT
+from tests.benchmarks.supervise_scale import S6
 from tests.benchmarks.unhardened import take_walls_down
 from tests.journald import requires_journald
 from tests.requirements import (
@@ -163,6 +164,34 @@ def test_start_latency_compares_with_a_program_that_makes_the_same_system_calls(
 
     report = read_report(result, tmp_path / "report")
     assert {ratio["to"] for ratio in report["ratios"] if ratio["is"]} >= FLOOR
+
+
+@requires_commands("bwrap")
+def test_start_latency_compares_with_bubblewrap(tmp_path: Path) -> None:
+    result = run_start_latency(tmp_path / "report")
+
+    report = read_report(result, tmp_path / "report")
+    assert report["medians"][BUBBLEWRAP] > 0
+    assert BUBBLEWRAP in {ratio["to"] for ratio in report["ratios"] if ratio["is"]}
+
+
+@requires_root
+@requires_commands("runc")
+def test_start_latency_compares_with_runc(tmp_path: Path) -> None:
+    result = run_start_latency(tmp_path / "report")
+
+    report = read_report(result, tmp_path / "report")
+    assert min(report["medians"][name] for name in (RUNC, RUNC_EQUAL)) > 0
+    (bound,) = (ratio["at_most"] for ratio in report["ratios"] if ratio["to"] == RUNC)
+    assert bound == 1.25
+
+
+@requires_commands("s6-svscan")
+def test_supervise_scale_compares_with_s6(tmp_path: Path) -> None:
+    result = run_supervise_scale(tmp_path / "report")
+
+    (use,) = read_report(result, tmp_path / "report")["uses"][S6]
+    assert min(use["start_s"], use["stop_s"], use["private_bytes"]) > 0
 
 
 def test_start_latency_says_which_program_is_not_installed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from mocker.isolation.capabilities import DEFAULT_SET, mask_of
 from tests.conftest import Mocker
 from tests.end_to_end.controlled import open_controlled
+from tests.end_to_end.processes import wait_until
 from tests.end_to_end.supervised import supervise
 from tests.requirements import (
     requires_busybox,
@@ -63,6 +64,30 @@ def test_job_has_what_its_keys_say(tmp_path: Path) -> None:
     status, run = supervise(tmp_path, job(KEYS))
 
     assert (status, read(run.lines)) == (0, SHOWN + TURN)
+
+
+@pytest.mark.parametrize(("keys", "bit"), [("", 1), ("allow_new_privs = true", 0)])
+def test_new_privileges_are_for_jobs_that_may_have_them(
+    tmp_path: Path, keys: str, bit: int
+) -> None:
+    show = "grep NoNewPrivs /proc/self/status"
+    text = job(keys, f"{show}; sleep 1000").replace("oneshot", "service")
+
+    with open_controlled(tmp_path, text) as run:
+        run.run.wait_event("job.started")
+        run.run.wait_line(f"web | NoNewPrivs:\t{bit}")
+        result = run.mocker("exec", "web", *show.split())
+
+    assert (result.stdout, result.stderr) == (f"NoNewPrivs:\t{bit}\n", "")
+
+
+@requires_root  # nobody else may look into an init, its own user neither
+def test_init_of_a_job_has_one_descriptor(tmp_path: Path) -> None:
+    with open_controlled(tmp_path, job("", "sleep 1000").replace("oneshot", "service")) as run:
+        init = run.run.wait_event("job.started")["pid"]
+        run.mocker("exec", "web", "true")
+
+        assert wait_until(lambda: len(list(Path(f"/proc/{init}/fd").iterdir())) == 1)
 
 
 def test_job_that_is_not_isolated_has_its_turn(tmp_path: Path) -> None:

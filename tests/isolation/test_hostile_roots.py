@@ -52,6 +52,9 @@ TARGETS = [
     *("OUTSIDE", "OUTSIDE/file", "OUTSIDE/new", "OUTSIDE/directory", "OUTSIDE/directory/new"),
     *("missing", "/missing/deep", "loop", "../" * 1300 + "outside", "/".join([LONG] * 15)),
 ]
+FRESH = "/fresh/deep"
+# As long as the kernel takes it, and longer by a byte.
+LONGEST = [f"/{LONG}" * 15 + "/" + "n" * length for length in (254, 255)]
 NUMBERS = {"null": os.makedev(1, 3), "zero": os.makedev(1, 5), "disk": os.makedev(8, 0)}
 
 # A volume may cover /sys or /dev, if that is where a root directory leads it; but never /proc, of
@@ -142,39 +145,45 @@ def try_to_run(**fields: object) -> Outcome | str:
     mode=st.sampled_from([{}, {"rootfs_mode": "rw"}, {"read_only": True}]),
     user=st.sampled_from([None, "ann", "0"]),
     workdir=st.sampled_from([None, "/work", "/etc", "/proc/self"]),
+    tmpfs=st.sampled_from([FRESH, *LONGEST]),
 )
-@example({}, {}, None, None)
-@example({}, {"rootfs_mode": "rw"}, None, None)
-@example({}, {"read_only": True}, None, None)
-@example({"proc": "sys"}, {}, None, None)
-@example({"sys": "/proc"}, {}, None, None)
-@example({"dev": "proc"}, {"rootfs_mode": "rw"}, None, None)
-@example({"data": "/proc"}, {}, None, None)
-@example({"data": ".."}, {}, None, None)
-@example({"proc": "."}, {}, None, None)
-@example({"dev": "OUTSIDE/directory", "proc": "../outside"}, {"rootfs_mode": "rw"}, None, None)
-@example({"etc": "OUTSIDE", "work": "OUTSIDE/new"}, {"rootfs_mode": "rw"}, None, "/work")
-@example({"etc/passwd": "fifo", "etc/group": "huge file"}, {}, "ann", None)
-@example({"etc/passwd": "/proc/self/fd/0"}, {"read_only": True}, "ann", None)
+@example({}, {}, None, None, FRESH)
+@example({}, {}, None, None, LONGEST[0])
+@example({}, {}, None, None, LONGEST[1])
+@example({}, {"rootfs_mode": "rw"}, None, None, FRESH)
+@example({}, {"read_only": True}, None, None, FRESH)
+@example({"proc": "sys"}, {}, None, None, FRESH)
+@example({"sys": "/proc"}, {}, None, None, FRESH)
+@example({"dev": "proc"}, {"rootfs_mode": "rw"}, None, None, FRESH)
+@example({"data": "/proc"}, {}, None, None, FRESH)
+@example({"data": ".."}, {}, None, None, FRESH)
+@example({"proc": "."}, {}, None, None, FRESH)
+@example(
+    {"dev": "OUTSIDE/directory", "proc": "../outside"}, {"rootfs_mode": "rw"}, None, None, FRESH
+)
+@example({"etc": "OUTSIDE", "work": "OUTSIDE/new"}, {"rootfs_mode": "rw"}, None, "/work", FRESH)
+@example({"etc/passwd": "fifo", "etc/group": "huge file"}, {}, "ann", None, FRESH)
+@example({"etc/passwd": "/proc/self/fd/0"}, {"read_only": True}, "ann", None, FRESH)
 def test_start_works_inside_or_says_why_not_whatever_a_root_has(
     directory: Path,
     entries: Entries,
     mode: dict[str, object],
     user: str | None,
     workdir: str | None,
+    tmpfs: str,
 ) -> None:
     volumes = [Volume(str(directory / "volume"), "/data", read_only=True)]
-    fresh = [Tmpfs("/fresh/deep")]
 
     with made_root(directory, entries) as root:
         before = describe_tree(directory)
         if mode.get("rootfs_mode") == "rw":
+            tmpfs = FRESH  # what is so deep, a test can't remove by its path
             before = {path: of for path, of in before.items() if not path.startswith(str(root))}
         came = try_to_run(
             argv=["/bin/sh", "-c", LOOK],
             rootfs=str(root),
             volumes=volumes,
-            tmpfs=fresh,
+            tmpfs=[Tmpfs(tmpfs)],
             user=user,
             workdir=workdir,
             **mode,
@@ -186,7 +195,7 @@ def test_start_works_inside_or_says_why_not_whatever_a_root_has(
     if isinstance(came, str):
         assert came.startswith("cannot ")
         assert "\n" not in came
-        assert entries or user or workdir  # else there is nothing to be refused
+        assert entries or user or workdir or tmpfs != FRESH  # else there is nothing to be refused
     else:
         assert came.stdout == FOUND
 

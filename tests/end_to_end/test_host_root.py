@@ -1,4 +1,4 @@
-"""What the seed `moby-dick` promises its users: a program of the host, isolated from the host."""
+"""A program of the host in a container: isolated from the host, though with its files in view."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""What the seed `mocker` promises its users: a command in a jail of its own, with busybox in it."""
+"""A command in a jail of its own, with busybox in it."""
 
 import os
 import pwd
