@@ -204,7 +204,7 @@ class Job:
         """Be one run, from its pipes to their end."""
         self._kill_asked = False
         self.pause = Pause()
-        self.reports.pid, self.reports.usage = None, Usage()
+        self.reports.begin()
         try:
             with (
                 closing(make_notice(self.config)) as self.notice,

@@ -21,6 +21,7 @@ class RunReports:
     Attributes:
         pid: Of the last run, whose lines are shown if it failed; None before there is one.
         usage: What it has taken, known at its end.
+        refusal: Why it could not be started; empty if it could, or has not been told yet.
     """
 
     def __init__(self, job: str, ring: LineRing) -> None:
@@ -31,9 +32,13 @@ class RunReports:
             ring: The last lines of its runs.
         """
         self.pid: int | None = None
-        self.usage = Usage()
+        self.usage, self.refusal = Usage(), ""
         self._ring = ring
         self._log = structlog.get_logger("mocker.jobs", job=job)
+
+    def begin(self) -> None:
+        """Begin with a run, of which nothing is known yet."""
+        self.pid, self.usage, self.refusal = None, Usage(), ""
 
     def tell_shortcomings(self, config: JobConfig, life: Life, notes: Iterable[str]) -> None:
         """Say what is not as somebody might believe, once each time the job is asked for.
@@ -84,6 +89,7 @@ class RunReports:
 
     def tell_refusal(self, before: Life, life: Life, error: IsolationError, now: float) -> None:
         """Tell that a start was refused just now; arguments as above."""
+        self.refusal = str(error)
         if before.state is State.STOPPING:
             self._log.info("job.stopped", **_find_next(life, now))
             return

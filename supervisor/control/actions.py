@@ -197,10 +197,12 @@ def describe_failure(job: Job) -> Outcome:
     if life.state is State.STOPPED and not life.skipped:
         reason = AT_THE_END if life.final else OTHERS_WISH
         return Outcome(name, "stopped", ok=False, reason=reason)
-    outcome = "skipped" if life.skipped else "not started"
-    reason = life.reason or ("" if job.status is None else f"it ended: {job.status}")
-    last_lines = () if life.skipped else tuple(job.reports.list_last_lines())
-    return Outcome(name, outcome, ok=False, reason=reason, last_lines=last_lines)
+    if life.skipped:
+        return Outcome(name, "skipped", ok=False, reason=life.reason)
+    ended = "" if job.status is None else f"it ended: {job.status}"
+    reason = job.reports.refusal or life.reason or ended
+    last_lines = tuple(job.reports.list_last_lines())
+    return Outcome(name, "not started", ok=False, reason=reason, last_lines=last_lines)
 
 
 def _check_unneeded(jobs: Collection[Job], others: Collection[Job]) -> None:

@@ -135,6 +135,20 @@ def test_start_of_a_job_that_ends_at_once_fails_and_shows_what_it_has_said(
     assert said == Said("fast: not started (it ended: exit code 3)\n", "fast | too-fast\n", 1)
 
 
+@pytest.mark.parametrize("restart", ["never", "always"])
+def test_start_that_is_refused_says_which_step_failed_and_why(tmp_path: Path, restart: str) -> None:
+    text = f"[jobs.nope]\ncommand = 'nosuch'\nrestart = '{restart}'\nbackoff = {{initial = '1h'}}\n"
+    with open_supervisor(tmp_path, f"{text}[jobs.web]\ncommand = {SLEEP}\n") as supervised:
+        supervised.wait_event("job.start_failed")
+        supervised.wait_event("job.started", job="web")
+
+        said = ask(tmp_path, "start", "nope")
+
+    reason = "cannot execute 'nosuch': No such file or directory (ENOENT)"
+    assert said.out.startswith(f"nope: not started ({reason}; it is in no directory of ")
+    assert (said.err, said.status) == ("", 1)
+
+
 @pytest.mark.parametrize(
     ("words", "stopped"),
     [
