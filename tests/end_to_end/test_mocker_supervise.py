@@ -307,7 +307,7 @@ def test_job_that_waits_is_stopped_at_once(tmp_path: Path, keys: str) -> None:
 
         status = run.terminate()
 
-    assert (status, time.monotonic() - asked < 1) == (0, True)
+    assert (status, time.monotonic() - asked < 5) == (0, True)
 
 
 def test_stop_while_a_job_becomes_ready_stops_it(tmp_path: Path) -> None:

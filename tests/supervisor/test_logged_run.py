@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -131,6 +132,9 @@ def test_signal_ends_the_wait_for_a_sink_that_takes_nothing(tmp_path: Path) -> N
         pid = os.fork()
         if pid == 0:
             os.read(read_end, 1000)  # that the sink does not work
+            children = Path(f"/proc/{parent}/task/{parent}/children")
+            while children.read_text().split() != [str(os.getpid())]:
+                time.sleep(0.01)  # a container that is still there would get the signal
             os.kill(parent, signal.SIGTERM)
             os._exit(0)
         status = run_logged(request, tell_nobody)
