@@ -96,11 +96,11 @@ DIFFERENCES = ((MOCKER, MOCKER_SOFT, 5.0), (SPAWN, SPAWN_SOFT, 1.5), (SERVER, SE
 MAX_FILTER_MILLISECONDS = 0.25
 
 WARM_UP = 2  # rounds that do not count: files come into the cache, busybox tells its applets
-ALIVE_ROUNDS = 3
+ALIVE_ROUNDS = 9
 MEMORY_SAMPLES = 100  # containers looked at
 DESCRIPTORS_EACH = 2  # a container's pidfd and control socket
 SPARE_DESCRIPTORS = 100
-MAX_MILLISECONDS = 60_000  # for either part; on a busy machine fewer rounds have to do
+MAX_MILLISECONDS = 120_000  # for either part; on a busy machine fewer rounds have to do
 PATIENCE = 100  # seconds for a program that should end by itself
 
 TRUE = ContainerSpec(["true"], rootfs="busybox")
