@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.containers import in_container, make_rootfs
+from tests.requirements import requires_root, requires_subordinate_ids
 
 COMMAND = Path(sys.executable).with_name("mocker")
 
@@ -88,7 +89,12 @@ def test_options_cost_no_import(imported: set[str], tmp_path: Path) -> None:
 @in_container
 @pytest.mark.parametrize(
     "options",
-    [["--rootfs", "host"], ["-u", "nobody"], ["--network", "host"], ["--userns", "host"]],
+    [
+        ["--rootfs", "host"],
+        ["--network", "host"],
+        pytest.param(["-u", "nobody"], marks=requires_subordinate_ids),
+        pytest.param(["--userns", "host"], marks=requires_root),
+    ],
     ids=" ".join,
 )
 def test_other_roots_users_and_networks_import_nothing_heavy(options: list[str]) -> None:

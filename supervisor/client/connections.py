@@ -18,7 +18,7 @@ class Connections:
     """They are made, waited for and closed here, each for one question.
 
     Attributes:
-        path: Of the socket of the supervisor; empty before `find`.
+        path: Of the socket of the supervisor; empty before `find` and after `close_all`.
     """
 
     def __init__(self, transport: "Transport") -> None:

@@ -29,6 +29,7 @@ AT_THE_END = "the supervisor is stopping, or a reload replaces it"
 # Seconds that a run has to go on if nobody asks whether it is ready: most that cannot work end
 # sooner. supervisord and pebble have the same.
 _STARTED_S = 1.0
+_WRITTEN_S = 5.0  # for what it has printed to be written, if it was short
 # What a container's init cannot hand on to the command.
 _NOT_SENT = {int(signal.SIGKILL): "kill", int(signal.SIGSTOP): "", int(signal.SIGCHLD): ""}
 
@@ -167,12 +168,12 @@ async def wait_started(job: Job, in_between: Collection[State] = IN_BETWEEN) -> 
                 or job.config.ready is not None
             ):
                 return
-            if job.pid is not None:
-                until = life.began + _STARTED_S
+            # Once it is gone, how it ended is known when what it has printed is written.
+            until = life.began + _STARTED_S + (_WRITTEN_S if job.pid is None else 0)
+        was_there = job.pid is not None
         with trio.move_on_at(until) as patience:
             await job.wait_changed()
-        # Or its end is about to be known, once what it has printed is written.
-        if patience.cancelled_caught and job.pid is not None:
+        if patience.cancelled_caught and job.life is life and was_there is (job.pid is not None):
             return
 
 

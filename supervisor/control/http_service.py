@@ -51,13 +51,15 @@ class _Http1(H11Protocol):
     async def handle(self, event: Event) -> None:
         """Take what came; who takes too long to ask is told so, unless he has been answered."""
         connected = self.connected
-        if isinstance(event, RawData) and connected.is_late and not connected.is_silent:
-            await self._send_error_response(_TOO_SLOW)
+        if isinstance(event, RawData):
+            connected.has_said |= bool(event.data)  # on its way here, an answer may have ended
+            if connected.is_late and not connected.is_silent:
+                await self._send_error_response(_TOO_SLOW)
         await super().handle(event)
 
     async def _maybe_recycle(self) -> None:
         """Be ready for the next request, of which something may be there already."""
-        self.connected.has_begun = bool(self.connection.trailing_data[0])
+        self.connected.has_said = bool(self.connection.trailing_data[0])
         await super()._maybe_recycle()
 
     async def _check_protocol(self, event: h11.Request) -> None:

@@ -8,7 +8,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EADDRINUSE, EAGAIN, ENOTSOCK, EPROTOTYPE
+from errno import EADDRINUSE, ENOTSOCK, EPROTOTYPE
 from pathlib import Path
 
 import trio
@@ -21,10 +21,8 @@ _GROUPS_MODE = 0o660
 _EVERYBODYS_MODE = 0o666
 _THROUGH = 0o711  # of a directory: others get to what they know the name of
 _BACKLOG = 128
-# Of connect(2), where somebody listens: it has let one in, has a queue of many, is of another kind.
-_ALIVE = {0, EAGAIN, EPROTOTYPE}
 # A host that is gone without a word is noticed after a minute, though nothing is sent to it.
-_KEPT_ALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+_ALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 
 def open_listener(path: str, kind: int = socket.SOCK_STREAM) -> trio.socket.SocketType:
@@ -42,7 +40,7 @@ def open_listener(path: str, kind: int = socket.SOCK_STREAM) -> trio.socket.Sock
         # The file of a socket is made with the mode that the socket has, so it never has another.
         os.fchmod(listener.fileno(), _MODE)
         with short_path(path) as short:
-            _remove_dead(short, kind)
+            _remove_dead(short)
             listener.bind(short)
         listener.listen(_BACKLOG)
     except OSError:
@@ -51,17 +49,17 @@ def open_listener(path: str, kind: int = socket.SOCK_STREAM) -> trio.socket.Sock
     return trio.socket.from_stdlib_socket(listener)
 
 
-def _remove_dead(path: str, kind: int) -> None:
+def _remove_dead(path: str) -> None:
     """Remove what nobody listens at any more.
 
     Raises:
         OSError: Somebody does, though the supervisor holds its name: what is temporary may have
             been tidied up, the file of the lock with it.
     """
-    with socket.socket(socket.AF_UNIX, kind) as asking:
-        asking.setblocking(False)
+    # As one of another kind, so that nobody is asked anything: systemd would start who listens.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
         error = asking.connect_ex(path)
-    if error in _ALIVE:
+    if error in {0, EPROTOTYPE}:
         raise OSError(EADDRINUSE, os.strerror(EADDRINUSE))
     with suppress(FileNotFoundError):
         os.unlink(path)
@@ -128,7 +126,7 @@ def open_port(address: str, port: int) -> trio.socket.SocketType:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, port), family=family, backlog=_BACKLOG)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit it
-    for option, value in _KEPT_ALIVE.items():
+    for option, value in _ALIVE.items():
         listener.setsockopt(socket.IPPROTO_TCP, option, value)
     return trio.socket.from_stdlib_socket(listener)
 

@@ -61,7 +61,7 @@ class ControlServer:
 
         Args:
             directory: Where its socket is to be.
-            name: Of the supervisor, who holds it: so whatever socket is there is nobody's.
+            name: Of the supervisor, who holds it.
             supervisor: Who is asked about.
             guard: Who decides about those who ask.
             inherited: A Unix socket that listens already, in place of its own; who gets to that is

@@ -20,8 +20,7 @@ class PatientStream:
     Attributes:
         socket: The connection.
         answers: How many requests are being answered.
-        has_said: Whether something came since the last answer, or with the request before it.
-        has_begun: Whether a part of the next request has come with the one that is answered.
+        has_said: Whether something came that is no part of a request that was answered.
         has_answered: Whether there was an answer before.
         is_late: Whether its other end took too long to ask.
     """
@@ -30,7 +29,7 @@ class PatientStream:
         """Take a connection over, as somebody connects."""
         self.socket = socket
         self.answers = 0
-        self.has_said = self.has_begun = self.has_answered = self.is_late = False
+        self.has_said = self.has_answered = self.is_late = False
         self._stream = trio.SocketStream(socket)
         self._deadline = trio.current_time() + SILENCE_S
         self._silence = trio.CancelScope()
@@ -58,7 +57,7 @@ class PatientStream:
         finally:
             self.answers -= 1
             if not self.answers:
-                self.has_said, self.has_answered = self.has_begun, True
+                self.has_answered = True
                 self._set_deadline(trio.current_time() + SILENCE_S)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:

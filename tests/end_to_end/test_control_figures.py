@@ -12,9 +12,9 @@ import pytest
 
 from mocker.supervisor import AnswerError, Client
 from tests.end_to_end.controlled import open_controlled
+from tests.end_to_end.job_texts import SLEEP, job
 from tests.end_to_end.processes import MOCKER, PATIENCE
 from tests.end_to_end.supervised import Supervised, open_supervisor
-from tests.end_to_end.test_mocker_supervise import SLEEP, job
 from tests.requirements import requires_busybox, requires_commands, requires_user_namespaces
 
 pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.end_to_end.job_texts import SLEEP, job
 from tests.end_to_end.processes import MOCKER, PATIENCE, wait_until
 from tests.end_to_end.supervised import Supervised, open_supervisor
-from tests.end_to_end.test_mocker_supervise import SLEEP, job
 from tests.requirements import requires_busybox, requires_commands, requires_user_namespaces
 
 pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]
@@ -146,25 +146,21 @@ def test_lines_of_several_jobs_are_merged_and_have_names(tmp_path: Path) -> None
 
 
 def test_lines_of_several_jobs_are_merged_while_they_are_followed(tmp_path: Path) -> None:
-    # Each waits for the other's line, so that there is one order only.
-    pipes = [tmp_path / "to-web", tmp_path / "to-db"]
-    for pipe in pipes:
-        os.mkfifo(pipe)
-    loop = "while read -r n; do echo $n; sleep 0.02; echo $((n + 1)) >&4; done"
-    to_web, to_db = pipes
-    text = job("web", f"exec 3<>{to_web} 4<>{to_db}; {loop} <&3", "isolate = false") + job(
-        "db", f"exec 3<>{to_db} 4<>{to_web}; {loop} <&3", "isolate = false"
-    )
-    with open_supervisor(tmp_path, text + job("other", TICK)) as run:
+    names = ("web", "db")
+    text = job("other", TICK)
+    for name in names:
+        os.mkfifo(tmp_path / name)
+        script = f"exec 3<>{tmp_path}/{name}; while read -r line <&3; do echo $line; done"
+        text += job(name, script, "isolate = false")
+    with open_supervisor(tmp_path, text) as run:
         run.wait_line("other | tick")
-        with reading(tmp_path, ["logs", "-f", "-n", "0", "web", "db"]) as reader:
-            assert wait_until(lambda: "logs" in list_commands(os.getpid()))
-            time.sleep(0.5)  # until it follows
-            to_web.write_text("1\n")
-            lines = [read_line(reader) for _ in range(20)]
+        with reading(tmp_path, ["logs", "-f", *names]) as reader:
+            told = list[list[str]]()
+            for number in range(20):
+                (tmp_path / names[number % 2]).write_text(f"{number}\n")
+                told.append(read_line(reader).split(" | "))
 
-    told = [tuple(line.split(" | ")) for line in lines]
-    assert told == [(("db ", "web")[n % 2], str(n)) for n in range(1, 21)]
+    assert told == [[("web", "db ")[number % 2], str(number)] for number in range(20)]
 
 
 def test_bytes_are_as_they_were_printed(tmp_path: Path) -> None:

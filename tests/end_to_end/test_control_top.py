@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.job_texts import SLEEP, job
 from tests.end_to_end.processes import MOCKER, wait_until
 from tests.end_to_end.pty_driver import CTRL_C, CTRL_Z, DASH, OuterTerminal, open_terminal
 from tests.end_to_end.supervised import Supervised, open_supervisor
-from tests.end_to_end.test_mocker_supervise import SLEEP, job
 from tests.requirements import requires_busybox, requires_commands, requires_user_namespaces
 
 pytestmark = [

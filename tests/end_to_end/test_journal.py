@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.job_texts import SLEEP, job
 from tests.end_to_end.processes import DEFAULT_SIGNALS, PATIENCE, wait_until
 from tests.end_to_end.supervised import MOCKER_SUPERVISE, open_supervisor, supervise
-from tests.end_to_end.test_mocker_supervise import SLEEP, job
 from tests.journald import Entry, Journald, open_journald, requires_journald
 from tests.requirements import requires_busybox, requires_user_namespaces
 

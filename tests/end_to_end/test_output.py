@@ -18,6 +18,7 @@ from typing import IO
 import pytest
 
 from tests.benchmarks.process_use import read_private_memory
+from tests.end_to_end.job_texts import SLEEP, job
 from tests.end_to_end.processes import DEFAULT_SIGNALS, wait_until
 from tests.end_to_end.supervised import (
     MOCKER_SUPERVISE,
@@ -25,7 +26,6 @@ from tests.end_to_end.supervised import (
     open_supervisor,
     supervise,
 )
-from tests.end_to_end.test_mocker_supervise import SLEEP, job
 from tests.journald import open_journald, requires_journald
 from tests.requirements import (
     IS_ROOT,

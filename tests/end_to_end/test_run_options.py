@@ -1,6 +1,7 @@
 """The options of `mocker run` one by one, the default root, and `mocker check-host`."""
 
 import os
+import pwd
 import re
 import select
 import shutil
@@ -274,8 +275,9 @@ def test_environment_has_four_variables_and_nothing_of_the_hosts(
 
     result = mocker("run", *rootfs_option, "env", env=env)
 
+    home = pwd.getpwuid(os.getuid()).pw_dir if rootfs_option else "/root"
     assert sorted(result.stdout.splitlines()) == [
-        "HOME=/root",
+        f"HOME={home}",
         "HOSTNAME=containerhostname",
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "TERM=dumb",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.job_texts import job
 from tests.end_to_end.processes import DEFAULT_SIGNALS, PATIENCE
 from tests.end_to_end.supervised import MOCKER_SUPERVISE
-from tests.end_to_end.test_mocker_supervise import job
 from tests.journald import Entry, open_journald, requires_journald
 from tests.requirements import (
     IS_ROOT,

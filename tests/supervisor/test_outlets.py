@@ -113,7 +113,9 @@ async def test_who_waits_for_a_slow_sink_keeps_no_place_at_another_one() -> None
     with trio.fail_after(2):
         async with trio.open_nursery() as nursery:
             for sink in (journal, slow):
-                make_outlet(sink, "other").put(MUCH)
+                outlet = make_outlet(sink, "other")
+                outlet.put(MUCH)
+                outlet.put(MUCH)
             nursery.start_soon(carry, "first", journal, slow)
             await wait_all_tasks_blocked()
             nursery.start_soon(carry, "second", journal)

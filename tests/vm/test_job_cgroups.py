@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.end_to_end.job_texts import SLEEP, job
 from tests.end_to_end.processes import find_descendants, watch
 from tests.end_to_end.supervised import MOCKER_SUPERVISE, Supervised, open_supervisor
-from tests.end_to_end.test_mocker_supervise import SLEEP, job
 from tests.requirements import requires_user
 from tests.vm.machine import IS_USER, Completed, find_cgroup, wait_until
 

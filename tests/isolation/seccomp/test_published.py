@@ -34,7 +34,8 @@ ELSEWHERE = {"swapcontext", "syscall", "timerfd"}
 # Podman's profile has two entries for it, of which one permits what the other forbids. libseccomp
 # goes by the first, mocker by the stricter.
 CONTRADICTORY = {"podman": {"setns"}}
-# Docker's own that is published in a package is of version 20.10, and `docker_allows` of 2026.
+# Docker's own that is published in a package is of version 20.10 or later, and `docker_allows` of
+# 2026.
 PERMITTED_SINCE = set(
     """
     cachestat fchmodat2 futex_requeue futex_wait futex_wake getxattrat listmount listxattrat
@@ -69,23 +70,24 @@ def test_what_is_known_of_dockers_default_is_what_docker_has_published() -> None
     always = set[str]()
     by_capability = defaultdict[str, set[str]](set)
     for entry in entries:
-        inside, outside = entry["includes"], entry["excludes"]
-        if entry["action"] != "SCMP_ACT_ALLOW" or entry["args"]:
+        inside, outside = entry.get("includes") or {}, entry.get("excludes") or {}
+        if entry["action"] != "SCMP_ACT_ALLOW" or entry.get("args"):
             continue
         if set(inside) == {"caps"}:
             by_capability[inside["caps"][0].removeprefix("CAP_")].update(entry["names"])
         elif not inside and not outside:
             always.update(entry["names"])
 
-    assert docker_allows.ALWAYS - always == PERMITTED_SINCE
-    assert always - docker_allows.ALWAYS == FORBIDDEN_SINCE
+    assert docker_allows.ALWAYS - always <= PERMITTED_SINCE
+    assert always - docker_allows.ALWAYS <= FORBIDDEN_SINCE
     known = {name: set(calls.split()) for name, calls in docker_allows.BY_CAPABILITY.items()}
     since = {
         (name, call)
         for name in {*known, *by_capability}
         for call in known.get(name, set()) ^ by_capability[name]
     }
-    assert since == CHANGED_SINCE
+    assert since <= CHANGED_SINCE
+    assert len(always) > 300
 
 
 @each_profile

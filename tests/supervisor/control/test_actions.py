@@ -6,7 +6,14 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from mocker.supervisor.control.actions import ACTIONS, Action, Deed, Outcome, parse_signal
+from mocker.supervisor.control.actions import (
+    ACTIONS,
+    OTHERS_WISH,
+    Action,
+    Deed,
+    Outcome,
+    parse_signal,
+)
 from mocker.supervisor.control.problems import RequestError
 from mocker.supervisor.jobs import Job
 from mocker.supervisor.lifecycle import State
@@ -334,6 +341,49 @@ async def test_run_that_fails_soon_has_not_started_however_long_its_output_takes
     reason = "it ended: exit code 3"
     assert meanwhile == []
     assert told == [Outcome("a", "not started", ok=False, reason=reason)]
+
+
+async def test_start_is_told_though_what_the_run_has_printed_is_never_written(
+    means: Means, autojump_clock: MockClock
+) -> None:
+    job = Puppet(means, "a", ready=None, restart="never")
+    told = list[str]()
+
+    async def tell(outcome: Outcome) -> None:
+        told.append(outcome.outcome)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Deed(Action(name="start"), [job], [job], StopOrders(), {}).follow, tell)
+        await wait_all_tasks_blocked()
+        job.become_ready()
+        job.leave()
+
+    assert told == ["started"]
+    assert trio.current_time() == pytest.approx(6, abs=0.1)
+
+
+async def test_start_that_is_stopped_in_the_last_instant_says_so(
+    means: Means, autojump_clock: MockClock
+) -> None:
+    job = Puppet(means, "a", ready=None)
+    told = list[Outcome]()
+
+    async def tell(outcome: Outcome) -> None:
+        told.append(outcome)
+
+    for _ in range(20):
+        async with trio.open_nursery() as nursery:
+            deed = Deed(Action(name="start"), [job], [job], StopOrders(), {})
+            nursery.start_soon(deed.follow, tell)
+            await wait_all_tasks_blocked()
+            job.become_ready()
+            await trio.sleep(1)
+            job.stop()
+            await wait_all_tasks_blocked()
+            job.end()
+
+    reasons = {(outcome.outcome, outcome.reason) for outcome in told}
+    assert reasons <= {("started", ""), ("stopped", OTHERS_WISH)}
 
 
 def test_only_what_others_wait_for_may_last() -> None:

@@ -115,6 +115,21 @@ async def test_half_a_request_after_an_answer_is_refused_after_a_while(
     assert ended_at == pytest.approx(10, abs=0.1)
 
 
+@pytest.mark.parametrize("turn", range(20))
+async def test_half_a_request_that_comes_during_an_answer_is_refused_after_a_while(
+    supervisor: Supervisor, autojump_clock: MockClock, turn: int
+) -> None:
+    async with served(HttpService(supervisor, Guard(ControlConfig()))) as stream:
+        await stream.send_all(GET)
+        for _ in range(turn):
+            await trio.lowlevel.checkpoint()
+        await stream.send_all(GET[:10])
+        answer = await read_all(stream)
+
+    _, first, second = answer.split(b"HTTP/1.1 ")
+    assert (first[:3], second[:3]) == (b"200", b"408")
+
+
 async def test_half_a_request_that_came_with_the_one_before_is_told_who_has_to_go(
     supervisor: Supervisor, autojump_clock: MockClock
 ) -> None:

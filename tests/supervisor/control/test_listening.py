@@ -3,7 +3,6 @@
 import os
 import socket
 import stat
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -85,18 +84,19 @@ async def test_who_listens_there_is_left_alone(tmp_path: Path, kind: int) -> Non
         try_to_connect(path, kind)
 
 
-async def test_who_lets_nobody_in_is_left_alone(tmp_path: Path) -> None:
+async def test_who_listens_there_is_not_disturbed_and_need_not_listen_yet(tmp_path: Path) -> None:
     path = str(tmp_path / "x.sock")
 
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+    with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
-        listener.listen(0)
-        waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
-        waiting.connect(path)
+        for _ in range(2):
+            with pytest.raises(OSError, match="Address already in use"):
+                open_listener(path)
+            listener.listen()
+            listener.setblocking(False)
 
-        with pytest.raises(OSError, match="Address already in use"):
-            open_listener(path)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 async def test_path_may_be_longer_than_a_socket_can_have(tmp_path: Path) -> None:
