@@ -778,15 +778,15 @@ def test_other_terminal_is_not_the_commands_either() -> None:
 
 
 def test_who_reads_keys_behind_a_pipe_has_them() -> None:
-    pager = "(stty -icanon -echo </dev/tty; echo ready; head -c 3 </dev/tty; stty sane </dev/tty)"
+    pager = "(stty -icanon -echo; echo ready; head -c 3; stty sane; echo over) </dev/tty"
     with open_terminal() as terminal:
         terminal.type(f"mocker run tee | {pager}\n")
         terminal.wait_for("ready\r\n")
         wait_running(terminal, "tee")
 
         terminal.type("abc")
-        terminal.wait_for("abc")
-        terminal.type(CTRL_D)
+        terminal.wait_for("abcover\r\n")
+        terminal.type(CTRL_D)  # which is the end of input again, as lines are read
 
         assert terminal.wait_for_prompt().status == 0
 
