@@ -10,7 +10,17 @@ from _collections_abc import Callable, Iterable
 from struct import Struct
 
 from . import syscalls
-from .memory import CALL_PYTHON, LINK_EACH, STORE_INT, Action, Buffer, Cell, add_function
+from .memory import (
+    CALL_PYTHON,
+    FAILED,
+    LINK_EACH,
+    STORE_INT,
+    Action,
+    Buffer,
+    Cell,
+    add_function,
+    read_word,
+)
 from .tape import Argument, Call
 
 ANY_RESULT = -(2**31)  # the least of one that says nothing
@@ -32,6 +42,7 @@ _MOVE_FLAGS = syscalls.MOVE_MOUNT_F_EMPTY_PATH | syscalls.MOVE_MOUNT_T_EMPTY_PAT
 _NAMES = (
     "capset",
     "chdir",
+    "clone",
     "close",
     "dup2",
     "eventfd",
@@ -40,6 +51,7 @@ _NAMES = (
     "fcntl",
     "getpid",
     "ioctl",
+    "kill",
     "memcmp",
     "memmove",
     "memset",
@@ -56,6 +68,7 @@ _NAMES = (
     "sendmsg",
     "setgroups",
     "sethostname",
+    "setns",
     "setpgid",
     "setresgid",
     "setresuid",
@@ -71,11 +84,11 @@ _NAMES = (
     "umask",
     "umount2",
     "unshare",
+    "waitpid",
     "write",
 )
-_FUNCTIONS = {
-    name: add_function(name, takes_addresses=name in {"memmove", "memset"}) for name in _NAMES
-}
+_TAKE_ADDRESSES = {"clone", "memmove", "memset"}
+_FUNCTIONS = {name: add_function(name, takes_addresses=name in _TAKE_ADDRESSES) for name in _NAMES}
 
 
 def then(function: Callable[..., None], *arguments: object) -> Call:
@@ -296,6 +309,11 @@ def close_range(first: int, last: int = -1, flags: int = 0) -> Call:
 
 def _fsconfig(context: Cell, command: int, key: bytes | int, value: bytes | int) -> Call:
     return prepare("syscall", _FSCONFIG, context, command, key, value, 0)
+
+
+def has_failed(function: str) -> bool:
+    """Return whether what failed last on a tape was this function of the C library."""
+    return read_word(FAILED.value) == _FUNCTIONS[function]
 
 
 def prepare(

@@ -22,7 +22,6 @@ from errno import ENOMEM
 from struct import Struct
 
 from .command import execute, make_env
-from .confinement import find_doubt
 from .errors import IsolationError, SetupError
 from .exit_status import ExitStatus, read_status
 from .forwarding import forward
@@ -53,6 +52,7 @@ from .program import (
     become_command,
     execute_command,
     explain_clone,
+    explain_start,
     place_command,
     release,
     settle,
@@ -177,8 +177,7 @@ def _end_command(program: Program, failure: BaseException | None = None) -> None
     except IsolationError as error:
         send_failure(report, error)
     except OSError as error:
-        doubt = find_doubt(program.plan)
-        send_failure(report, SetupError("start the command", error.errno or 0, hint=doubt))
+        send_failure(report, explain_start(error, program.plan))
     except MemoryError:
         os.write(report, _NO_MEMORY)
     except BaseException as error:  # noqa: BLE001 - the process ends right after it

@@ -6,6 +6,9 @@ namespace is then a copy made for a less privileged owner, in which the kernel l
 that root inside can neither remount a read-only volume for writing nor take a mount off that hides
 something, whatever it is given; and the init, in the namespace above, can't be traced by anybody.
 
+Its host name belongs to one user namespace more, which is nobody's: the kernel lets who has made
+such a one do there what they like, so root inside names its host without CAP_SYS_ADMIN.
+
 Without a user namespace root inside is the host's, and has no capability that it was not given by
 name.
 
@@ -21,7 +24,7 @@ from .calls import close, open_file, write
 from .capabilities import ALL, NUMBERS, find_last_capability, mask_of, names_of
 from .errors import SetupError
 from .memory import Cell
-from .process_calls import capset, default_action, prctl, setrlimit, unblock_signals
+from .process_calls import capset, default_action, join_new, prctl, setrlimit, unblock_signals
 from .spec import ContainerSpec, Rlimit
 from .syscalls import (
     CLONE_NEWNS,
@@ -32,6 +35,7 @@ from .syscalls import (
 )
 from .tape import Call
 from .user_mapping import IdRange, UserMapping, render_id_map
+from .users import User
 
 COMMAND_PID = 2  # in the container: the first process that its init forks
 # Without waiting: who may change a root directory might put FIFOs in the place of /proc.
@@ -70,6 +74,17 @@ def map_inner_namespace(mapping: UserMapping) -> list[Call]:
             close(file),
         ]
     return made
+
+
+def keeps_host_name(user: User, mapping: UserMapping | None, capabilities: int | None) -> bool:
+    """Return whether a command has to be left the say over its host name, which else it has."""
+    is_admin = bool((capabilities or 0) >> NUMBERS["SYS_ADMIN"] & 1)
+    return user.uid == 0 and mapping is not None and not is_admin
+
+
+def keep_host_name() -> list[Call]:
+    """Return root's calls that leave it the say over its host name, whatever else it gives up."""
+    return join_new(CLONE_NEWUTS)
 
 
 def plan_capabilities(spec: ContainerSpec) -> int | None:

@@ -5,11 +5,13 @@ Its session, its name, its user, its signals, and what it executes.
 
 import os
 from _collections_abc import Iterable, Mapping, Sequence
+from _signal import SIGKILL
 from errno import EINTR, EINVAL, ENOSYS, EPERM
 from struct import Struct
 
 from . import syscalls
-from .calls import ANY_RESULT, prepare
+from .calls import ANY_RESULT, close, prepare
+from .library import find_address
 from .machine import find_machine
 from .memory import Buffer, Cell
 from .tape import Call
@@ -22,6 +24,9 @@ _IDS, _LIMITS = Struct("I"), Struct("2l")
 _CAP_HEADER, _CAP_DATA = Struct("Ii"), Struct("6I")
 _CAPABILITY_VERSION_3 = 0x2008_0522
 INSTRUCTION_SIZE = 8  # bytes of struct sock_filter
+_CLONE_VM = 0x100
+_WAIT_FOR_ALL = 0x4000_0000  # __WALL: also for one whose end no signal tells
+_STACK = Buffer(2**14, shared=True)  # of a process that waits, which touches one page of it
 
 
 def umask(mask: int) -> Call:
@@ -51,6 +56,25 @@ def clone3(flags: int, exit_signal: int, *, to: Cell) -> Call:
 def unshare(flags: int) -> Call:
     """Leave the caller's namespaces of these kinds for new ones."""
     return prepare("unshare", flags)
+
+
+def join_new(namespaces: int) -> list[Call]:
+    """Join namespaces that belong to a new user namespace, and stay in one's own.
+
+    Whoever makes that one is in it, and can't get out again; so it is made for a process that
+    shares all memory, waits on a stack of its own, and is soon killed. The kernel lets only who is
+    dumpable be joined.
+    """
+    pid, pidfd = Cell(-1), Cell(-1)
+    flags = namespaces | syscalls.CLONE_NEWUSER | _CLONE_VM
+    return [
+        prepare("clone", find_address("pause"), _STACK.address + _STACK.size, flags, 0, to=pid),
+        prepare("syscall", syscalls.PIDFD_OPEN, pid, 0, to=pidfd),
+        prepare("setns", pidfd, namespaces),
+        close(pidfd),
+        prepare("kill", pid, SIGKILL),
+        prepare("waitpid", pid, 0, _WAIT_FOR_ALL),
+    ]
 
 
 def prctl(option: int, argument: int) -> Call:

@@ -19,6 +19,7 @@ from .calls import (
     close,
     close_range,
     eventfd,
+    has_failed,
     poll,
     read,
     recv,
@@ -29,7 +30,7 @@ from .calls import (
 )
 from .command import Program as Guarded
 from .command import make_env, place_stdio, try_execute
-from .confinement import becomes_user, confine, needs_own_pipes
+from .confinement import becomes_user, confine, find_doubt, needs_own_pipes
 from .desk import Desk
 from .errors import SetupError
 from .exit_status import ExitStatus
@@ -37,7 +38,13 @@ from .handshake import GO, MAX_FAILURE, READY, check_go, receive_go
 from .hints import KEYRING_STEP
 from .memory import FAILED, Buffer, Cell
 from .plan import Plan
-from .privileges import inner_namespace_flags, map_inner_namespace, own_pipes
+from .privileges import (
+    inner_namespace_flags,
+    keep_host_name,
+    keeps_host_name,
+    map_inner_namespace,
+    own_pipes,
+)
 from .process_calls import (
     clone3,
     default_action,
@@ -229,6 +236,13 @@ def explain_clone(error: OSError, mapping: UserMapping | None) -> SetupError:
     return SetupError(step, error.errno or 0)
 
 
+def explain_start(error: OSError, plan: Plan) -> SetupError:
+    """Return what it means that the clone did not become the command."""
+    if has_failed("clone"):  # for a namespace more
+        return explain_clone(error, plan.mapping)
+    return SetupError("start the command", error.errno or 0, hint=find_doubt(plan))
+
+
 def _wait_for_go(control: int, not_its: tuple[int, ...]) -> list[Call]:
     return [
         *map(close, not_its),
@@ -332,6 +346,7 @@ def become_command(plan: Plan, user: User, placed: Segment) -> list[Segment]:
     segments: list[Segment] = [
         keep(_die_with_parent) if not spec.isolate else (),
         placed,
+        keep(keep_host_name) if keeps_host_name(user, plan.mapping, plan.capabilities) else (),
         keep(_own_pipes, user.uid, user.gid) if needs_own_pipes(plan, user) else (),
         [then(take_foreground)] if spec.terminal else (),
         *confine(

@@ -21,7 +21,7 @@ _CALL = re.compile(r"(.*\)) += (?:-1 (E\w+)|.*)")
 _CLONE = re.compile(rf"clone3\(.*\) += (\d+)(?:{_PID})?")
 _WITH_DESCRIPTOR = (
     "close|fchdir|fcntl|fsconfig|fsmount|ioctl|mkdirat|mount_setattr|move_mount|openat|read|"
-    "recvfrom|sendto|statx|dup2|write|getsockname|getsockopt"
+    "recvfrom|sendto|setns|statx|dup2|write|getsockname|getsockopt"
 )
 _TEXT = r'(?:"(?:[^"\\]|\\.)*"(?:\.\.\.)?|ADDRESS)'
 _BLANKS = [

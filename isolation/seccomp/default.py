@@ -56,7 +56,7 @@ _BY_CAPABILITY = {
     "DAC_READ_SEARCH": "open_by_handle_at",
     "SYS_ADMIN": """
         mount umount umount2 setns unshare fanotify_init lookup_dcookie quotactl quotactl_fd
-        setdomainname sethostname syslog lsm_get_self_attr lsm_set_self_attr lsm_list_modules
+        setdomainname syslog lsm_get_self_attr lsm_set_self_attr lsm_list_modules
     """,
     "SYS_BOOT": "reboot",
     "SYS_CHROOT": "chroot",

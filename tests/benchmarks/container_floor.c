@@ -634,6 +634,24 @@ static void drop_capabilities(void) {
     check(syscall(SYS_capset, &header, sets), "drop capabilities");
 }
 
+static int be_idle(void *unused) {
+    pause();
+    return unused != NULL;
+}
+
+/* Whoever makes a user namespace has the say over what belongs to it. */
+static void keep_host_name(void) {
+    static char stack[1 << 14] __attribute__((aligned(16)));
+    pid_t pid = check(clone(be_idle, stack + sizeof stack,
+                            CLONE_NEWUTS | CLONE_NEWUSER | CLONE_VM, NULL),
+                      "make a namespace of the host name");
+    int pidfd = check(syscall(SYS_pidfd_open, pid, 0), "open a pidfd");
+    check(setns(pidfd, CLONE_NEWUTS), "join it");
+    close(pidfd);
+    check(kill(pid, SIGKILL), "end who is in it");
+    check(waitpid(pid, NULL, __WALL), "wait for who was in it");
+}
+
 static void be_command(char *const argv[], int gate) {
     /* Ignored or handled by every Python. */
     static const int changed[] = {SIGINT, SIGPIPE, SIGXFSZ};
@@ -647,6 +665,7 @@ static void be_command(char *const argv[], int gate) {
     check(syscall(SYS_close_range, 3, ~0U, close_range_cloexec), "close the rest on exec");
     for (int fd = 0; fd < 3; fd++)
         check(dup2(moved[fd], fd), "place a descriptor");
+    keep_host_name();
     bound_capabilities();
     become_root();
     drop_capabilities();

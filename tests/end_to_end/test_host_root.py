@@ -443,8 +443,7 @@ def test_host_name_is(mocker: Mocker, rootfs: str, options: tuple[str, ...], nam
 def test_host_name_that_is_set_inside_changes_inside_only(rootfs: str) -> None:
     name = socket.gethostname()
 
-    options = ["--rootfs", rootfs, "--cap-add", "sys_admin"]
-    with open_run(*options, "sh", "-c", "hostname josh; hostname; cat") as process:
+    with open_run("--rootfs", rootfs, "sh", "-c", "hostname josh; hostname; cat") as process:
         inside = read_line(process)
         outside = socket.gethostname()
 
@@ -453,14 +452,34 @@ def test_host_name_that_is_set_inside_changes_inside_only(rootfs: str) -> None:
 
 @requires_commands("hostname")
 @each_rootfs
-def test_host_name_is_not_set_without_the_capability(mocker: Mocker, rootfs: str) -> None:
-    name = socket.gethostname()
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--cap-add", "sys_admin"],
+        ["--cap-drop", "all"],
+        ["--seccomp", "unconfined"],
+        ["--allow-new-privs"],
+        ["-u", "root"],
+    ],
+    ids=" ".join,
+)
+def test_host_name_is_roots_whatever_else_it_may_do(
+    mocker: Mocker, rootfs: str, options: list[str]
+) -> None:
+    result = mocker("run", "--rootfs", rootfs, *options, "sh", "-c", "hostname josh; hostname")
 
-    result = mocker("run", "--rootfs", rootfs, "sh", "-c", "hostname josh; echo $?; hostname")
+    assert result.stdout == "josh\n"
+
+
+@requires_commands("hostname")
+@each_rootfs
+def test_host_name_is_not_a_users_to_set(mocker: Mocker, rootfs: str) -> None:
+    script = "hostname josh; echo $?; hostname"
+
+    result = mocker("run", "--rootfs", rootfs, "-u", "1000", "sh", "-c", script)
 
     assert result.stdout == "1\ncontainerhostname\n"
     assert re.match("hostname: .*(not permitted|must be root)", result.stderr)
-    assert socket.gethostname() == name
 
 
 # 12. Interprocess communication.

@@ -43,6 +43,7 @@ _NUMBERS = {  # on x86-64 and on aarch64
     "quotactl": (179, 60),
     "reboot": (169, 142),
     "request_key": (249, 218),
+    "setdomainname": (171, 162),
     "setns": (308, 268),
     "settimeofday": (164, 170),
     "socket": (41, 198),

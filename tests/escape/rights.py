@@ -111,12 +111,6 @@ def pass_capability_on(facts: Facts) -> None:
     call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _SYS_ADMIN, 0, 0)
 
 
-@probe("C-hostname", CAPABILITIES, "EPERM")
-def set_host_name(facts: Facts) -> None:
-    """Set the host name."""
-    socket.sethostname("other")
-
-
 @probe("C-handle", ROOT_CAPABILITIES, "EPERM")
 def open_by_handle(facts: Facts) -> None:
     """Open a file by its number, past all directories."""

@@ -5,6 +5,7 @@ probe without the filter shows that it has reached the kernel, and does nothing 
 """
 
 import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import tempfile
 from .kernel import call
 from .probe import (
     NAMESPACES,
+    ROOT,
     ROOT_CAPABILITIES,
     SECCOMP,
     SECCOMP_AND_CAPABILITIES,
@@ -29,6 +31,7 @@ _FAN_REPORT_FID = 0x200
 _EVERYTHING = -1  # as flags; no call knows all of them
 _KEY_SPEC_SESSION_KEYRING = -3
 _NO_FD = -1
+_NS_GET_USERNS = 0xB701
 _OPEN_TREE_CLONE = 1
 _UFFD_USER_MODE_ONLY = 1
 _REBOOT = Wall("seccomp, capabilities", "namespaces alone", place=NAMESPACES)
@@ -69,6 +72,19 @@ def clone3_user_namespace(facts: Facts) -> None:
 def join_namespace(facts: Facts) -> None:
     """Join a namespace."""
     call("setns", _NO_FD, 0)
+
+
+@probe("G-join-user", SECCOMP._replace(whom=(ROOT,)), "EPERM")
+def join_namespace_above_host_name(facts: Facts) -> None:
+    """Have all capabilities in the user namespace that the host name belongs to."""
+    own = os.open("/proc/self/ns/uts", os.O_RDONLY)
+    call("setns", fcntl.ioctl(own, _NS_GET_USERNS), _CLONE_NEWUSER)
+
+
+@probe("G-domainname", SECCOMP._replace(whom=(ROOT,)), "EPERM")
+def set_domain_name(facts: Facts) -> None:
+    """Set the domain name of NIS."""
+    call("setdomainname", b"other", 5)
 
 
 @probe("G-keyctl", SECCOMP, "EPERM")

@@ -68,7 +68,7 @@ def test_container_has_its_own_host_name(hostname: str) -> None:
     before = socket.gethostname()
 
     text = "hostname; hostname josh; hostname"
-    outcome = run_captured(script(text, hostname=hostname, cap_add=["sys_admin"]))
+    outcome = run_captured(script(text, hostname=hostname))
 
     assert outcome.stdout == f"{hostname}\njosh\n"
     assert socket.gethostname() == before

@@ -17,6 +17,7 @@ from mocker.isolation.syscalls import (
     CLONE_NEWUTS,
     KEYCTL,
     PR_GET_NO_NEW_PRIVS,
+    PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
     prctl,
 )
@@ -62,6 +63,22 @@ def test_clone_makes_namespaces(in_new_namespaces: InNewNamespaces) -> None:
         return os.waitpid(pid.value, 0)[1] == 0
 
     assert in_new_namespaces(act)
+
+
+@requires_user_namespaces
+def test_namespaces_are_joined_whose_owner_is_somewhere_else(
+    in_new_namespaces: InNewNamespaces,
+) -> None:
+    def look() -> list[Path]:
+        return [Path(f"/proc/self/ns/{name}").readlink() for name in ("uts", "user")]
+
+    def act() -> list[bool]:
+        before = look()
+        perform([process_calls.prctl(PR_SET_DUMPABLE, 1), *process_calls.join_new(CLONE_NEWUTS)])
+        is_alone = not Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        return [*map(Path.__eq__, before, look()), is_alone]
+
+    assert in_new_namespaces(act) == [False, True, True]
 
 
 def test_clone_that_the_kernel_refuses_is_an_error() -> None:
