@@ -330,8 +330,8 @@ def _wait() -> list[Call]:
 
 
 def place_command(stdio: tuple[int, ...], ready_fd: int | None) -> list[Call]:
-    """Return the calls that have the command wait for its IDs, and give it its descriptors."""
-    return [read(_GATE, Buffer(len(_ONE))), setpgid(), *place_stdio(stdio, ready_fd)]
+    """Return the calls that give the command a process group and its descriptors."""
+    return [setpgid(), *place_stdio(stdio, ready_fd)]
 
 
 def become_command(plan: Plan, user: User, placed: Segment) -> list[Segment]:
@@ -345,8 +345,10 @@ def become_command(plan: Plan, user: User, placed: Segment) -> list[Segment]:
     spec = plan.spec
     segments: list[Segment] = [
         keep(_die_with_parent) if not spec.isolate else (),
-        placed,
+        keep(_wait_for_ids),
+        # Before the descriptors, of which it needs one for itself.
         keep(keep_host_name) if keeps_host_name(user, plan.mapping, plan.capabilities) else (),
+        placed,
         keep(_own_pipes, user.uid, user.gid) if needs_own_pipes(plan, user) else (),
         [then(take_foreground)] if spec.terminal else (),
         *confine(
@@ -368,6 +370,10 @@ def execute_command(plan: Plan, user: User) -> Segment:
 
 def _die_with_parent() -> list[Call]:
     return [prctl(PR_SET_PDEATHSIG, SIGKILL)]
+
+
+def _wait_for_ids() -> list[Call]:
+    return [read(_GATE, Buffer(len(_ONE)))]
 
 
 def _own_pipes(uid: int, gid: int) -> list[Call]:

@@ -659,13 +659,13 @@ static void be_command(char *const argv[], int gate) {
     int moved[3];
     sigset_t none;
     check(read(gate, &count, sizeof count), "wait for the init");
+    keep_host_name();
     check(setpgid(0, 0), "make a process group");
     for (int fd = 0; fd < 3; fd++)
         moved[fd] = check(fcntl(fd, F_DUPFD_CLOEXEC, 3), "move a descriptor out of the way");
     check(syscall(SYS_close_range, 3, ~0U, close_range_cloexec), "close the rest on exec");
     for (int fd = 0; fd < 3; fd++)
         check(dup2(moved[fd], fd), "place a descriptor");
-    keep_host_name();
     bound_capabilities();
     become_root();
     drop_capabilities();
