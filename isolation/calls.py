@@ -313,7 +313,7 @@ def _fsconfig(context: Cell, command: int, key: bytes | int, value: bytes | int)
 
 def has_failed(function: str) -> bool:
     """Return whether what failed last on a tape was this function of the C library."""
-    return read_word(FAILED.value) == _FUNCTIONS[function]
+    return FAILED.value != 0 and read_word(FAILED.value) == _FUNCTIONS[function]
 
 
 def prepare(

@@ -76,10 +76,15 @@ def map_inner_namespace(mapping: UserMapping) -> list[Call]:
     return made
 
 
-def keeps_host_name(user: User, mapping: UserMapping | None, capabilities: int | None) -> bool:
+def keeps_host_name(
+    spec: ContainerSpec, user: User, mapping: UserMapping | None, capabilities: int | None
+) -> bool:
     """Return whether a command has to be left the say over its host name, which else it has."""
     is_admin = bool((capabilities or 0) >> NUMBERS["SYS_ADMIN"] & 1)
-    return user.uid == 0 and mapping is not None and not is_admin
+    # It takes a process for a moment; with no third one, none could name the host later, either.
+    most = None if spec.limits is None else spec.limits.pids
+    has_room = most is None or most > COMMAND_PID
+    return user.uid == 0 and mapping is not None and not is_admin and has_room
 
 
 def keep_host_name() -> list[Call]:

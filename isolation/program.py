@@ -347,7 +347,7 @@ def become_command(plan: Plan, user: User, placed: Segment) -> list[Segment]:
         keep(_die_with_parent) if not spec.isolate else (),
         keep(_wait_for_ids),
         # Before the descriptors, of which it needs one for itself.
-        keep(keep_host_name) if keeps_host_name(user, plan.mapping, plan.capabilities) else (),
+        keep(keep_host_name) if _keeps_host_name(plan, user) else (),
         placed,
         keep(_own_pipes, user.uid, user.gid) if needs_own_pipes(plan, user) else (),
         [then(take_foreground)] if spec.terminal else (),
@@ -370,6 +370,10 @@ def execute_command(plan: Plan, user: User) -> Segment:
 
 def _die_with_parent() -> list[Call]:
     return [prctl(PR_SET_PDEATHSIG, SIGKILL)]
+
+
+def _keeps_host_name(plan: Plan, user: User) -> bool:
+    return keeps_host_name(plan.spec, user, plan.mapping, plan.capabilities)
 
 
 def _wait_for_ids() -> list[Call]:

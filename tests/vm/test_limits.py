@@ -158,6 +158,11 @@ def test_processes_are_refused_beyond_the_limit() -> None:
 
 
 @in_container
+def test_two_processes_are_enough_for_a_command_and_its_init() -> None:
+    assert mocker_run("--pids-limit", "2", "echo", "well").stdout == "well\n"
+
+
+@in_container
 def test_cpu_time_is_a_share() -> None:
     limits = Limits(cpus=0.2)
     with open_container(script("while :; do :; done", limits=limits)) as (container, _):
