@@ -12,9 +12,11 @@ Source: credentials(7), capabilities(7) "Transformation of capabilities during e
 """
 
 from .calls import chdir, then
+from .capabilities import NUMBERS
 from .command import change_directory
 from .plan import Plan
 from .privileges import (
+    COMMAND_PID,
     bound_capabilities,
     forbid_new_privileges,
     keep_capabilities,
@@ -66,6 +68,18 @@ def needs_own_pipes(plan: Plan, user: User) -> bool:
     Root that lacks CAP_DAC_OVERRIDE over them is as any other user.
     """
     return user.uid != 0 or (plan.mapping is None and plan.spec.isolate)
+
+
+def needs_own_host_name(plan: Plan, user: User) -> bool:
+    """Return whether the command can name its host only if the name belongs to nobody else.
+
+    Root that keeps CAP_SYS_ADMIN can do so anyway, and a user never. It takes a third process for a
+    moment: where none may be, no program could be started to name it, either.
+    """
+    limits, capabilities = plan.spec.limits, plan.capabilities or 0
+    has_room = limits is None or limits.pids is None or limits.pids > COMMAND_PID
+    is_admin = capabilities >> NUMBERS["SYS_ADMIN"] & 1 == 1
+    return user.uid == 0 and plan.mapping is not None and not is_admin and has_room
 
 
 def becomes_user(plan: Plan) -> bool:

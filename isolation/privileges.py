@@ -35,7 +35,6 @@ from .syscalls import (
 )
 from .tape import Call
 from .user_mapping import IdRange, UserMapping, render_id_map
-from .users import User
 
 COMMAND_PID = 2  # in the container: the first process that its init forks
 # Without waiting: who may change a root directory might put FIFOs in the place of /proc.
@@ -76,18 +75,7 @@ def map_inner_namespace(mapping: UserMapping) -> list[Call]:
     return made
 
 
-def keeps_host_name(
-    spec: ContainerSpec, user: User, mapping: UserMapping | None, capabilities: int | None
-) -> bool:
-    """Return whether a command has to be left the say over its host name, which else it has."""
-    is_admin = bool((capabilities or 0) >> NUMBERS["SYS_ADMIN"] & 1)
-    # It takes a process for a moment; with no third one, none could name the host later, either.
-    most = None if spec.limits is None else spec.limits.pids
-    has_room = most is None or most > COMMAND_PID
-    return user.uid == 0 and mapping is not None and not is_admin and has_room
-
-
-def keep_host_name() -> list[Call]:
+def own_host_name() -> list[Call]:
     """Return root's calls that leave it the say over its host name, whatever else it gives up."""
     return join_new(CLONE_NEWUTS)
 

@@ -30,7 +30,13 @@ from .calls import (
 )
 from .command import Program as Guarded
 from .command import make_env, place_stdio, try_execute
-from .confinement import becomes_user, confine, find_doubt, needs_own_pipes
+from .confinement import (
+    becomes_user,
+    confine,
+    find_doubt,
+    needs_own_host_name,
+    needs_own_pipes,
+)
 from .desk import Desk
 from .errors import SetupError
 from .exit_status import ExitStatus
@@ -40,9 +46,8 @@ from .memory import FAILED, Buffer, Cell
 from .plan import Plan
 from .privileges import (
     inner_namespace_flags,
-    keep_host_name,
-    keeps_host_name,
     map_inner_namespace,
+    own_host_name,
     own_pipes,
 )
 from .process_calls import (
@@ -347,7 +352,7 @@ def become_command(plan: Plan, user: User, placed: Segment) -> list[Segment]:
         keep(_die_with_parent) if not spec.isolate else (),
         keep(_wait_for_ids),
         # Before the descriptors, of which it needs one for itself.
-        keep(keep_host_name) if _keeps_host_name(plan, user) else (),
+        keep(own_host_name) if needs_own_host_name(plan, user) else (),
         placed,
         keep(_own_pipes, user.uid, user.gid) if needs_own_pipes(plan, user) else (),
         [then(take_foreground)] if spec.terminal else (),
@@ -370,10 +375,6 @@ def execute_command(plan: Plan, user: User) -> Segment:
 
 def _die_with_parent() -> list[Call]:
     return [prctl(PR_SET_PDEATHSIG, SIGKILL)]
-
-
-def _keeps_host_name(plan: Plan, user: User) -> bool:
-    return keeps_host_name(plan.spec, user, plan.mapping, plan.capabilities)
 
 
 def _wait_for_ids() -> list[Call]:

@@ -640,7 +640,7 @@ static int be_idle(void *unused) {
 }
 
 /* Whoever makes a user namespace has the say over what belongs to it. */
-static void keep_host_name(void) {
+static void own_host_name(void) {
     static char stack[1 << 14] __attribute__((aligned(16)));
     pid_t pid = check(clone(be_idle, stack + sizeof stack,
                             CLONE_NEWUTS | CLONE_NEWUSER | CLONE_VM, NULL),
@@ -659,7 +659,7 @@ static void be_command(char *const argv[], int gate) {
     int moved[3];
     sigset_t none;
     check(read(gate, &count, sizeof count), "wait for the init");
-    keep_host_name();
+    own_host_name();
     check(setpgid(0, 0), "make a process group");
     for (int fd = 0; fd < 3; fd++)
         moved[fd] = check(fcntl(fd, F_DUPFD_CLOEXEC, 3), "move a descriptor out of the way");
