@@ -130,7 +130,7 @@ def main() -> None:
     options = parse_options()
     report = Report(options.jobs)
     try:
-        check_descriptors(max(options.jobs, *options.more))
+        check_descriptors(max([options.jobs, *options.more]))
         with ExitStack() as stack:
             measure_all(Setting(stack), stack, report, options)
     except (IsolationError, ObstacleError) as error:
