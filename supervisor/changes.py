@@ -160,7 +160,7 @@ def _view(job: Job) -> _View:
         "attempt": life.attempt,
         "paused": job.is_paused,
         "exit": str(job.status) if has_ended else None,
-        "oom_killed": has_ended and job.oom_killed,
+        "oom_killed": has_ended and job.reports.oom_killed,
     }
 
 

@@ -221,6 +221,7 @@ class JobConfig:
         success_codes: Exit codes that are no failure.
         permanent_codes: Exit codes after which the job is given up at once.
         start_timeout: Seconds until it must be ready; only where it has a `ready` probe.
+        timeout: Seconds that a run may take; None for as long as it likes.
         stop_signal: What is sent first when it is to stop.
         grace: Seconds between that and SIGKILL.
         critical: Whether the supervisor stops with this job's status when it ends for good.
@@ -249,6 +250,7 @@ class JobConfig:
     success_codes: frozenset[int] = frozenset({0})
     permanent_codes: frozenset[int] = frozenset()
     start_timeout: float = 60.0
+    timeout: float | None = None
     stop_signal: int = 15
     grace: float = 10.0
     critical: bool = False

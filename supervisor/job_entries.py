@@ -155,6 +155,8 @@ def _find_conflicts(entry: Entry, values: Mapping[str, Any]) -> Iterator[tuple[s
             yield key, "needs a schedule"
     if kind == "oneshot" and entry.own.get("restart") == "always":
         yield "restart", "must be 'on-failure' or 'never' for a oneshot, not 'always'"
+    if entry.own.get("critical") is True and "schedule" in values:
+        yield "critical", "is not for a job with a schedule, which never ends for good"
     codes = values.get("success_codes", _SUCCESS) & values.get("permanent_codes", frozenset())
     if codes:
         listed = ", ".join(map(str, sorted(codes)))

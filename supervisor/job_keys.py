@@ -64,6 +64,10 @@ def _parse_stop_signal(value: object, place: Place) -> int:
     return found
 
 
+def _parse_timeout(value: object, place: Place) -> float | None:
+    return parse_duration_value(value, place) or None
+
+
 def _parse_schedule(value: object, place: Place) -> str:
     return check_schedule(parse_text(value, place))
 
@@ -89,6 +93,7 @@ FIELD_KEYS: dict[str, Parse] = {
     "success_codes": _parse_codes,
     "permanent_codes": _parse_codes,
     "start_timeout": parse_positive_duration,
+    "timeout": _parse_timeout,
     "stop_signal": _parse_stop_signal,
     "grace": parse_duration_value,
     "critical": parse_boolean,

@@ -32,6 +32,7 @@ def _list_keys(job: JobConfig) -> Iterator[tuple[str, object]]:
     yield "success_codes", sorted(job.success_codes)
     yield "permanent_codes", sorted(job.permanent_codes)
     yield "start_timeout", _render_number(job.start_timeout)
+    yield "timeout", None if job.timeout is None else _render_number(job.timeout)
     yield "stop_signal", _render_signal(job.stop_signal)
     yield "grace", _render_number(job.grace)
     yield "critical", job.critical

@@ -25,14 +25,17 @@ from .notices import Notice, make_notice
 from .pauses import Pause
 from .probes import wait_dead, wait_ready
 from .pseudoterminal import Pseudoterminal
+from .racing import until
 from .relay import Relay, Ways
 from .reports import RunReports
+from .run_output import RunOutput
 from .runs import Means, Pipes, kill, resume, start, wait_executed
 from .tally import Tally
 
-# Seconds for output that nobody takes, of a job that is not to run again: it must not keep the
-# supervisor from ending, which takes two at most with what the sinks are given after that.
-_DRAIN_S = 0.7
+# Seconds that the end of a run is not told because its output is not taken, where that end is what
+# others wait for: until they may stop themselves, or another job of that name may start.
+_FINAL_PATIENCE_S = 0.1
+_HELD_BACK = "what its last run printed is not written yet"
 
 _NO_RUN = ExitStatus(code=0)
 
@@ -50,8 +53,6 @@ class Job:
         notice: What its present run, or the last one, says of itself.
         ring: The last lines of all its runs.
         tally: How much they have printed.
-        oom_kills: How many processes of all its runs the kernel has killed for want of memory.
-        oom_killed: Whether any of its last run.
         skips: How many times of its schedule came while its former run went on.
         terminal: Of the present run; None without one.
         kill_at: When it will be killed, in trio's time; None unless it is stopping.
@@ -82,7 +83,7 @@ class Job:
         self.terminal: Pseudoterminal | None = None
         self.ring = means.rings.make_ring()
         self.tally = Tally()
-        self.oom_kills, self.oom_killed, self.skips = 0, False, 0
+        self.skips = 0
         self.notice = Notice()
         self.pause = Pause()
         self._means = means
@@ -90,7 +91,7 @@ class Job:
         self._follow = follow
         self._changed = trio.Event()
         self.reports = RunReports(config.name, self.ring)
-        self._relays: list[Relay] = []
+        self._output = RunOutput()
         self._kill_asked = False
         self._patience = trio.CancelScope()
         self._probing = trio.CancelScope()
@@ -104,13 +105,15 @@ class Job:
         """Stop it, or let it be."""
         self._become(lifecycle.ask_stop(self.life))
 
-    def retire(self) -> None:
-        """Let what runs go on, and run nothing again."""
+    def retire(self, *, is_replaced: bool = False) -> None:
+        """Let what runs go on, and run nothing again, unless by another file; see `renew`."""
+        self.reports.is_replaced = is_replaced
         self._become(lifecycle.retire(self.life))
 
     def renew(self, config: JobConfig) -> None:
         """Be a job that nobody has asked for yet, by what the file says now; it is at rest."""
         self.config = config
+        self.reports.is_replaced = False
         self._become(Life())
 
     def kill(self) -> None:
@@ -158,6 +161,8 @@ class Job:
                 case State.STARTING:
                     await self._pass_gate()
                     if self.life.state is State.STARTING:
+                        await self._wait_for_output()
+                    if self.life.state is State.STARTING:
                         await self._run_once()
                 case State.BACKOFF:
                     with trio.move_on_at(self.life.retry_at) as wait:
@@ -187,18 +192,20 @@ class Job:
         if self.life.attempt > 1 or not self.config.depends_on:
             return
         reason = ""
-        async with trio.open_nursery() as nursery:
-
-            async def give_way() -> None:
-                await self._changed.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(give_way)
+        async with until(self._changed.wait):
             reason = await self._gate(self.config)
-            nursery.cancel_scope.cancel()
         if reason and self.life.state is State.STARTING:
             self._become(lifecycle.skip(self.life, reason))
             self._log.warning("job.skipped", reason=reason)
+
+    async def _wait_for_output(self) -> None:
+        """Wait until what the last run printed is handed on, as long as somebody wants the next."""
+        if self._output.is_over:
+            return
+        self._become(lifecycle.hold_back(self.life, _HELD_BACK))
+        self._log.warning("job.held_back", reason=self.life.reason)
+        async with until(self._changed.wait):
+            await self._output.wait_over()
 
     async def _run_once(self) -> None:
         """Be one run, from its pipes to their end."""
@@ -224,22 +231,24 @@ class Job:
 
     async def _relay_run(self, pipes: Pipes) -> tuple[ExitStatus | IsolationError, float]:
         """Relay what a run prints to its end; return how it ended, or why it was not, and when."""
-        async with trio.open_nursery() as limit:
-            async with trio.open_nursery() as relays:
-                ending = await self._contain(pipes, relays)
-                ended_at = trio.current_time()
-                limit.start_soon(self._limit_drain, relays.cancel_scope)
-            limit.cancel_scope.cancel()
+        self._output = output = self._means.outputs.open()
+        ending = await self._contain(pipes, output)
+        ended_at = trio.current_time()
+        if not self.config.container.isolate:
+            output.end_when_silent()  # what escaped may have the pipe open for ever
+        async with until(self._lose_patience):
+            await output.wait_handed_on()
+        self._means.outputs.leave(output)
         return ending, ended_at
 
-    async def _contain(self, pipes: Pipes, relays: trio.Nursery) -> ExitStatus | IsolationError:
+    async def _contain(self, pipes: Pipes, output: RunOutput) -> ExitStatus | IsolationError:
         """Make a container and accompany it until it is gone; return why there was none."""
         try:
             with await self._start(pipes) as container:
                 self.pid = self.reports.pid = container.pid
-                self._relay(pipes, container.pid, relays)
+                self._relay(pipes, container.pid, output)
                 try:
-                    return await self._attend(container, pipes, relays)
+                    return await self._attend(container, pipes, output)
                 finally:
                     pipes.close()
                     self._means.running.pop(self.config.name, None)
@@ -253,40 +262,34 @@ class Job:
         made: Container | IsolationError = SetupError(
             "make its container", hint="it was to stop, and there was no answer yet"
         )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._give_up_start, nursery.cancel_scope)
+        async with until(self._give_up_start):
             try:
                 made = await start(self.config, self._means, pipes)
             except IsolationError as error:
                 made = error
-            nursery.cancel_scope.cancel()
         if isinstance(made, IsolationError):
             raise made
         return made
 
-    async def _give_up_start(self, scope: trio.CancelScope) -> None:
+    async def _give_up_start(self) -> None:
         while self.life.state is not State.STOPPING:
             await self._changed.wait()
         grace = 0.0 if self._kill_asked else self.config.grace
         with trio.move_on_after(grace) as self._patience:
             self.kill_at = trio.current_time() + grace
             await trio.sleep_forever()
-        scope.cancel()
 
-    def _relay(self, pipes: Pipes, pid: int, relays: trio.Nursery) -> None:
+    def _relay(self, pipes: Pipes, pid: int, output: RunOutput) -> None:
         """Relay what the run prints in the background, until nobody can print any more."""
-        self._relays = []
         sinks = self._means.sinks
         feed = self._means.feeds.open(self.config.name)
         for channel, fd in pipes.take_read_ends().items():
             source = Source(self.config.name, channel, pid, self.life.attempt)
             outlets = sinks.open_outlets(self.config, source)
             ways = Ways(outlets, self.ring, sinks.traffic, self.notice.see, feed, self.tally)
-            relay = Relay(fd, source, ways, self.config.max_line)
-            self._relays.append(relay)
-            relays.start_soon(relay.run)
+            output.relay(Relay(fd, source, ways, self.config.max_line), outlets)
 
-    async def _attend(self, container: Container, pipes: Pipes, relays: trio.Nursery) -> ExitStatus:
+    async def _attend(self, container: Container, pipes: Pipes, output: RunOutput) -> ExitStatus:
         """Accompany a container until it is gone."""
         refusal: IsolationError | None = None
         executed = trio.Event()
@@ -301,30 +304,24 @@ class Job:
                 self._log.info("job.started", pid=container.pid, attempt=self.life.attempt)
                 executed.set()
                 self._means.running[self.config.name] = container
-                self.terminal = pipes.open_terminal(container, relays)
+                self.terminal = pipes.open_terminal(container, output)
                 self.reports.tell_shortcomings(self.config, self.life, container.notes)
                 nursery.start_soon(self.notice.follow, container)
                 nursery.start_soon(resume, container)
                 nursery.start_soon(self._probe, container)
+                nursery.start_soon(self._end_in_time, container)
                 await trio.lowlevel.wait_readable(container.fileno())
             nursery.cancel_scope.cancel()
         if refusal is not None:
             raise refusal
         status = container.poll()
-        self._count_oom_kills(container)
+        self.reports.note_usage(container.cgroup.read_usage() if container.cgroup else Usage())
         if container.survivors:
             left = [f"{pid} {title}" for pid, title in container.survivors]
             self._log.warning("job.killed", pid=container.pid, survivors=left)
         if status is None:
             raise AssertionError(f"container {container.pid} is gone and is still there")
         return status
-
-    def _count_oom_kills(self, container: Container) -> None:
-        """Find out whether the memory of a container that is gone was not enough."""
-        usage = container.cgroup.read_usage() if container.cgroup is not None else Usage()
-        self.reports.usage = usage
-        self.oom_kills += usage.oom_kills
-        self.oom_killed = usage.oom_kills > 0
 
     async def _probe(self, container: Container) -> None:
         """Find out whether the run is ready, and then whether it is alive, until it is to stop."""
@@ -345,6 +342,13 @@ class Job:
                 reason = await self.pause.ask_meanwhile(ask)
                 if not container.has_ended():
                     self._become(lifecycle.find_dead(self.life, reason))
+
+    async def _end_in_time(self, container: Container) -> None:
+        """Let the run fail once it has taken all the time that it may."""
+        if self.config.timeout is not None:
+            await trio.sleep(self.config.timeout)
+            if not container.has_ended():
+                self._become(lifecycle.take_too_long(self.life, self.config.timeout))
 
     def _become_ready(self) -> None:
         if self.life.state is State.STARTING:
@@ -370,14 +374,11 @@ class Job:
             await trio.sleep_forever()
         await kill(self.config, container)
 
-    async def _limit_drain(self, relays: trio.CancelScope) -> None:
-        """Cut short the relay of what is left once the container is gone, where that must end."""
-        if not self.config.container.isolate:
-            for relay in self._relays:
-                relay.end_when_silent()  # what escaped may have the pipe open for ever
+    async def _lose_patience(self) -> None:
+        """Wait until there is no time to lose, because nothing is to be run again."""
         while not self.life.final:
             await self._changed.wait()
-        relays.deadline = trio.current_time() + _DRAIN_S
+        await trio.sleep(_FINAL_PATIENCE_S)
 
     def _end(self, status: ExitStatus, now: float) -> None:
         """Let the state follow a run that ended just now, and say so."""
@@ -389,7 +390,7 @@ class Job:
         """Let the state follow a start that was refused, and say so."""
         before, now = self.life, trio.current_time()
         self.status = ExitStatus(code=error.exit_code)
-        self.oom_killed = False
+        self.reports.note_usage(Usage())
         life = before
         if isinstance(error, NoLimitsError):
             life = lifecycle.refuse(life, str(error))

@@ -136,9 +136,16 @@ def skip(life: Life, reason: str) -> Life:
     return attrs.evolve(life, state=State.STOPPED, reason=reason, succeeded=False)
 
 
+def hold_back(life: Life, reason: str) -> Life:
+    """The next run has to wait for something else than what the job depends on."""
+    if life.state is not State.STARTING:
+        return life
+    return attrs.evolve(life, reason=reason)
+
+
 def execute(life: Life, now: float) -> Life:
     """The command of this run is executed."""
-    return attrs.evolve(life, began=now)
+    return attrs.evolve(life, began=now, reason="")
 
 
 def become_ready(life: Life, now: float) -> Life:
@@ -159,6 +166,14 @@ def find_dead(life: Life, reason: str) -> Life:
     """The run does not answer any more."""
     if life.state is not State.RUNNING:
         return life
+    return attrs.evolve(life, state=State.STOPPING, after=After.FAILURE, reason=reason)
+
+
+def take_too_long(life: Life, seconds: float) -> Life:
+    """The run has taken all the time that it may."""
+    if life.state not in {State.STARTING, State.RUNNING}:
+        return life
+    reason = f"it took longer than {seconds:g} s"
     return attrs.evolve(life, state=State.STOPPING, after=After.FAILURE, reason=reason)
 
 
@@ -237,7 +252,7 @@ def _back_off(life: Life, job: JobConfig, now: float, chance: float, *, failed: 
     delay, failures = life.delay, life.failures
     # Not from its beginning: a run that takes long and never gets ready is no good sign.
     if life.ready_at is not None and now - life.ready_at >= max(backoff.reset_after, delay or 0.0):
-        delay, failures = None, ()
+        delay = None
     if failed:
         failures = (*failures, now)
     if job.give_up is not None:

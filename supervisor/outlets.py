@@ -48,6 +48,11 @@ class Outlet:
         return not self._drops and self.is_full
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether it has no room, and may not have any for long: its sink fails."""
+        return self.must_wait and self.sink.health.is_failing
+
+    @property
     def is_full(self) -> bool:
         """Whether there is no room for another batch, be it to wait or to be dropped."""
         return self.sink.is_crowded(self._job)

@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 
 import attrs
+import structlog
 
 from .config import JobConfig, SupervisorConfig
+from .errors import ConfigError
+
+log = structlog.get_logger("mocker.supervisor")
 
 # What a key of the file is called that is called otherwise here.
 _KEYS = {"kind": "type", "group": "replicas", "argv": "command", "rlimits": "ulimits"}
@@ -64,6 +68,12 @@ def render_difference(difference: Difference) -> dict[str, object]:
         if names and key != "unchanged"
     }
     return {**facts, "unchanged": len(difference.unchanged)}
+
+
+def tell_rejected(path: str, error: ConfigError | OSError) -> None:
+    """Tell why a new file is not followed."""
+    mistakes = error.mistakes if isinstance(error, ConfigError) else [str(error)]
+    log.error("config.rejected", path=path, mistakes=list(mistakes))
 
 
 def _list_values(job: JobConfig) -> dict[str, object]:

@@ -21,7 +21,10 @@ class RunReports:
     Attributes:
         pid: Of the last run, whose lines are shown if it failed; None before there is one.
         usage: What it has taken, known at its end.
+        oom_kills: How many processes of all runs the kernel has killed for want of memory.
+        oom_killed: Whether any of the last one that is over.
         refusal: Why it could not be started; empty if it could, or has not been told yet.
+        is_replaced: Whether the job is run by another file once it is gone.
     """
 
     def __init__(self, job: str, ring: LineRing) -> None:
@@ -33,12 +36,20 @@ class RunReports:
         """
         self.pid: int | None = None
         self.usage, self.refusal = Usage(), ""
+        self.oom_kills, self.oom_killed = 0, False
+        self.is_replaced = False
         self._ring = ring
         self._log = structlog.get_logger("mocker.jobs", job=job)
 
     def begin(self) -> None:
         """Begin with a run, of which nothing is known yet."""
         self.pid, self.usage, self.refusal = None, Usage(), ""
+
+    def note_usage(self, usage: Usage) -> None:
+        """Note what a run that is over has taken."""
+        self.usage = usage
+        self.oom_kills += usage.oom_kills
+        self.oom_killed = usage.oom_kills > 0
 
     def tell_shortcomings(self, config: JobConfig, life: Life, notes: Iterable[str]) -> None:
         """Say what is not as somebody might believe, once each time the job is asked for.
@@ -68,7 +79,7 @@ class RunReports:
             now: When, in trio's time.
         """
         uptime = now - (now if before.began is None else before.began)
-        facts = {**_describe(status), "uptime_s": round(uptime, 3), **_find_next(life, now)}
+        facts = {**_describe(status), "uptime_s": round(uptime, 3), **self._find_next(life, now)}
         if self.usage.oom_kills:
             facts |= {"oom_killed": True, "memory_peak_bytes": self.usage.memory_peak}
         if before.state is State.STOPPING and before.after is not After.FAILURE:
@@ -91,9 +102,9 @@ class RunReports:
         """Tell that a start was refused just now; arguments as above."""
         self.refusal = str(error)
         if before.state is State.STOPPING:
-            self._log.info("job.stopped", **_find_next(life, now))
+            self._log.info("job.stopped", **self._find_next(life, now))
             return
-        facts = {**_find_next(life, now), **self._show_last_lines()}
+        facts = {**self._find_next(life, now), **self._show_last_lines()}
         self._log.warning("job.start_failed", reason=str(error), **facts)
         self._tell_if_given_up(life)
 
@@ -107,21 +118,22 @@ class RunReports:
             facts = {"reason": life.reason, "attempt": life.attempt}
             self._log.error("job.given_up", **facts, **self._show_last_lines())
 
+    def _find_next(self, life: Life, now: float) -> Mapping[str, object]:
+        """Return what follows on something that happened just now, as facts of an event."""
+        if self.is_replaced:
+            return {"next": "restart", "reason": "the file has changed"}
+        match life.state:
+            case State.STARTING:
+                return {"next": "restart"}
+            case State.BACKOFF:
+                return {"next": "restart", "delay_s": round(life.retry_at - now, 3)}
+            case _:
+                return {"next": "nothing"}
+
     def _show_last_lines(self) -> dict[str, list[str]]:
         """Return what the last run said at its end, as a fact of an event; none if nothing."""
         lines = self.list_last_lines()
         return {"last_lines": lines} if lines else {}
-
-
-def _find_next(life: Life, now: float) -> Mapping[str, object]:
-    """Return what follows on something that happened just now, as facts of an event."""
-    match life.state:
-        case State.STARTING:
-            return {"next": "restart"}
-        case State.BACKOFF:
-            return {"next": "restart", "delay_s": round(life.retry_at - now, 3)}
-        case _:
-            return {"next": "nothing"}
 
 
 def _describe(status: ExitStatus) -> dict[str, object]:

@@ -22,6 +22,7 @@ from .feeds import Feeds
 from .line_ring import RingSpace
 from .pseudoterminal import Pseudoterminal
 from .reaper import Reaper
+from .run_output import Outputs, RunOutput
 from .sink_table import SinkTable
 from .starter import Starter
 from .threads import run_in_thread
@@ -44,6 +45,7 @@ class Means:
         sinks: Where their lines go.
         rings: Where the last of them are kept.
         feeds: Where they can be followed.
+        outputs: What carries them.
         running: The containers whose commands are executed, by job.
         cgroups: Makes those that the containers are born in.
     """
@@ -53,6 +55,7 @@ class Means:
     sinks: SinkTable
     rings: RingSpace = attrs.field(factory=RingSpace)
     feeds: Feeds = attrs.field(factory=Feeds)
+    outputs: Outputs = attrs.field(factory=Outputs)
     running: dict[str, Container] = attrs.field(factory=dict)
     cgroups: JobCgroups = attrs.field()
 
@@ -91,10 +94,10 @@ class Pipes:
         taken, self.read_ends = self.read_ends, {}
         return taken
 
-    def open_terminal(self, container: Container, relays: trio.Nursery) -> Pseudoterminal | None:
+    def open_terminal(self, container: Container, output: RunOutput) -> Pseudoterminal | None:
         """Return the terminal of a container whose command is executed; None if it has none.
 
-        What is printed there is carried in the nursery.
+        What is printed there is a part of the run's output.
         """
         if container.terminal_fd < 0:
             return None
@@ -103,7 +106,7 @@ class Pipes:
         os.close(stand_in)
         master, container.terminal_fd = container.terminal_fd, -1
         terminal = Pseudoterminal(master, log)
-        relays.start_soon(terminal.run)
+        output.carry(terminal.run)
         return terminal
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from .feeds import Feeds
 from .job_states import tell_states
 from .jobs import Job
 from .lifecycle import State
-from .reload import Difference, compare, render_difference
+from .reload import Difference, compare, render_difference, tell_rejected
 from .runs import Means
 from .scaling import Scaled, ScaleError, follow_file, scale_jobs
 from .service_manager import ServiceManager
@@ -41,6 +41,7 @@ _NOT_IN_ORDER = 1
 # Seconds. A signal that is sent to a process and to its group, as timeout(1) does, comes twice.
 _ECHO_S = 0.1
 
+_DRAIN_S = 0.7  # for what ended runs have printed and no sink has room for
 _KILLED_S = 5.0  # for what is killed to be gone; what hangs in the kernel longer is left behind
 
 
@@ -86,6 +87,7 @@ class Supervisor:
         self.start_counts = StartCounts()
         self._scaled = scale_jobs(config, {})
         self._means = means
+        means.outputs.follow = self._end_if_idle
         self.changes = Changes(self.jobs)
         self._load = load
         self._abandon = abandon
@@ -121,6 +123,7 @@ class Supervisor:
                 reloads.cancel_scope.cancel()
             self._turns.end()
             status = await self._shut_down()
+            await self._means.outputs.end(_DRAIN_S)
             nursery.cancel_scope.cancel()
         self.changes.end()
         self.feeds.end()
@@ -225,7 +228,9 @@ class Supervisor:
         self.start_counts.see(job)
         if not life.at_rest:
             return
-        if job.config.critical and life.succeeded is not None:
+        # What leaves with a reload, or is on a schedule, does not end for good.
+        is_over = life.succeeded is not None and not life.final and job.config.schedule is None
+        if job.config.critical and is_over:
             status = job.status.shell_code if job.status and life.state is not State.STOPPED else 0
             if not life.succeeded:
                 status = status or _SOME_JOB_FAILED
@@ -233,10 +238,11 @@ class Supervisor:
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        """End once nothing runs, and nothing waits: for a time, or for who has stopped it."""
+        """End once nothing runs, or waits for a time, for a sink, or for who has stopped it."""
         # Who was in the way last time most often still is: not all are looked at for each end.
         last = self.jobs.get(self._unfinished)
-        if self._reloading or (last is not None and _is_unfinished(last)):
+        is_busy = self._reloading or self._means.outputs.is_any_left
+        if is_busy or (last is not None and _is_unfinished(last)):
             return
         self._unfinished = next((n for n, job in self.jobs.items() if _is_unfinished(job)), "")
         if self._unfinished:
@@ -294,7 +300,7 @@ class Supervisor:
             try:
                 self._scaled = await self._load_scaled()
             except (ConfigError, OSError) as error:
-                _tell_rejected(path, error)
+                tell_rejected(path, error)
                 raise
             difference = compare(self.config, self._scaled.config)
             log.info("config.loaded", path=path, **render_difference(difference))
@@ -326,7 +332,8 @@ class Supervisor:
         self._ask([n for n in difference.unchanged if n in affected and self.jobs[n].life.skipped])
         leaving = (*difference.removed, *difference.changed)
         for name in leaving:
-            self.jobs[name].retire()  # or the clock would run it again while it waits for others
+            # Or the clock would run it again while it waits for others.
+            self.jobs[name].retire(is_replaced=name in self._replaced)
         async with trio.open_nursery() as parts:
             ties = {name: self.jobs[name].config.depends_on for name in leaving}
             for names in find_parts(ties):
@@ -391,8 +398,3 @@ class Supervisor:
 
 def _is_unfinished(job: Job) -> bool:
     return not job.life.at_rest or job.life.stopped or job.config.schedule is not None
-
-
-def _tell_rejected(path: str, error: ConfigError | OSError) -> None:
-    mistakes = error.mistakes if isinstance(error, ConfigError) else [str(error)]
-    log.error("config.rejected", path=path, mistakes=list(mistakes))

@@ -35,8 +35,8 @@ from .supervise import Supervisor
 
 log = structlog.get_logger("mocker.supervisor")
 
-# For the last lines of jobs, and for the supervisor's own, if nobody takes them. With what the end
-# of a job's own run takes then, it is less than two seconds.
+# For the last lines of jobs, and for the supervisor's own, if nobody takes them. With what those
+# that are still in the pipes of runs are given before, it is less than two seconds.
 _DRAIN_S = 0.9
 _LAST_WORD_S = 0.2
 _SERVER_GONE = 1
@@ -105,6 +105,7 @@ async def _supervise(
             nursery.start_soon(_watch_server, pid, means, supervisor)
 
         means = Means(Starter(server, watch), reaper, sinks)
+        await nursery.start(means.outputs.run)
         abandon = partial(_abandon, sinks, stderr, journal)
         manager = ServiceManager(os.environ)
         supervisor = Supervisor(config, means, load, abandon, manager)

@@ -129,7 +129,7 @@ def _describe_limits(job: Job, seen: Mapping[int, Seen]) -> dict[str, object]:
     return {
         "memory_limit_bytes": job.config.container.memory,
         "memory_peak_bytes": usage.memory_peak,
-        "oom_kills": job.oom_kills + usage.oom_kills,
+        "oom_kills": job.reports.oom_kills + usage.oom_kills,
         "pressure": usage.pressure,
     }
 

@@ -27,7 +27,7 @@ def describe_job(job: Job, now: float, restarts: int) -> dict[str, object]:
         "health": _find_health(job),
         "status": job.notice.status,
         "last_exit": None if job.status is None else str(job.status),
-        "oom_killed": job.oom_killed,
+        "oom_killed": job.reports.oom_killed,
         "retry_in_s": _count_down(life.retry_at if life.state is State.BACKOFF else None, now),
         "paused": job.is_paused,
         "killed_in_s": _count_down(job.kill_at, now),

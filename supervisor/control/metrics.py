@@ -136,7 +136,7 @@ def _render_use(jobs: Mapping[str, tuple[Job, Seen | None]]) -> Iterator[str]:
         "counter",
         "Processes of its runs that the kernel killed for lack of memory.",
         (
-            (labels, job.oom_kills + (usages[labels].oom_kills if labels in usages else 0))
+            (labels, job.reports.oom_kills + (usages[labels].oom_kills if labels in usages else 0))
             for labels, (job, _) in jobs.items()
         ),
     )

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import statistics
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.controlled import open_controlled
 from tests.end_to_end.job_texts import SLEEP, job
 from tests.end_to_end.processes import find_descendants, wait_until, watch
 from tests.end_to_end.supervised import open_supervisor
@@ -107,6 +109,26 @@ def limit(pids: Sequence[int], kind: int, soft: int) -> Iterator[None]:
             resource.prlimit(pid, kind, values)
 
 
+def test_who_asks_is_answered_at_once_while_a_start_is_tried_again_and_again(
+    tmp_path: Path,
+) -> None:
+    text = "[jobs.web]\ncommand = ['nosuch']\nbackoff = { initial = 0 }\n" + job("other", SLEEP)
+    times = list[float]()
+
+    with open_controlled(tmp_path, text) as controlled:
+        controlled.run.wait_event("job.start_failed", count=5)
+        before = len(controlled.run.find("job.start_failed"))
+        for _ in range(10):
+            begin = time.monotonic()
+            status, answers = controlled.ask("GET", "/v1/jobs")
+            times.append(time.monotonic() - begin)
+        controlled.run.wait_event("job.start_failed", count=before + 5)
+        ended = controlled.run.terminate()
+
+    assert (status, "nosuch" in str(answers), ended) == (200, True, 0)
+    assert statistics.median(times) < 0.2
+
+
 @pytest.mark.slow
 def test_command_that_does_not_exist_costs_next_to_nothing(tmp_path: Path) -> None:
     text = "[jobs.web]\ncommand = ['nosuch']\nreplicas = 3\n"
@@ -133,15 +155,21 @@ def read_cpu_s(pid: int, first: int = 11) -> float:
 
 
 def test_job_that_closes_its_output_goes_on(tmp_path: Path) -> None:
-    text = job("web", "exec >&- 2>&-; mkfifo /tmp/go; read -r _ <>/tmp/go")
+    script = "echo open; exec >&- 2>&-; mkfifo /run/go; echo closed >/run/go"
+    run_directory = tmp_path / "run"
+    run_directory.mkdir(mode=0o777)
+    run_directory.chmod(0o777)
+    text = job("web", f"{script}; exec {SLEEP}", f"volumes = ['{run_directory}:/run']")
 
     with open_supervisor(tmp_path, text) as run:
-        run.wait_event("job.started")
+        run.wait_line("web | open")
+        assert wait_until((run_directory / "go").exists)
+        said = (run_directory / "go").read_text()
         run.send(signal.SIGQUIT)
         state = run.wait_event("job.state")
         status = run.terminate()
 
-    assert (state["state"], status) == ("RUNNING", 0)
+    assert (said, state["state"], status) == ("closed\n", "RUNNING", 0)
 
 
 @pytest.mark.slow

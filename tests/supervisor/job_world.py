@@ -55,6 +55,7 @@ async def surroundings(means: Means) -> AsyncIterator[trio.Nursery]:
     """Run what is shared for the length of a block, and all that is started in the nursery."""
     async with trio.open_nursery() as nursery:
         await nursery.start(means.sinks.run)
+        await nursery.start(means.outputs.run)
         for pid in means.starter.server.pids:
             means.reaper.watch(pid)
         await nursery.start(means.reaper.run)

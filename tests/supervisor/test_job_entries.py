@@ -231,6 +231,10 @@ def test_job_on_a_schedule_is_a_oneshot(tmp_path: Path) -> None:
             'type = "oneshot"\nrestart = "always"',
             "restart: must be 'on-failure' or 'never' for a oneshot, not 'always'",
         ),
+        (
+            'schedule = "@daily"\ncritical = true',
+            "critical: is not for a job with a schedule, which never ends for good",
+        ),
         ("permanent_codes = [0, 1]", "permanent_codes: must not have success codes, and has 0"),
         (
             "success_codes = [2, 1]\npermanent_codes = [1, 2, 3]",

@@ -8,9 +8,9 @@ from tests.configs import find_job_mistakes, load_job
 
 PROMISED = """
     command type rootfs volumes tmpfs env env_file workdir user hostname network isolate replicas
-    depends_on restart backoff give_up success_codes permanent_codes start_timeout stop_signal grace
-    critical ready alive schedule overlap run_on_start stdin tty userns rootfs_mode
-    read_only ulimits
+    depends_on restart backoff give_up success_codes permanent_codes start_timeout timeout
+    stop_signal grace critical ready alive schedule overlap run_on_start stdin tty userns
+    rootfs_mode read_only ulimits
     cap_add cap_drop allow_new_privs seccomp umask nice oom_score_adj cpu_affinity landlock writable
     memory cpus pids io_weight stdout stderr output on_full max_line
     """
@@ -44,6 +44,8 @@ def test_job_that_says_only_its_command_has_defaults(tmp_path: Path) -> None:
         ("success_codes = []", "success_codes", frozenset()),
         ("permanent_codes = [78, 255]", "permanent_codes", frozenset({78, 255})),
         ('start_timeout = "2m"', "start_timeout", 120.0),
+        ('timeout = "90s"', "timeout", 90.0),
+        ("timeout = 0", "timeout", None),
         ('stop_signal = "SIGINT"', "stop_signal", 2),
         ("grace = 0", "grace", 0.0),
         ("critical = true", "critical", True),

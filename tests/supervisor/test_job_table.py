@@ -45,7 +45,7 @@ EVERYTHING = r"""
     start_timeout = "2m"
     stop_signal = "SIGUSR1"
     grace = "250ms"
-    critical = true
+    timeout = "1h"
     ready = { fd = 3, interval = "100ms" }
     alive = { exec = ["true", "a b"], failures = 5 }
     stdin = "input"
@@ -54,8 +54,8 @@ EVERYTHING = r"""
     on_full = "drop"
     max_line = "32k"
 """
-# What a job of those has that are not isolated.
-FENCED = "isolate = false\nlandlock = true\nwritable = ['data', '/var/lib/web']"
+# What a job has that is not isolated, and is on no schedule.
+FENCED = "isolate = false\nlandlock = true\nwritable = ['data', '/var/lib/web']\ncritical = true"
 
 
 def write_again(directory: Path, job: JobConfig) -> JobConfig:

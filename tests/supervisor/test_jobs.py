@@ -155,6 +155,17 @@ async def test_job_that_ignores_its_stop_signal_is_killed_after_the_grace_period
     assert took == 3600
 
 
+async def test_run_that_takes_too_long_is_stopped_and_has_failed(means: Means) -> None:
+    config = configure("echo run; exec sleep 1000", timeout=0.2, restart="never")
+
+    with capture_logs() as events:
+        job = await run_to_rest(config, means)
+
+    (ended,) = (event for event in events if event["event"] == "job.exited")
+    assert (job.status, job.life.succeeded) == (ExitStatus(signal=15), False)
+    assert (ended["reason"], ended["signal"]) == ("it took longer than 0.2 s", "SIGTERM")
+
+
 async def test_kill_does_not_wait_for_the_grace_period(means: Means) -> None:
     async with surroundings(means) as nursery:
         job = Observed(configure(STUBBORN, grace=3600.0, **wait_for_line("ready")), means)

@@ -245,6 +245,20 @@ def test_run_that_never_gets_ready_is_no_long_run() -> None:
     assert end(again, rules, at=121).state is State.FATAL
 
 
+def test_failures_within_their_time_count_however_long_the_runs_between_them_were() -> None:
+    rules = job(backoff=Backoff(initial=0, reset_after=10), give_up=GiveUp(5, 60))
+    lives = fail_times(rules, 5, uptime=11)
+
+    assert [life.state for life in lives] == [State.BACKOFF] * 4 + [State.FATAL]
+
+
+def test_failures_that_are_too_long_ago_do_not_count() -> None:
+    rules = job(backoff=Backoff(initial=0, reset_after=10), give_up=GiveUp(5, 60))
+    lives = fail_times(rules, 20, uptime=16)
+
+    assert {life.state for life in lives} == {State.BACKOFF}
+
+
 def test_run_must_be_longer_than_the_wait_before_it_to_count_as_long() -> None:
     rules = job(backoff=Backoff(initial=20, factor=2, max=60, reset_after=10))
     once = end(RUNNING, rules)
@@ -337,6 +351,26 @@ def test_run_that_is_not_ready_in_time_is_stopped_and_counts_as_a_failure() -> N
 
     assert (late.state, late.after, ended.state) == (State.STOPPING, After.FAILURE, State.BACKOFF)
     assert ended.reason == "not ready after 60 s"
+
+
+@pytest.mark.parametrize("life", [EXECUTED, RUNNING])
+def test_run_that_takes_too_long_fails(life: Life) -> None:
+    stopping = lifecycle.take_too_long(life, 5)
+    ended = end(stopping, job(restart="never"), SUCCESS)
+
+    assert (stopping.state, stopping.reason) == (State.STOPPING, "it took longer than 5 s")
+    assert (ended.state, ended.succeeded) == (State.EXITED, False)
+
+
+@pytest.mark.parametrize("life", [STOPPED, BACKOFF, STOPPING, EXITED, FATAL])
+def test_what_does_not_run_takes_no_time(life: Life) -> None:
+    assert lifecycle.take_too_long(life, 5) == life
+
+
+def test_what_holds_a_start_back_is_its_reason_until_it_is_executed() -> None:
+    held_back = lifecycle.hold_back(STARTING, "no room")
+
+    assert (held_back.reason, lifecycle.execute(held_back, 1).reason) == ("no room", "")
 
 
 def test_dead_run_counts_as_a_failure_though_it_ends_well() -> None:
@@ -442,6 +476,8 @@ happenings: Sequence[Change] = (
     lambda life: lifecycle.execute(life, 1.0) if life.state is State.STARTING else life,
     lambda life: lifecycle.fail_start(life, "late"),
     lambda life: lifecycle.find_dead(life, "no answer"),
+    lambda life: lifecycle.take_too_long(life, 5),
+    lambda life: lifecycle.hold_back(life, "no room"),
     lambda life: life if life.at_rest or life.state is State.BACKOFF else end(life, job(), at=2.0),
 )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import attrs
 import pytest
 import trio
+import trio.testing
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from trio.testing import MockClock
@@ -435,6 +436,50 @@ async def test_reload_gives_a_job_its_new_schedule(means: Means, autojump_clock:
         run.rewrite(configure("exit 9", critical=True, restart="never"))
 
     assert run.status == 9
+
+
+async def test_critical_job_that_ends_while_a_reload_replaces_it_ends_nothing(
+    means: Means,
+) -> None:
+    db = configure("mkfifo /tmp/go; read -r _ <>/tmp/go", name="db", critical=True)
+    tie = {"db": "started"}
+    web = configure(STUBBORN, name="web", grace=3600.0, depends_on=tie, **wait_for_line("ready"))
+    run = Run(means, db, web)
+
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run.be)
+            await run.reach("web", State.RUNNING)
+            run.rewrite(attrs.evolve(db, grace=1.0), attrs.evolve(web, grace=7.0, depends_on=tie))
+            await run.reach("web", State.STOPPING)
+            means.running["db"].send_signal(signal.SIGTERM)
+            await run.reach("db", State.EXITED)
+            run.supervisor.jobs["web"].kill()
+            await run.reach("web", State.RUNNING)
+            run.send(signal.SIGTERM)
+            await run.reach("web", State.STOPPING)
+            run.supervisor.jobs["web"].kill()
+
+    (ended,) = (event for event in events if event["event"] == "job.exited")
+    assert (ended["job"], ended["next"]) == ("db", "restart")
+    assert ended["reason"] == "the file has changed"
+    assert (told(events, "job.started"), run.status) == (["db", "web", "db", "web"], 0)
+
+
+async def test_critical_job_on_a_schedule_that_has_ended_ends_nothing(
+    means: Means, autojump_clock: MockClock
+) -> None:
+    keys = {"kind": "oneshot", "schedule": "@daily", "run_on_start": True, "critical": True}
+    run = Run(means, configure("exit 0", **keys))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.be)
+        await run.reach("web", State.EXITED)
+        await trio.testing.wait_all_tasks_blocked()
+        is_ending = run.supervisor._ending
+        run.send(signal.SIGTERM)
+
+    assert (is_ending, run.status) == (None, 0)
 
 
 async def test_job_is_not_run_between_its_stop_and_its_replacement(means: Means) -> None:

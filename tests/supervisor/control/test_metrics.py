@@ -116,7 +116,7 @@ async def test_what_was_seen_of_a_job_is_told(means: Means) -> None:
     async with open_asked(means, configure(SLEEP)) as asked:
         job = asked.supervisor.jobs["web"]
         assert job.pid is not None
-        job.oom_kills = 2  # of former runs
+        job.reports.oom_kills = 2  # of former runs
         usage = Usage(oom_kills=1, pressure={"cpu": 2.5})
         seen = {job.pid: Seen(Use(1.25, 4096, 3), 10.0, usage)}
         samples = parse(render_metrics(asked.supervisor, trio.current_time(), seen))
