@@ -10,10 +10,10 @@ Source: sd_notify(3); https://skarnet.org/software/s6/notifywhenup.html.
 """
 
 import os
-import re
 import socket
 import struct
 from collections.abc import Callable
+from time import thread_time
 
 import structlog
 import trio
@@ -27,9 +27,12 @@ _MAX_MESSAGE = 4096  # bytes of a datagram; what is longer is passed over, as sy
 _AT_A_TIME = 32  # datagrams
 _PAUSE_S = 0.1  # for a job that sends more than that
 _MAX_STATUS = 200  # characters
-# Bytes of a line. A regular expression may take time by the square or the cube of that, in which
-# nothing else is done.
-_MAX_SEARCHED = 1024
+_MAX_SEARCHED = 1024  # bytes of a line
+# All of CPU time, so that a job is not to blame for a host that is busy. In 50 ms most lines could
+# be searched ten thousand times, and nobody notices that the supervisor does nothing else.
+_SEARCH_S = 0.05  # for a line
+_SEARCHES_S = 0.5  # for all lines of a run, not counting what each of them may take in any case:
+_EASY_S = 0.0001  # fifty times as long as most
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7)
 _MAX_ANCESTORS = 100  # between a process and its init
 # Of a job that closes the descriptor because it ends: that it has ended is the better reason.
@@ -76,7 +79,7 @@ def make_notice(job: JobConfig) -> Notice:
     """
     match job.ready:
         case Probe(kind="log", target=str(pattern)):
-            return LogNotice(pattern)
+            return LogNotice(pattern, job.name)
         case Probe(kind="fd", target=int(number)):
             return DescriptorNotice(number)
         case Probe(kind="notify"):
@@ -86,20 +89,51 @@ def make_notice(job: JobConfig) -> Notice:
 
 
 class LogNotice(Notice):
-    """Waits for a line in which a regular expression is found."""
+    """Waits for a line in which a regular expression is found.
 
-    def __init__(self, pattern: str) -> None:
+    Nothing else is done during a search, and one by `re` for `(x+)+y` takes twice as long for each
+    further x, can't be interrupted, and holds the GIL, so that a thread would be no way out. What
+    `regex` does can be interrupted. RE2 is never slow, but knows neither lookaheads nor references
+    to a group, which files may have.
+
+    A line that takes too long counts as one in which nothing is found. A run whose lines have taken
+    too long together is not searched any more, and is not ready in time.
+    """
+
+    def __init__(self, pattern: str, job_name: str) -> None:
         super().__init__()
-        self._pattern = re.compile(pattern)
+        import regex  # few jobs have such a probe
+
+        self._pattern = regex.compile(pattern)
+        self._log = structlog.get_logger("mocker.jobs", job=job_name, pattern=pattern)
+        self._left_s = _SEARCHES_S
+        self._has_timed_out = False
         self.see = self._look
 
     def _look(self, lines: bytes) -> None:
         if self.said.is_set():
             return
         for line in lines.split(b"\n"):
-            if self._pattern.search(line[:_MAX_SEARCHED].decode(errors="replace")):
+            if self._left_s <= 0:
+                return
+            if self._search(line[:_MAX_SEARCHED].decode(errors="replace")):
                 self.said.set()
                 return
+
+    def _search(self, line: str) -> bool:
+        """Tell whether it is found, and keep account of the time that it takes to find out."""
+        began = thread_time()
+        found = None
+        try:
+            found = self._pattern.search(line, timeout=_SEARCH_S)
+        except TimeoutError:
+            if not self._has_timed_out:
+                self._has_timed_out = True
+                self._log.warning("search.timed_out", limit_s=_SEARCH_S)
+        self._left_s -= max(0.0, thread_time() - began - _EASY_S)
+        if self._left_s <= 0 and found is None:
+            self._log.error("search.given_up", limit_s=_SEARCHES_S)
+        return found is not None
 
 
 class DescriptorNotice(Notice):

@@ -109,11 +109,18 @@ def parse_command(value: object, place: Place) -> tuple[str, ...]:
 
 
 def parse_regex(value: object, place: Place) -> str:
-    """Return a regular expression of Python's."""
+    """Return a regular expression of Python's, which `regex` searches for, see `notices`.
+
+    What only `regex` takes, such as a call of itself, is none. The two differ in what they take
+    both: `{e}` behind something and `[[:alpha:]]` mean more there than their characters.
+    """
+    import regex  # few files have any
+
     text = parse_text(value, place)
     try:
         re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
+        regex.compile(text)
+    except (re.error, regex.error, OverflowError, RecursionError) as error:
         raise MistakeError(f"must be a regular expression: {error}") from None
     return text
 

@@ -362,6 +362,21 @@ def test_word_of_the_last_moment_counts(tmp_path: Path, probe: str, script: str)
     assert (status, run.lines[-1], len(run.find("job.ready"))) == (0, "last | here", 1)
 
 
+def test_line_that_would_be_searched_for_ever_holds_up_nobody(tmp_path: Path) -> None:
+    line = "x" * 1000
+    text = job("web", f"while :; do echo {line}; sleep 0.01; done", "ready = { log = '(x+)+y' }")
+
+    with open_supervisor(tmp_path, text + job("other", f"echo here; {SLEEP}")) as run:
+        run.wait_event("search.given_up", job="web")
+        run.send(signal.SIGQUIT)
+        state = run.wait_event("job.state", job="web")
+        status = run.terminate()
+
+    assert (state["state"], status) == ("STARTING", 0)
+    assert "other | here" in run.lines
+    assert len(run.find("search.timed_out", job="web")) == 1
+
+
 @requires_commands("python3")
 @pytest.mark.parametrize("keys", ["", "network = 'host'", "isolate = false", "user = 'nobody'"])
 def test_sd_notify_makes_a_job_ready_and_its_status_is_shown(tmp_path: Path, keys: str) -> None:

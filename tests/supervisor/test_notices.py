@@ -2,6 +2,7 @@ import math
 import os
 import socket
 import sys
+import time
 
 import pytest
 import trio
@@ -85,7 +86,7 @@ def test_job_has_the_notice_of_its_probe(probe: Probe | None, kind: type) -> Non
     ],
 )
 def test_line_that_matches_is_a_word(pattern: str, lines: bytes) -> None:
-    notice = LogNotice(pattern)
+    notice = LogNotice(pattern, "web")
 
     assert notice.see is not None
     notice.see(lines)
@@ -105,12 +106,69 @@ def test_line_that_matches_is_a_word(pattern: str, lines: bytes) -> None:
     ],
 )
 def test_line_that_does_not_match_is_none(pattern: str, lines: bytes) -> None:
-    notice = LogNotice(pattern)
+    notice = LogNotice(pattern, "web")
 
     assert notice.see is not None
     notice.see(lines)
 
     assert not notice.said.is_set()
+
+
+def test_search_of_a_line_ends_though_it_would_take_for_ever() -> None:
+    notice = LogNotice("(x+)+y", "web")
+    began = time.thread_time()
+
+    assert notice.see is not None
+    with capture_logs() as events:
+        notice.see(b"x" * 200 + b"\n" + b"x" * 1024)
+
+    assert time.thread_time() - began < 1
+    assert not notice.said.is_set()
+    assert [event["event"] for event in events] == ["search.timed_out"]
+    assert (events[0]["job"], events[0]["pattern"]) == ("web", "(x+)+y")
+
+
+def test_line_after_one_that_takes_too_long_is_a_word() -> None:
+    notice = LogNotice("(x+)+y", "web")
+
+    assert notice.see is not None
+    with capture_logs():
+        notice.see(b"x" * 1024 + b"\nxxy")
+
+    assert notice.good
+
+
+# Those of 80 bytes take 3 ms: none of them is too much by itself.
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"x" * 1024, ["search.timed_out", "search.given_up"]),
+        (b"x" * 80, ["search.given_up"]),
+    ],
+)
+def test_lines_that_keep_taking_long_are_searched_no_more(line: bytes, told: list[str]) -> None:
+    notice = LogNotice("(x+)+y", "web")
+    began = time.thread_time()
+
+    assert notice.see is not None
+    with capture_logs() as events:
+        for _ in range(2):
+            notice.see(b"\n".join([line] * 1000 + [b"xxy"]))
+
+    assert time.thread_time() - began < 2
+    assert not notice.said.is_set()
+    assert [event["event"] for event in events] == told
+
+
+@pytest.mark.slow
+def test_many_lines_that_are_searched_at_once_are_not_too_many() -> None:
+    notice = LogNotice("listening on port [0-9]+", "web")
+
+    assert notice.see is not None
+    notice.see(b"x" * 100 + (b"\n" + b"x" * 100) * 300_000)
+    notice.see(b"listening on port 8080")
+
+    assert notice.good
 
 
 # On a descriptor

@@ -178,7 +178,7 @@ async def test_job_that_is_not_ready_in_time_has_its_last_answer_as_the_reason()
 @in_container
 async def test_job_that_is_not_asked_is_ready_when_it_says_so() -> None:
     job = configure("", ready=Probe(kind="log", target="up"))
-    notice = LogNotice("up")
+    notice = LogNotice("up", "web")
     answers = []
 
     with spawn(SLEEP) as container:
@@ -201,7 +201,7 @@ async def test_job_that_says_nothing_is_not_ready_in_time(autojump_clock: MockCl
     job = configure("", ready=Probe(kind="log", target="up"), start_timeout=60.0)
 
     with spawn(SLEEP) as container:
-        reason = await wait_ready(job, container, LogNotice("up"))
+        reason = await wait_ready(job, container, LogNotice("up", "web"))
 
     assert reason == "not ready after 60 s"
 

@@ -113,7 +113,9 @@ def test_what_could_be_no_file_or_host_name_is_refused_as_a_name(name: str) -> N
     assert refusal(values.parse_name, name).startswith("must be 1 to 63 letters")
 
 
-@pytest.mark.parametrize("text", ["(", "[", "*", "a{999999999999}", "(?P<a>x)(?P<a>y)"])
+@pytest.mark.parametrize(
+    "text", ["(", "[", "*", "a{999999999999}", "(?P<a>x)(?P<a>y)", "(?R)", "{i}"]
+)
 def test_what_is_no_regular_expression_is_refused(text: str) -> None:
     assert refusal(values.parse_regex, text).startswith("must be a regular expression: ")
 
