@@ -34,7 +34,7 @@ from .tally import Tally
 
 # Seconds that the end of a run is not told because its output is not taken, where that end is what
 # others wait for: until they may stop themselves, or another job of that name may start.
-_FINAL_PATIENCE_S = 0.1
+_FINAL_PATIENCE_S = 0.05
 _HELD_BACK = "what its last run printed is not written yet"
 
 _NO_RUN = ExitStatus(code=0)

@@ -51,6 +51,26 @@ def test_run_that_ends_right_after_its_start_shows_its_last_lines(
     assert (exited["last_lines"], exited["exit_code"]) == (["too-fast"], 1)
 
 
+@pytest.mark.parametrize(
+    ("level", "told"),
+    [
+        ("info", {"info", "warning", "error"}),
+        ("warning", {"warning", "error"}),
+        ("error", {"error"}),
+    ],
+)
+def test_level_of_the_log_is_the_lowest_that_is_told(
+    tmp_path: Path, level: str, told: set[str]
+) -> None:
+    head = f"[supervisor]\nlog_level = '{level}'\n"
+
+    _, run = supervise(
+        tmp_path, head + job("web", "exit 1", "give_up = { failures = 1, within = 9 }")
+    )
+
+    assert {event["level"] for event in run.events} == told
+
+
 def test_permanent_exit_code_ends_a_job_after_one_run(tmp_path: Path) -> None:
     keys = "restart = 'always'\npermanent_codes = [78]"
 
@@ -77,7 +97,9 @@ def test_start_that_is_given_up_names_the_step(tmp_path: Path) -> None:
 
     status, run = supervise(tmp_path, text)
 
-    assert (status, "nosuch" in run.find("job.start_failed")[0]["reason"]) == (1, True)
+    (failed,) = run.find("job.start_failed")
+    assert (status, failed["next"]) == (1, "nothing")
+    assert failed["reason"].startswith("cannot find user 'nosuch' in /etc/passwd")
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", 137)])

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,22 @@ def test_reload_that_removes_a_job_loses_nothing_of_what_it_printed(tmp_path: Pa
 
     assert got == count_up(lines)
     assert (status, run.find("job.output_lost")) == (0, [])
+
+
+def test_end_of_jobs_one_after_the_other_does_not_wait_for_the_sink_of_each(
+    tmp_path: Path,
+) -> None:
+    names = ["one", "two", "three", "four"]
+    text = ""
+    with ExitStack() as stack, ExitStack() as readers:
+        for name, before in zip(names, [None, *names], strict=False):
+            os.mkfifo(tmp_path / name)
+            readers.callback(os.close, os.open(tmp_path / name, os.O_RDWR))
+            needed = f"depends_on = {{ {before} = 'started' }}\n" if before else ""
+            text += job(name, "yes", f"stdout = {{ file = '{name}' }}\n{needed}")
+        run = stack.enter_context(open_supervisor(tmp_path, text))
+        run.wait_event("sink.failed", count=4)  # so all of them wait
+        status = run.terminate()
+
+    assert (status, len(run.find("job.output_lost"))) == (0, 4)
+    assert run.measure("signal.received", "supervisor.stopped") <= 2

@@ -11,23 +11,27 @@ from tests.end_to_end.job_texts import SLEEP, job
 from tests.end_to_end.processes import find_descendants, wait_until
 from tests.end_to_end.supervised import Supervised, open_supervisor
 from tests.requirements import (
+    IS_ROOT,
     requires_busybox,
     requires_commands,
-    requires_root,
     requires_user_namespaces,
 )
 
 pytestmark = [pytest.mark.end_to_end, requires_user_namespaces, requires_busybox]
 
+AS_INIT = [
+    "unshare",
+    *([] if IS_ROOT else ["--user", "--map-root-user"]),
+    *("--pid", "--fork", "--mount-proc", "--kill-child"),
+]
+
 
 @requires_commands("unshare")
-@requires_root
 def test_as_the_init_of_a_pid_namespace_it_reaps_what_it_never_started(tmp_path: Path) -> None:
     orphans = "for i in 1 2 3; do (sleep 0.5 &); done"
-    wrapper = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
     with open_supervisor(
-        tmp_path, job("web", SLEEP), [*wrapper, "sh", "-c", f'{orphans}; exec "$@"', "sh"]
+        tmp_path, job("web", SLEEP), [*AS_INIT, "sh", "-c", f'{orphans}; exec "$@"', "sh"]
     ) as run:
         run.wait_event("orphan.reaped", count=3)
         inside = find_descendants(run.process.pid)[0]
@@ -39,7 +43,6 @@ def test_as_the_init_of_a_pid_namespace_it_reaps_what_it_never_started(tmp_path:
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 @requires_commands("unshare")
-@requires_root
 def test_as_an_init_it_reaps_a_burst_of_orphans_while_a_job_goes_on(tmp_path: Path) -> None:
     count = 10_000
     os.mkfifo(tmp_path / "go")
@@ -48,8 +51,7 @@ def test_as_an_init_it_reaps_a_burst_of_orphans_while_a_job_goes_on(tmp_path: Pa
 print("leaving", open({str(tmp_path / "go")!r}).read(), flush=True)
 for _ in range({count}): os.fork() or os._exit(0)
 """
-    wrapper = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    wrapper += ["sh", "-c", f'{sys.executable} -ISc "$0" & exec "$@"', parent]
+    wrapper = [*AS_INIT, "sh", "-c", f'{sys.executable} -ISc "$0" & exec "$@"', parent]
     text = job("web", "while :; do echo tick; sleep 0.1; done")
 
     with open_supervisor(tmp_path, text, wrapper) as run:

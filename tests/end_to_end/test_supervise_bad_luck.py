@@ -113,19 +113,19 @@ def test_who_asks_is_answered_at_once_while_a_start_is_tried_again_and_again(
     tmp_path: Path,
 ) -> None:
     text = "[jobs.web]\ncommand = ['nosuch']\nbackoff = { initial = 0 }\n" + job("other", SLEEP)
-    times = list[float]()
+    answers, times = list[object](), list[float]()
 
     with open_controlled(tmp_path, text) as controlled:
         controlled.run.wait_event("job.start_failed", count=5)
         before = len(controlled.run.find("job.start_failed"))
         for _ in range(10):
             begin = time.monotonic()
-            status, answers = controlled.ask("GET", "/v1/jobs")
+            answers += controlled.ask("GET", "/v1/jobs")
             times.append(time.monotonic() - begin)
         controlled.run.wait_event("job.start_failed", count=before + 5)
         ended = controlled.run.terminate()
 
-    assert (status, "nosuch" in str(answers), ended) == (200, True, 0)
+    assert (answers.count(200), str(answers).count("nosuch") >= 10, ended) == (10, True, 0)
     assert statistics.median(times) < 0.2
 
 
