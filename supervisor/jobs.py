@@ -238,7 +238,7 @@ class Job:
             output.end_when_silent()  # what escaped may have the pipe open for ever
         async with until(self._lose_patience):
             await output.wait_handed_on()
-        self._means.outputs.leave(output)
+        self._means.outputs.leave(output, self.config.name)
         return ending, ended_at
 
     async def _contain(self, pipes: Pipes, output: RunOutput) -> ExitStatus | IsolationError:

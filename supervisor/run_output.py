@@ -2,16 +2,20 @@
 
 The end of a run is told once all that it printed is handed on to its sinks, so that whoever acts on
 it finds the lines there. But a job must not stand still because its sink does: where one fails and
-has no room, what is left waits in the run's pipes, for as long as the supervisor runs, and the end
-is told without it. Only the job's next run waits, because its lines come after those.
+has no room, or the job is about to leave, what is left waits in the run's pipes for as long as the
+supervisor runs, and the end is told without it. Only the job's next run waits for it, because its
+lines come after those.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import structlog
 import trio
 
 from .outlets import Outlet
 from .relay import Relay
+
+log = structlog.get_logger("mocker.jobs")
 
 _LOOK_S = 0.1  # between two looks at whether a sink fails
 
@@ -35,6 +39,11 @@ class RunOutput:
     def is_over(self) -> bool:
         """Whether nothing of it is on its way any more."""
         return not self._going
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether one of its sinks has no room, and fails."""
+        return any(outlet.is_stuck for outlet in self._outlets)
 
     def relay(self, relay: Relay, outlets: Sequence[Outlet]) -> None:
         """Carry one channel in the background, until nobody can print there any more.
@@ -66,7 +75,7 @@ class RunOutput:
 
     async def wait_handed_on(self) -> None:
         """Wait until nothing is on its way, or a sink has no room, and fails."""
-        while self._going and not any(outlet.is_stuck for outlet in self._outlets):
+        while self._going and not self.is_stuck:
             with trio.move_on_after(_LOOK_S):
                 await self._changed.wait()
 
@@ -111,9 +120,11 @@ class Outputs:
         """Return that of a run which is about to start."""
         return RunOutput(self._nursery)
 
-    def leave(self, output: RunOutput) -> None:
-        """Let what is left of one outlive its run."""
+    def leave(self, output: RunOutput, job: str) -> None:
+        """Let what is left of one outlive its run, which was one of this job."""
         if not output.is_over and self._nursery is not None:
+            if output.is_stuck:
+                log.warning("job.output_delayed", job=job)
             self._left.add(output)
             self._nursery.start_soon(self._follow, output)
 

@@ -71,7 +71,7 @@ def test_nothing_is_left_to_run_only_once_all_is_written(tmp_path: Path) -> None
         got = fifo.read_bytes()
         status = run.wait_exit()
 
-    assert is_stopping == []
+    assert (is_stopping, len(run.find("job.output_delayed", job="web"))) == ([], 1)
     assert got == count_up(FULL)
     assert (status, run.find("job.output_lost")) == (0, [])
 

@@ -96,7 +96,7 @@ async def test_nobody_waits_for_what_a_sink_that_fails_has_no_room_for(
         world.sink.put([b"x" * ROOM], "web")
         await world.print(6400)
         await world.output.wait_handed_on()
-        world.outputs.leave(world.output)
+        world.outputs.leave(world.output, "web")
 
         assert (world.output.is_over, world.outputs.is_any_left) == (False, True)
 
@@ -110,7 +110,7 @@ async def test_what_outlives_its_run_is_written_when_there_is_room_again(
         world.sink.put([b"x" * ROOM], "web")
         await world.print(6400)
         await world.output.wait_handed_on()
-        world.outputs.leave(world.output)
+        world.outputs.leave(world.output, "web")
         world.disk.is_full = False
         await world.output.wait_over()
         await trio.testing.wait_all_tasks_blocked()
@@ -123,7 +123,7 @@ async def test_what_is_left_at_the_end_is_lost_and_told(autojump_clock: MockCloc
         world.sink.put([b"x" * ROOM], "web")
         await world.print(6400)
         await world.output.wait_handed_on()
-        world.outputs.leave(world.output)
+        world.outputs.leave(world.output, "web")
         begin = trio.current_time()
         with capture_logs() as events:
             await world.outputs.end(0.7)
