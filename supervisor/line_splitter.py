@@ -6,6 +6,7 @@ that no more of it is ever kept; which pieces are only a part of a line is told 
 because each sink has its own way to say so.
 """
 
+from codecs import utf_8_decode
 from typing import NamedTuple
 
 _CONTINUATION, _KIND = 0b1000_0000, 0b1100_0000  # of a byte in UTF-8
@@ -66,11 +67,18 @@ class LineSplitter:
         self._is_cut = bool(partial) and partial[-1] == text.count(b"\n") - 1
         return Pieces(text, partial, continues)
 
-    def cut(self) -> Pieces:
-        """Return what has come of a line as a piece of it: the rest is late, or will not come."""
+    def cut(self, *, goes_on: bool = False) -> Pieces:
+        """Return what has come of a line as a piece of it: the rest is late, or will not come.
+
+        Args:
+            goes_on: Whether more may come, so that a character of which a part is missing stays
+                for the next piece. If there is nothing else, it is late itself.
+        """
         if not self._rest:
             return Pieces(b"")
         text, self._rest = self._rest, b""
+        if goes_on and (size := _measure_whole(text)):
+            text, self._rest = text[:size], text[size:]
         continues, self._is_cut = self._is_cut, True
         return Pieces(text + b"\n", (0,), continues)
 
@@ -105,3 +113,10 @@ def _between_characters(text: bytes, at: int) -> int:
         if text[place] & _KIND != _CONTINUATION:
             return place
     return at
+
+
+def _measure_whole(text: bytes) -> int:
+    """Return how many bytes there are before a character of UTF-8 that has not come to its end."""
+    end = text[1 - _LONGEST_CHARACTER :]
+    _, whole = utf_8_decode(end, "ignore")
+    return len(text) - len(end) + whole

@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 
 import attrs
 import structlog
@@ -79,6 +80,7 @@ class Relay:
         self._source = source
         self._ways = ways
         self._splitter = LineSplitter(max_line)
+        self._show_at = inf  # when what has come of a line is shown, even if more of it comes
         self._is_over = False
 
     async def run(self) -> None:
@@ -92,8 +94,8 @@ class Relay:
                     self._pass_on()
                 if self._pipe.may_gather:
                     await trio.sleep(_GATHER_S)
-                elif not has_come and not await self._wait_readable():
-                    self._hand_out(self._splitter.cut())
+                elif not has_come:
+                    await self._wait_readable()
             self._hand_out(self._splitter.cut())
             for outlet in self._ways.outlets:
                 await outlet.flush(_FLUSH_S)
@@ -121,12 +123,28 @@ class Relay:
             is_full = any(outlet.is_full for outlet in self._ways.outlets)
             if not self._pipe.has_more or is_full or time.monotonic() >= until:
                 break
+        if self._splitter.is_inside_line:
+            self._show_if_late()
         return size is not None
+
+    def _show_if_late(self) -> None:
+        """Show what has come of a line if that is due, and the pipe has not the rest of it."""
+        now = trio.current_time()
+        if self._show_at == inf:
+            self._show_at = now + _PROMPT_S
+        elif now >= self._show_at and not self._pipe.has_more:
+            self._show_beginning()
+
+    def _show_beginning(self) -> None:
+        self._hand_out(self._splitter.cut(goes_on=True))
+        if self._splitter.is_inside_line:
+            self._show_at = trio.current_time() + _PROMPT_S
 
     def _hand_out(self, pieces: Pieces) -> None:
         if not pieces.text:
             self._pass_on()
             return
+        self._show_at = inf  # what is not out has come just now
         text, partial, continues = pieces
         lines = Lines(self._source, text, partial, time.time_ns(), continues)
         self._ways.ring.add(lines)
@@ -143,20 +161,24 @@ class Relay:
         for outlet in self._ways.outlets:
             outlet.pass_on()
 
-    async def _wait_readable(self) -> bool:
-        """Wait until there is something to read, not for ever if a line has begun; tell whether."""
+    async def _wait_readable(self) -> None:
+        """Wait until there is something to read; not for ever if there is something to tell."""
+        outlets = self._ways.outlets
+        since = trio.current_time()
         while True:
-            outlets = self._ways.outlets
-            has_news = any(outlet.has_news for outlet in outlets)
-            is_hurried = self._splitter.is_inside_line or self._is_over or has_news
-            with trio.move_on_after(_PROMPT_S if is_hurried else float("inf")):
+            is_hurried = self._is_over or any(outlet.has_news for outlet in outlets)
+            silent_at = since + _PROMPT_S if is_hurried else inf
+            with trio.move_on_at(min(silent_at, self._show_at)):
                 if await self._pipe.wait_readable():
-                    return True
+                    return
+                since = trio.current_time()  # from now on, silence is the end
                 continue
-            for outlet in outlets:
-                outlet.tell_dropped()
-            self._pipe.at_end = self._is_over
-            return False
+            self._show_beginning()
+            if trio.current_time() >= silent_at:
+                break
+        for outlet in outlets:
+            outlet.tell_dropped()
+        self._pipe.at_end = self._is_over
 
     def _tell_lost(self) -> None:
         """Tell how many lines nobody will get, if there are any."""

@@ -156,3 +156,33 @@ def test_between_two_lines_there_is_nothing_to_cut() -> None:
 
     assert splitter.cut() == NOTHING
     assert feed(splitter, b"\n") == Pieces(b"\n")
+
+
+@pytest.mark.parametrize("character", ["é", "€", "😀"])
+def test_character_that_has_come_in_part_stays_whole_where_more_may_come(character: str) -> None:
+    encoded = character.encode()
+    for size in range(1, len(encoded)):
+        splitter = LineSplitter(MOST)
+        feed(splitter, encoded + encoded[:size])
+
+        first = splitter.cut(goes_on=True)
+        feed(splitter, encoded[size:])
+        second = splitter.cut(goes_on=True)
+
+        assert first == Pieces(encoded + b"\n", (0,))
+        assert second == Pieces(encoded + b"\n", (0,), continues=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        (b"na\xc3", [b"na\n", b"\xc3\n"]),
+        (b"na\xff", [b"na\xff\n", b""]),
+        (b"na\x80\x80\x80\x80", [b"na\x80\x80\x80\x80\n", b""]),
+    ],
+)
+def test_bytes_of_no_character_come_out_sooner_or_later(text: bytes, pieces: list[bytes]) -> None:
+    splitter = LineSplitter(MOST)
+    feed(splitter, text)
+
+    assert [splitter.cut(goes_on=True).text for _ in pieces] == pieces

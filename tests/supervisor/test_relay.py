@@ -178,6 +178,66 @@ async def test_question_is_shown_after_a_second(mock_clock: MockClock) -> None:
     assert end == "<6>web | Name: …\n<6>web | Hello\n".encode()
 
 
+async def test_dots_are_shown_in_steps_while_more_of_them_come(mock_clock: MockClock) -> None:
+    relayed = Relayed("raw")
+    place = relayed.feed.join()
+    shown = list[int]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relayed.run)
+        for _ in range(6):  # so few that it does not count as a flood
+            relayed.print(b".")
+            await wait_all_tasks_blocked()
+            mock_clock.jump(0.4)
+            await wait_all_tasks_blocked()
+            shown.append(len(await relayed.show()))
+        relayed.print(b" done\n")
+        relayed.close()
+    written = await relayed.show()
+    os.close(relayed._fd)
+
+    followed = [json.loads(place.take()) for _ in range(3)]
+    assert shown == [0, 0, 3, 3, 3, 6]
+    assert written == b"...... done\n"
+    assert relayed.seen == [b"...", b"...", b" done"]
+    assert [(told["line"], told.get("partial")) for told in followed] == [
+        ("...", True),
+        ("...", True),
+        (" done", None),
+    ]
+
+
+async def test_second_of_a_line_begins_with_its_own_first_byte(autojump_clock: MockClock) -> None:
+    relayed = Relayed()
+    seen = list[list[bytes]]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relayed.run)
+        for text in (b"one", b"\ntw", b"o", b""):
+            relayed.print(text)
+            await trio.sleep(0.6)
+            seen.append(relayed.seen[:])
+        relayed.close()
+    os.close(relayed._fd)
+
+    assert seen == [[], [b"one"], [b"one", b"two"], [b"one", b"two"]]
+
+
+async def test_part_of_a_character_is_shown_a_second_later_than_what_is_before_it(
+    autojump_clock: MockClock,
+) -> None:
+    relayed = Relayed()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relayed.run)
+        relayed.print(b"na\xc3")
+        await trio.sleep(1.5)
+        at_first = relayed.seen[:]
+        await trio.sleep(1)
+        later = relayed.seen[:]
+        relayed.close()
+    os.close(relayed._fd)
+
+    assert (at_first, later) == ([b"na"], [b"na", b"\xc3"])
+
+
 async def test_pipe_is_closed_if_the_relay_is_cancelled() -> None:
     read_end, write_end = os.pipe()
     ways = Ways([], RingSpace().make_ring(), Traffic())
@@ -210,6 +270,27 @@ async def test_pipe_that_somebody_else_has_open_is_at_its_end_when_nothing_comes
     os.close(write_end)
     assert ring.list_last() == [b"late", b"later"]
     assert 102.7 < ended < 103
+
+
+async def test_line_that_is_shown_early_leaves_the_end_of_the_pipe_where_it_is(
+    autojump_clock: MockClock,
+) -> None:
+    read_end, write_end = os.pipe()
+    ring = RingSpace().make_ring()
+    relay = Relay(read_end, WEB, Ways([], ring, Traffic()), MOST)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relay.run)
+        relay.end_when_silent()
+        os.write(write_end, b"be")
+        await trio.sleep(0.5)
+        os.write(write_end, b"gun")
+        await trio.sleep(0.75)
+        shown = ring.list_last()
+
+    ended = trio.current_time()
+    os.close(write_end)
+    assert shown == [b"begun"]
+    assert 1.4 < ended < 1.6
 
 
 async def test_drops_are_told_though_the_job_falls_silent(autojump_clock: MockClock) -> None:
