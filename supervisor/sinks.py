@@ -63,7 +63,6 @@ class Sink:
         name: As events have it.
         users: How many may still put something.
         waiting: Bytes that are on their way.
-        lost: Lines that will never be written.
         over: Happens when the target will never take anything any more.
         health: Whether the target works.
     """
@@ -94,7 +93,6 @@ class Sink:
         self.name = name
         self.users = 0
         self.waiting = 0
-        self.lost = 0
         self.over = trio.Event()
         self.health = SinkHealth(name)
         self._target = target
@@ -110,6 +108,12 @@ class Sink:
         self._newcomers = deque[trio.Event]()  # of who wait, with nothing on their way
         self._retry = trio.Event()
         self._is_last_try = False
+        self._lost_ends, self._is_inside_lost = 0, False  # of lines
+
+    @property
+    def lost(self) -> int:
+        """Lines that will never be written; one of which the end has not come is one as well."""
+        return self._lost_ends + self._is_inside_lost
 
     @property
     def standstill_s(self) -> float:
@@ -205,9 +209,9 @@ class Sink:
         self._retry.set()
         with trio.move_on_after(patience):
             await self.wait_written()
-        self.lost += self._count_lines(self._in_thread)
+        self._lose(self._in_thread)
         for lane in self._lanes:
-            self.lost += self._count_lines(lane.pieces)
+            self._lose(lane.pieces)
             self._settle(lane, lane.waiting)
         if self.lost:
             log.error("sink.lost", sink=self.name, lines=self.lost)
@@ -265,7 +269,7 @@ class Sink:
         left = sum(map(len, rest))
         self._most = None if error is None else _MOST_IF_SLOW
         if error is not None and error.errno in self._final:
-            self.lost += self._count_lines(rest)
+            self._lose(rest)
             self._settle(lane, size)
         else:
             self._lanes.put_back(lane, rest if self._entry is not None else _cut(rest))
@@ -329,8 +333,11 @@ class Sink:
         if self._newcomers and self.waiting < 2 * self._traffic.share:
             self._newcomers.popleft().set()
 
-    def _count_lines(self, pieces: Iterable[bytes]) -> int:
-        return sum(piece.count(self._entry or b"\n") for piece in pieces)
+    def _lose(self, pieces: Iterable[bytes]) -> None:
+        """Count lines that will never be written, in the order in which they would have been."""
+        for piece in pieces:
+            self._lost_ends += piece.count(self._entry or b"\n")
+            self._is_inside_lost = self._entry is None and not piece.endswith(b"\n")
 
     def _tell_failure(self, reason: str) -> None:
         was_failing = self.health.is_failing

@@ -152,6 +152,19 @@ def test_sink_that_never_works_ends_with_a_count(mocker: Mocker, tmp_path: Path)
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
+def test_line_without_an_end_is_lost_as_any_other(mocker: Mocker, tmp_path: Path) -> None:
+    path = tmp_path / "no/such/log"
+
+    result = mocker("run", "--log", f"file:{path}", "printf", "hello")
+
+    assert result.stderr.splitlines() == [
+        f"mocker run: {path}: it cannot be written: No such file or directory (ENOENT)",
+        f"mocker run: {path}: 1 line is lost",
+    ]
+    assert result.returncode == 0
+
+
 def test_reader_of_the_console_that_goes_away_ends_the_command() -> None:
     with open_run("--log", "console", "yes") as process:
         assert process.stdout is not None

@@ -440,6 +440,35 @@ async def test_what_hangs_at_the_end_is_counted() -> None:
     assert [(event["event"], event["lines"]) for event in events] == [("sink.lost", 2)]
 
 
+async def test_line_without_an_end_that_is_lost_counts_once(patient_clock: MockClock) -> None:
+    target = Memory()
+    target.gate.clear()
+    with capture_logs() as events:
+        async with open_sink(target) as sink:
+            sink.put([b"one\ntw"])
+            await wait_all_tasks_blocked(0.01)  # so the rest is not in the thread
+            sink.put([b"o\nthr", b"e"])
+            sink.put([b"e"])
+
+            await sink.drain(0.01)
+
+    assert [(event["event"], event["lines"]) for event in events] == [("sink.lost", 3)]
+
+
+async def test_line_without_an_end_counts_once_where_each_piece_is_lost_at_once() -> None:
+    target = Memory()
+    target.refuse(errno.EPIPE)
+    counts = []
+    with capture_logs():
+        async with open_sink(target, final=(errno.EPIPE,)) as sink:
+            for piece in (b"on", b"e", b"\ntwo", b"\n"):
+                sink.put([piece])
+                await sink.wait_written()
+                counts.append(sink.lost)
+
+    assert counts == [1, 1, 2, 2]
+
+
 async def test_target_that_works_again_at_the_end_gets_everything(
     patient_clock: MockClock,
 ) -> None:
