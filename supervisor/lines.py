@@ -56,6 +56,16 @@ class Lines:
         partial = set(self.partial)
         return b"".join(p if i in partial else p + b"\n" for i, p in enumerate(pieces))
 
+    @property
+    def ended(self) -> int:
+        """How many lines have ended: a newline was put behind each partial piece as well."""
+        return count_newlines(self.text) - len(self.partial)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the last piece is only a part of its line."""
+        return bool(self.partial) and self.partial[-1] == count_newlines(self.text) - 1
+
     def split(self) -> list[bytes]:
         """Return the pieces without their ends; for the few chunks that need a closer look."""
         return self.text[:-1].split(b"\n")

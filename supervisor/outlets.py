@@ -35,6 +35,7 @@ class Outlet:
         self._job = job
         self._drops = drops
         self._dropped = 0  # lines that nobody has been told about
+        self._is_counted = False  # the line that goes on: a piece of it was dropped before
         self._tell_at = 0.0
 
     @property
@@ -60,8 +61,9 @@ class Outlet:
     def put(self, lines: Lines) -> None:
         """Write lines, or drop them."""
         if self._drops and self.sink.is_full(self._job):
-            self._dropped += lines.text.count(b"\n")
+            self._drop(lines)
         else:
+            self._is_counted = self._is_counted and not lines.ended
             self.sink.put(self._render(lines), self._job)
         self.tell_dropped()
 
@@ -93,6 +95,12 @@ class Outlet:
         if self._dropped:
             self._tell()
         self.sink.release()
+
+    def _drop(self, lines: Lines) -> None:
+        """Count lines that are dropped: one that comes in pieces with the first of them."""
+        goes_on = lines.goes_on
+        self._dropped += lines.ended + goes_on - self._is_counted
+        self._is_counted = goes_on
 
     def _tell(self) -> None:
         dropped, self._dropped = self._dropped, 0

@@ -27,6 +27,23 @@ def test_pieces_are_divided_by_newlines_alone() -> None:
     assert lines.split() == [b"a\rb\x0bc\x85d", b"", b"e"]
 
 
+@pytest.mark.parametrize(
+    ("text", "partial", "ended", "goes_on"),
+    [
+        (b"one\ntwo\n", (), 2, False),
+        (b"one\ntw\n", (1,), 1, True),
+        (b"o\nne\n", (0,), 1, False),
+        (b"o\nn\n", (0, 1), 0, True),
+    ],
+)
+def test_lines_end_with_the_newlines_of_the_job(
+    text: bytes, partial: tuple[int, ...], ended: int, goes_on: bool
+) -> None:
+    lines = Lines(WEB, text, partial, 0)
+
+    assert (lines.ended, lines.goes_on) == (ended, goes_on)
+
+
 @pytest.mark.parametrize("text", [b"", b"\n", b"one", b"one\n\ntwo\r\n", b"\0\n" * 70_000])
 def test_newlines_are_counted(text: bytes) -> None:
     assert count_newlines(text) == text.count(b"\n")

@@ -1,3 +1,5 @@
+import attrs
+import pytest
 import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -40,6 +42,52 @@ async def test_lines_are_dropped_and_counted_where_there_is_no_room() -> None:
     assert told_at_first == [2]
     assert [(event["event"], event["job"]) for event in events] == [("sink.dropped", "web")] * 2
     assert sum(event["lines"] for event in events) == 2000
+
+
+@pytest.mark.parametrize(
+    ("batches", "count"),
+    [
+        # Each is text, and which pieces of it are partial; whether it continues follows from that.
+        ([(b"one\ntwo\n", ())], 2),
+        ([(b"x\n" * 3, (0, 1, 2))] * 1000, 1),
+        ([(b"x\n", (0,)), (b"\n", ())], 1),
+        ([(b"one\nx\nx\n", (1, 2)), (b"x\nx\ntwo\n", (0,))], 3),
+        ([(b"x\nx\none\n", (0,)), (b"y\ny\n", (0, 1)), (b"y\ntwo\nz\n", (2,))], 5),
+    ],
+)
+async def test_line_that_is_dropped_in_pieces_counts_once(
+    batches: list[tuple[bytes, tuple[int, ...]]], count: int
+) -> None:
+    sink = Sink("logs/web.log", Memory(), Traffic())
+    outlet = make_outlet(sink, drops=True)
+    outlet.put(MUCH)
+    continues = False
+    with capture_logs() as events:
+        for text, partial in batches:
+            outlet.put(Lines(WEB, text, partial, 0, continues))
+            continues = partial[-1:] == (text.count(b"\n") - 1,)
+        outlet.close()
+
+    assert sum(event["lines"] for event in events) == count
+
+
+async def test_line_of_which_a_piece_between_others_is_written_is_dropped_once() -> None:
+    target = Memory()
+    sink = Sink("logs/web.log", target, Traffic())
+    outlet = make_outlet(sink, drops=True)
+    with capture_logs() as events:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sink.run)
+            outlet.put(Lines(WEB, b"a\n", (0,), 0))
+            for _ in range(2):
+                outlet.put(attrs.evolve(MUCH, partial=(0,), continues=True))
+                outlet.put(Lines(WEB, b"b\n", (0,), 0, continues=True))
+                await sink.flush(5)
+            outlet.put(Lines(WEB, b"\n", (), 0, continues=True))
+            outlet.close()
+
+    assert target.written == b"a" + b"x" * 2**21 + b"\n"
+    assert [event["lines"] for event in events] == [1]
 
 
 async def test_outlet_is_full_whether_it_drops_or_waits() -> None:
