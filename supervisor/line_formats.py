@@ -13,7 +13,7 @@ such as \x1b, and a "\r" at the end of a line is left out.
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 
@@ -30,6 +30,7 @@ _LONE = re.compile("[\udc80-\udcff]")
 _STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 _PRIORITIES = {"stderr": 3}  # as syslog(3) has them; the others are 6
+_PREFIX = re.compile(rb"<([0-7])>")  # of a line; see sd-daemon(3)
 _COLOURS = (36, 32, 35, 34, 96, 92, 95, 94)  # of a terminal; red and yellow are those of events
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 
@@ -51,7 +52,7 @@ def make_format(name: str, source: Source) -> Format:
         case "json" | "told":
             return partial(_render_json, *_make_json_ends(name, source))
         case "prefix":
-            return _make_prefix_format(source)
+            return _PrefixFormat(source).render
         case "text":
             return partial(_render_text, partial(_make_text_head, source))
         case "coloured":
@@ -124,20 +125,42 @@ def _render_local_time(time_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}.{rest // 10**6:03d}"
 
 
-def _make_prefix_format(source: Source) -> Format:
-    """Return a format whose lines begin with their priority: the job's own, or the channel's."""
-    priority = _PRIORITIES.get(source.channel, 6)
-    name = f"{source.job} | ".encode()
-    head = b"<%d>%s" % (priority, name)
-    own_priority = re.compile(rb"^%s<([0-7])>" % re.escape(head), re.MULTILINE)
+class _PrefixFormat:
+    """Makes lines that begin with their priority: the job's own, or the channel's."""
 
-    def render(lines: Lines) -> list[bytes]:
-        rendered = _render_text(lambda _: head, lines)
+    def __init__(self, source: Source) -> None:
+        name = f"{source.job} | ".encode()
+        self._heads = [b"<%d>%s" % (priority, name) for priority in range(8)]
+        self._priority = _PRIORITIES.get(source.channel, 6)
+        self._latest = self._priority  # of the piece that came last
+        self._head = self._heads[self._priority]
+        self._own = re.compile(rb"^%s<([0-7])>" % re.escape(self._head), re.MULTILINE)
+        self._own_head = rb"<\1>" + name
+
+    def render(self, lines: Lines) -> list[bytes]:
+        if lines.partial or lines.continues:
+            text = b"".join(self._render_each(lines))
+            return [text] if text else []
+        rendered = _render_text(lambda _: self._head, lines)
         if not lines.text.startswith(b"<") and b"\n<" not in lines.text:
             return rendered
-        return [own_priority.sub(rb"<\1>" + name, text) for text in rendered]
+        return [self._own.sub(self._own_head, text) for text in rendered]
 
-    return render
+    def _render_each(self, lines: Lines) -> Iterator[bytes]:
+        """Look at each piece; all those of one line have the priority of its first one."""
+        partial = set(lines.partial)
+        is_rest = lines.continues
+        for index, piece in enumerate(lines.split()):
+            shown = piece
+            if not is_rest:
+                prefix = _PREFIX.match(piece)
+                self._latest = int(prefix[1]) if prefix else self._priority
+                shown = piece[prefix.end() :] if prefix else piece
+            is_end_alone = is_rest and not piece
+            is_rest = index in partial
+            if not is_end_alone:
+                mark = _MARK if is_rest else b""
+                yield self._heads[self._latest] + make_safe(shown + mark + b"\n")
 
 
 def _make_json_ends(name: str, source: Source) -> tuple[bytes, bytes, bytes]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocker.supervisor.line_formats import make_format, make_safe, render_time
+from mocker.supervisor.line_splitter import LineSplitter
 from mocker.supervisor.lines import Lines, Source
 
 WHEN = 1_795_336_152_000_123_456
@@ -189,6 +190,33 @@ def test_priority_of_a_line_is_its_own_or_that_of_the_channel(
     assert render("prefix", line + b"\n", source=source) == shown + b"\n"
     around = b"a\n" + line + b"\nb\n"
     assert render("prefix", around, source=source).splitlines()[1] == shown
+
+
+@pytest.mark.parametrize(
+    ("chunks", "shown"),
+    [
+        ([b"<2>" + b"x" * 40_000 + b"\none\n"], ["<2>x…", "<2>x…", "<2>x", "<6>one"]),
+        ([b"<2>x", b"<4>y\n<4>one\n"], ["<2>x…", "<2><4>y", "<4>one"]),
+        ([b"x", b"<4>y", b"\n", b"<4>one\n"], ["<6>x…", "<6><4>y…", "<4>one"]),
+        ([b"<2>one\nx", b"y\n"], ["<2>one", "<6>x…", "<6>y"]),
+        ([b"<2>", b"x\r\n"], ["<2>…", "<2>x"]),
+    ],
+)
+def test_pieces_of_a_line_have_the_priority_of_its_beginning(
+    chunks: list[bytes], shown: list[str]
+) -> None:
+    splitter = LineSplitter(16_384)
+    to_bytes = make_format("prefix", STDOUT)
+    rendered = b""
+    for chunk in chunks:
+        # Each is late: what has come of a line by then is shown.
+        for text, partial, continues in (splitter.feed(chunk, len(chunk)), splitter.cut()):
+            if text:
+                rendered += b"".join(to_bytes(Lines(STDOUT, text, partial, WHEN, continues)))
+
+    lines = rendered.decode().replace("web | ", "").splitlines()
+    assert [re.sub("x+", "x", line) for line in lines] == shown
+    assert rendered.count(b"x") == b"".join(chunks).count(b"x")
 
 
 @pytest.mark.parametrize("time_ns", [0, 999, WHEN, 4_102_444_799_999_999_999])
