@@ -32,9 +32,9 @@ from .run_output import RunOutput
 from .runs import Means, Pipes, kill, resume, start, wait_executed
 from .tally import Tally
 
-# Seconds that the end of a run is not told because its output is not taken, where that end is what
-# others wait for: until they may stop themselves, or another job of that name may start.
-_FINAL_PATIENCE_S = 0.05
+# Seconds for which the end of a run is not told because of what a slow sink has not taken yet: as a
+# rule, where somebody waits for that end, and where many jobs may end one after the other.
+_PATIENCE_S, _STOP_PATIENCE_S, _FINAL_PATIENCE_S = 5.0, 0.5, 0.05
 _HELD_BACK = "what its last run printed is not written yet"
 
 _NO_RUN = ExitStatus(code=0)
@@ -91,7 +91,6 @@ class Job:
         self._follow = follow
         self._changed = trio.Event()
         self.reports = RunReports(config.name, self.ring)
-        self._output = RunOutput()
         self._kill_asked = False
         self._patience = trio.CancelScope()
         self._probing = trio.CancelScope()
@@ -200,12 +199,12 @@ class Job:
 
     async def _wait_for_output(self) -> None:
         """Wait until what the last run printed is handed on, as long as somebody wants the next."""
-        if self._output.is_over:
+        if (left := self._means.outputs.find_left(self.config.name)) is None:
             return
         self._become(lifecycle.hold_back(self.life, _HELD_BACK))
         self._log.warning("job.held_back", reason=self.life.reason)
         async with until(self._changed.wait):
-            await self._output.wait_over()
+            await left.wait_over()
 
     async def _run_once(self) -> None:
         """Be one run, from its pipes to their end."""
@@ -231,7 +230,7 @@ class Job:
 
     async def _relay_run(self, pipes: Pipes) -> tuple[ExitStatus | IsolationError, float]:
         """Relay what a run prints to its end; return how it ended, or why it was not, and when."""
-        self._output = output = self._means.outputs.open()
+        output = self._means.outputs.open()
         ending = await self._contain(pipes, output)
         ended_at = trio.current_time()
         if not self.config.container.isolate:
@@ -375,10 +374,11 @@ class Job:
         await kill(self.config, container)
 
     async def _lose_patience(self) -> None:
-        """Wait until there is no time to lose, because nothing is to be run again."""
-        while not self.life.final:
-            await self._changed.wait()
-        await trio.sleep(_FINAL_PATIENCE_S)
+        """Wait for as long as the end of a run may not be told."""
+        with trio.move_on_after(_PATIENCE_S):
+            while not (self.life.final or self.life.state is State.STOPPING):
+                await self._changed.wait()
+            await trio.sleep(_FINAL_PATIENCE_S if self.life.final else _STOP_PATIENCE_S)
 
     def _end(self, status: ExitStatus, now: float) -> None:
         """Let the state follow a run that ended just now, and say so."""

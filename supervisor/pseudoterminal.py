@@ -12,10 +12,16 @@ import socket
 import termios
 from contextlib import suppress
 
+import structlog
 import trio
+
+from .lines import count_newlines
+
+log = structlog.get_logger("mocker.jobs")
 
 _CHUNK = 2**16  # bytes; more than the kernel hands out at once
 STALL_S = 1.0  # in which a viewer must take what was read at once, some kilobytes at most
+_MOST_LEFT = 2**20  # bytes that are counted at the end, as the job may go on
 _NEWLINE = re.compile(rb"\r+\n")  # the terminal adds a \r, and many programs have added one before
 
 
@@ -37,19 +43,21 @@ class Viewer:
 class Pseudoterminal:
     """The supervisor's side of a job's terminal."""
 
-    def __init__(self, master: int, log: int) -> None:
+    def __init__(self, master: int, log: int, job: str) -> None:
         """Take a terminal over.
 
         Args:
             master: Its other side; `run` closes it.
             log: The write end of a pipe, for what is printed; `run` closes it.
+            job: Whose it is.
         """
         os.set_blocking(master, False)
         os.set_blocking(log, False)
-        self._master, self._log = master, log
+        self._master, self._log, self._job = master, log, job
         self._is_over = False
         self._viewers = list[Viewer]()
         self._typing = trio.Lock()  # only one may wait for room
+        self._unwritten = b""  # for the log's pipe
         self._held = b""  # the beginning of what may become the end of a line
 
     async def run(self) -> None:
@@ -59,11 +67,13 @@ class Pseudoterminal:
                 for viewer in tuple(self._viewers):
                     await self._show(viewer, data)
                 await self._write_log(data)
-            await _write(self._log, self._held)
+            await self._write(self._held)
+        except trio.Cancelled:
+            self._tell_lost()
+            raise
         finally:
             self._is_over = True
-            for viewer in tuple(self._viewers):
-                self._drop(viewer)
+            self.drop_viewers()
             trio.lowlevel.notify_closing(self._master)
             os.close(self._master)
             os.close(self._log)
@@ -85,6 +95,11 @@ class Pseudoterminal:
         """Show somebody nothing any more; nobody waits for their connection then."""
         self._drop(viewer)
         trio.lowlevel.notify_closing(viewer.end)
+
+    def drop_viewers(self) -> None:
+        """Show nothing more to anybody who is attached now."""
+        for viewer in tuple(self._viewers):
+            self._drop(viewer)
 
     async def type(self, data: bytes) -> None:
         """Type something, as soon as the terminal takes it; nothing happens if it is gone."""
@@ -152,15 +167,25 @@ class Pseudoterminal:
         text = _NEWLINE.sub(b"\n", self._held + data)
         whole = text.rstrip(b"\r")
         self._held = text[len(whole) :]
-        await _write(self._log, whole)
+        await self._write(whole)
 
+    async def _write(self, data: bytes) -> None:
+        """Write to the log's pipe, as soon as there is room."""
+        self._unwritten = data
+        while self._unwritten:
+            try:
+                self._unwritten = self._unwritten[os.write(self._log, self._unwritten) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._log)
+            except OSError:
+                return  # nobody reads it any more, though something that escaped goes on
 
-async def _write(fd: int, data: bytes) -> None:
-    """Write to a pipe, as soon as there is room."""
-    while data:
-        try:
-            data = data[os.write(fd, data) :]
-        except BlockingIOError:
-            await trio.lowlevel.wait_writable(fd)
-        except OSError:
-            return  # nobody reads it any more, though something that escaped goes on
+    def _tell_lost(self) -> None:
+        """Tell how many lines nobody will get, if there are any: a terminal holds some itself."""
+        left = self._unwritten + self._held
+        with suppress(OSError):  # also if there is nothing more
+            while len(left) < _MOST_LEFT and (data := os.read(self._master, _CHUNK)):
+                left += data
+        lines = count_newlines(left) + (left[-1:] not in (b"", b"\n"))
+        if lines:
+            log.warning("job.output_lost", job=self._job, channel="output", lines=lines)

@@ -2,9 +2,9 @@
 
 The end of a run is told once all that it printed is handed on to its sinks, so that whoever acts on
 it finds the lines there. But a job must not stand still because its sink does: where one fails and
-has no room, or the job is about to leave, what is left waits in the run's pipes for as long as the
-supervisor runs, and the end is told without it. Only the job's next run waits for it, because its
-lines come after those.
+has no room, or takes too long, what is left waits in the run's pipes for as long as the supervisor
+runs, and the end is told without it. Only the job's next run waits for it, because its lines come
+after those.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from .outlets import Outlet
+from .pseudoterminal import Pseudoterminal
 from .relay import Relay
 
 log = structlog.get_logger("mocker.jobs")
@@ -32,6 +33,7 @@ class RunOutput:
         self._nursery = nursery
         self._relays: list[Relay] = []
         self._outlets: list[Outlet] = []
+        self._terminal: Pseudoterminal | None = None
         self._going = 0
         self._changed = trio.Event()
 
@@ -54,19 +56,22 @@ class RunOutput:
         """
         self._relays.append(relay)
         self._outlets += outlets
-        self.carry(relay.run)
+        self._carry(relay.run)
 
-    def carry(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Have something run in the background, and be on its way until it returns."""
-        if self._nursery is None:
-            raise AssertionError("the outputs of runs are not carried yet")
-        self._going += 1
-        self._nursery.start_soon(self._carry, run)
+    def carry_terminal(self, terminal: Pseudoterminal) -> None:
+        """Carry what is printed at a terminal to the pipe of its log, in the background."""
+        self._terminal = terminal
+        self._carry(terminal.run)
 
     def end_when_silent(self) -> None:
         """Take it to be at its end after a second in which nothing came."""
         for relay in self._relays:
             relay.end_when_silent()
+
+    def leave_viewers(self) -> None:
+        """Show nothing more to who is attached: they wait for the run, and not for a sink."""
+        if self._terminal is not None:
+            self._terminal.drop_viewers()
 
     async def wait_over(self) -> None:
         """Wait until nothing of it is on its way any more, however long that takes."""
@@ -79,7 +84,13 @@ class RunOutput:
             with trio.move_on_after(_LOOK_S):
                 await self._changed.wait()
 
-    async def _carry(self, run: Callable[[], Awaitable[None]]) -> None:
+    def _carry(self, run: Callable[[], Awaitable[None]]) -> None:
+        if self._nursery is None:
+            raise AssertionError("the outputs of runs are not carried yet")
+        self._going += 1
+        self._nursery.start_soon(self._be_carried, run)
+
+    async def _be_carried(self, run: Callable[[], Awaitable[None]]) -> None:
         try:
             await run()
         finally:
@@ -97,7 +108,7 @@ class Outputs:
 
     def __init__(self) -> None:
         self.follow: Callable[[], None] = lambda: None
-        self._left: set[RunOutput] = set()
+        self._left: dict[str, RunOutput] = {}  # by job, none of which has two
         self._nursery: trio.Nursery | None = None
         self._ended = trio.Event()
 
@@ -120,13 +131,18 @@ class Outputs:
         """Return that of a run which is about to start."""
         return RunOutput(self._nursery)
 
+    def find_left(self, job: str) -> RunOutput | None:
+        """Return what has outlived the last run of a job, or of a former one of that name."""
+        return self._left.get(job)
+
     def leave(self, output: RunOutput, job: str) -> None:
         """Let what is left of one outlive its run, which was one of this job."""
         if not output.is_over and self._nursery is not None:
             if output.is_stuck:
                 log.warning("job.output_delayed", job=job)
-            self._left.add(output)
-            self._nursery.start_soon(self._follow, output)
+            output.leave_viewers()
+            self._left[job] = output
+            self._nursery.start_soon(self._follow, output, job)
 
     async def end(self, patience: float) -> None:
         """Carry nothing any more.
@@ -135,13 +151,13 @@ class Outputs:
             patience: Seconds for what is on its way.
         """
         with trio.move_on_after(patience):
-            for output in tuple(self._left):
+            for output in tuple(self._left.values()):
                 await output.wait_over()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
             await self._ended.wait()
 
-    async def _follow(self, output: RunOutput) -> None:
+    async def _follow(self, output: RunOutput, job: str) -> None:
         await output.wait_over()
-        self._left.discard(output)
+        del self._left[job]
         self.follow()

@@ -76,6 +76,7 @@ class Pipes:
     """
 
     def __init__(self, job: JobConfig) -> None:
+        self._job = job.name
         self.read_ends: dict[str, int] = {}
         self.write_ends: list[int] = []
         self._terminal: list[int] = []  # the write end of its log, the other side of a stand-in
@@ -105,8 +106,8 @@ class Pipes:
         self._terminal = []
         os.close(stand_in)
         master, container.terminal_fd = container.terminal_fd, -1
-        terminal = Pseudoterminal(master, log)
-        output.carry(terminal.run)
+        terminal = Pseudoterminal(master, log, self._job)
+        output.carry_terminal(terminal)
         return terminal
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ _NOT_IN_ORDER = 1
 # Seconds. A signal that is sent to a process and to its group, as timeout(1) does, comes twice.
 _ECHO_S = 0.1
 
-_DRAIN_S = 0.5  # for what ended runs have printed and no sink has room for
+_DRAIN_S = 0.4  # for what ended runs have printed and no sink has room for
 _KILLED_S = 5.0  # for what is killed to be gone; what hangs in the kernel longer is left behind
 
 

@@ -37,7 +37,7 @@ log = structlog.get_logger("mocker.supervisor")
 
 # For the last lines of jobs, and for the supervisor's own, if nobody takes them. With what those
 # that are still in the pipes of runs are given before, it is less than two seconds.
-_DRAIN_S = 0.9
+_DRAIN_S = 0.8
 _LAST_WORD_S = 0.2
 _SERVER_GONE = 1
 

@@ -8,6 +8,7 @@ Only text that a variable took part in may stand for both.
 
 import re
 import shlex
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -118,7 +119,9 @@ def parse_regex(value: object, place: Place) -> str:
 
     text = parse_text(value, place)
     try:
-        re.compile(text)
+        with warnings.catch_warnings():  # `[[` may mean a set in a set one day
+            warnings.simplefilter("ignore", FutureWarning)
+            re.compile(text)
         regex.compile(text)
     except (re.error, regex.error, OverflowError, RecursionError) as error:
         raise MistakeError(f"must be a regular expression: {error}") from None

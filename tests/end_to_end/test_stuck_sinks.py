@@ -6,8 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import trio
 
+from mocker.supervisor import Client
+from tests.end_to_end.controlled import open_controlled
 from tests.end_to_end.job_texts import SLEEP, job
+from tests.end_to_end.processes import PATIENCE
 from tests.end_to_end.supervised import open_supervisor
 from tests.requirements import requires_busybox, requires_user_namespaces
 
@@ -19,6 +23,15 @@ TO_FIFO = "stdout = { file = 'fifo' }\n"
 
 def count_up(to: int) -> bytes:
     return b"".join(b"%d\n" % number for number in range(1, to + 1))
+
+
+def read_fifo(fifo: Path, size: int) -> bytes:
+    """Read as much from a FIFO; that nobody writes to it for a while is no end."""
+    got = b""
+    with fifo.open("r+b", buffering=0) as file:
+        while len(got) < size:
+            got += file.read(size)
+    return got
 
 
 def test_job_that_ends_while_its_sink_fails_is_told_of_and_its_next_run_waits(
@@ -34,10 +47,7 @@ def test_job_that_ends_while_its_sink_fails_is_told_of_and_its_next_run_waits(
         run.wait_event("job.exited", job="web", exit_code=3, next="restart")
         held_back = run.wait_event("job.held_back", job="web")
         starts = len(run.find("job.started", job="web"))
-        got = b""
-        with fifo.open("r+b", buffering=0) as file:  # which has no end between the runs
-            while len(got) < len(expected):
-                got += file.read(len(expected))
+        got = read_fifo(fifo, len(expected))
         run.wait_event("job.given_up", job="web")
         status = run.terminate()
 
@@ -118,3 +128,71 @@ def test_end_of_jobs_one_after_the_other_does_not_wait_for_the_sink_of_each(
 
     assert (status, len(run.find("job.output_lost"))) == (0, 4)
     assert run.measure("signal.received", "supervisor.stopped") <= 2
+
+
+def test_job_that_is_added_again_waits_for_what_was_printed_under_its_name(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    other = job("other", f"exec {SLEEP}")
+    expected = count_up(FULL) + b"anew\n"
+
+    script = f"seq {FULL}; echo printed >&2; exec {SLEEP}"
+    with open_supervisor(tmp_path, job("web", script, TO_FIFO) + other) as run:
+        run.wait_line("web | printed")
+        run.rewrite(other)
+        run.wait_event("job.stopped", job="web")
+        run.rewrite(job("web", f"echo anew; exec {SLEEP}", TO_FIFO) + other)
+        run.wait_event("job.held_back", job="web")
+        got = read_fifo(fifo, len(expected))
+        run.wait_event("job.started", job="web", count=2)
+        status = run.terminate()
+
+    assert got == expected
+    assert (status, run.find("job.output_lost")) == (0, [])
+
+
+def test_stop_does_not_wait_for_a_slow_sink(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    lines = FULL + 8000  # the FIFO itself has room for some
+    text = job("web", f"seq {lines}; echo printed >&2; exec {SLEEP}", TO_FIFO)
+
+    with os.fdopen(reader, "rb") as file, open_controlled(tmp_path, text) as controlled:
+        controlled.run.wait_line("web | printed")
+        stopped = controlled.mocker("stop", "web")
+        failures = controlled.run.find("sink.failed")
+        os.set_blocking(reader, True)
+        got = file.read()
+        status = controlled.run.terminate()
+
+    assert (stopped.stdout, failures) == ("web: stopped\n", [])
+    assert (got, status) == (count_up(lines), 0)
+
+
+def test_end_of_a_terminal_is_told_to_who_is_attached_and_what_is_left_there_is_counted(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    lines = FULL + 4000
+    keys = "output = { file = 'fifo' }\ntty = true\nrestart = 'never'"
+    text = job("web", f"read -r _; seq {lines}", keys) + job("other", f"exec {SLEEP}")
+
+    async def attend(socket: Path) -> bytes:
+        shown = b""
+        with trio.fail_after(PATIENCE):
+            async with Client(str(socket)) as client, client.attach("web") as attached:
+                await attached.terminal.send_all(b"go\n")
+                while data := await attached.terminal.receive_some():
+                    shown += data
+        return shown
+
+    with open_controlled(tmp_path, text) as controlled:
+        shown = trio.run(attend, controlled.socket)
+        controlled.run.wait_event("job.exited", job="web")
+        status = controlled.run.terminate()
+
+    lost = [*controlled.run.find("job.output_lost"), *controlled.run.find("sink.lost")]
+    told = sum(event["lines"] for event in lost)
+    assert (status, b"\r\n100000\r\n" in shown) == (0, True)
+    assert lines <= told <= lines + 2  # a line that is in two places is in both counts

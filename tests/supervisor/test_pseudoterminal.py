@@ -44,7 +44,7 @@ class World:
 async def opened() -> AsyncIterator[World]:
     master, slave = os.openpty()
     read_end, write_end = os.pipe()
-    world = World(Pseudoterminal(master, write_end), slave, read_end, trio.Event())
+    world = World(Pseudoterminal(master, write_end, "web"), slave, read_end, trio.Event())
 
     async def run() -> None:
         await world.terminal.run()
