@@ -159,5 +159,5 @@ class Outputs:
 
     async def _follow(self, output: RunOutput, job: str) -> None:
         await output.wait_over()
-        del self._left[job]
+        self._left.pop(job, None)
         self.follow()

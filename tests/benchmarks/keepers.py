@@ -1,7 +1,8 @@
 """Programs that keep many jobs alive, each with the same command, and what one costs: `measure`.
 
 mocker-supervise keeps each job in a container, with all defaults. supervisord and s6-svscan keep
-bare processes. The C program keeps containers as mocker's and does nothing else.
+bare processes. The C program keeps containers as mocker's and does nothing else; several of them at
+once are what the kernel needs for that on all processors, whoever asks it.
 
 A job counts as running when its supervisor says so; s6, which does not say, when its command is
 executed. supervisord is told that a job that was started runs (startsecs=0), because by default it
@@ -36,6 +37,7 @@ from .start_latency import (
 )
 
 COMMAND = ["sleep", "3600"]
+FLOORS = 4  # of the C program that start at once, so that no processor is ever idle
 PATIENCE = 60  # seconds for all jobs to run, and for all to be gone
 _LOOK_S = 0.005  # between two looks at how many run
 _SETTLE_S = 1.0  # at most, before a supervisor counts as idle
@@ -172,6 +174,22 @@ def prepare_floor(setting: Setting, directory: Path, jobs: int) -> Keeper:
         floor_command(setting, "alive", str(jobs)),
         directory,
         lambda pid: jobs * said(pid),  # one line says that all of them run
+        heeds_term=False,
+    )
+
+
+def prepare_floors(setting: Setting, directory: Path, jobs: int) -> Keeper:
+    """Have several of the C program keep a part of the jobs each, all at once."""
+    said = _Lines(directory / "output", b"")
+    share, rest = divmod(jobs, FLOORS)
+    counts = [str(share + (number < rest)) for number in range(FLOORS)]
+    command = floor_command(setting, "alive")
+    # They end at the end of stdin, which a shell gives to none that is in the background.
+    script = "exec 3<&0; for n in " + " ".join(counts) + '; do "$@" $n <&3 & done; wait'
+    return Keeper(
+        ["sh", "-c", script, "sh", *command],
+        directory,
+        lambda pid: jobs * said(pid) // FLOORS,  # each says in one line that all of its own run
         heeds_term=False,
     )
 

@@ -38,10 +38,12 @@ from pathlib import Path
 from mocker.isolation import IsolationError
 
 from .keepers import (
+    FLOORS,
     Keeper,
     Use,
     measure,
     prepare_floor,
+    prepare_floors,
     prepare_mocker,
     prepare_s6,
     prepare_supervisord,
@@ -71,6 +73,7 @@ from .start_latency import (
 MOCKER = "mocker-supervise"
 SUPERVISORD = "supervisord, not isolated"
 S6 = "s6-svscan, not isolated"
+ALL_AT_ONCE = f"C program, {FLOORS} at once"
 RESTART = "restart of a job"
 
 MAX_SECONDS = 150  # after which nothing new begins; fewer rounds have to do then
@@ -111,6 +114,8 @@ class Report:
             (f"start: {MOCKER} / {SUPERVISORD}", self._ratio(SUPERVISORD, "start_s"), 0.25),
             (f"start: {MOCKER} / {S6}", self._ratio(S6, "start_s"), 1.5),
             (f"start: {MOCKER} / {FLOOR_ALIVE}", self._ratio(FLOOR_ALIVE, "start_s"), None),
+            (f"start: {ALL_AT_ONCE} / {SUPERVISORD}", self._bound(SUPERVISORD), None),
+            (f"start: {ALL_AT_ONCE} / {S6}", self._bound(S6), None),
             (f"stop: {MOCKER} / {SUPERVISORD}", self._ratio(SUPERVISORD, "stop_s"), None),
             (f"stop: {MOCKER} / {S6}", self._ratio(S6, "stop_s"), None),
             (f"stop of {self.jobs}, seconds", self.median(MOCKER, "stop_s"), 2.0),
@@ -120,9 +125,13 @@ class Report:
             (f"{RESTART} / {FLOOR_WARM}", self.warm.ratio(RESTART, FLOOR_WARM), None),
         ]
 
-    def _ratio(self, other: str, quantity: str) -> float | None:
-        first, second = self.median(MOCKER, quantity), self.median(other, quantity)
+    def _ratio(self, other: str, quantity: str, one: str = MOCKER) -> float | None:
+        first, second = self.median(one, quantity), self.median(other, quantity)
         return first / second if first and second else None
+
+    def _bound(self, other: str) -> float | None:
+        """Return the ratio that the kernel leaves to whoever isolates as mocker does."""
+        return self._ratio(other, "start_s", ALL_AT_ONCE)
 
 
 def main() -> None:
@@ -188,6 +197,7 @@ def keep_in_turns(
         SUPERVISORD: prepare_supervisord,
         S6: prepare_s6,
         FLOOR_ALIVE: partial(prepare_floor, setting),
+        ALL_AT_ONCE: partial(prepare_floors, setting),
     }
     for turn in range(options.rounds):
         if turn and time.monotonic() > deadline:
@@ -270,7 +280,7 @@ def render_table(report: Report) -> str:
         f"{f'{report.jobs} jobs':36}{'start s':>9}{'stop s':>9}{'MB':>9}{'KB a job':>10}"
         f"{'idle %':>9}{'runs':>6}",
     ]
-    for name in (MOCKER, SUPERVISORD, S6, FLOOR_ALIVE):
+    for name in (MOCKER, SUPERVISORD, S6, FLOOR_ALIVE, ALL_AT_ONCE):
         if uses := report.uses.get(name):
             values = {key: report.median(name, key) for key in asdict(uses[0])}
             lines.append(render_use(name, values, report.jobs, len(uses)))
