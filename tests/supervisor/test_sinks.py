@@ -638,7 +638,8 @@ async def test_one_that_is_let_in_and_says_nothing_keeps_nobody_waiting() -> Non
                         jobs.start_soon(partial(come, name, silent=name != "web"))
                         await wait_all_tasks_blocked()
 
-    assert came == ["silent", "mute", "web"]
+    # Who comes in the moment in which another one is let in may be the first to notice.
+    assert sorted(came) == ["mute", "silent", "web"]
 
 
 class Slow(Memory):
