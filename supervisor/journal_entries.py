@@ -15,13 +15,11 @@ Source: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/
 import os
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 
 from .lines import Lines, Source
-
-_ERROR, _INFORMATIONAL = 3, 6  # syslog(3)
-_PREFIX = re.compile(rb"<([0-7])>")  # of a line; see sd-daemon(3)
+from .priorities import Piece, Priorities, may_say
 
 _LONGEST_NAME = 64
 _IDENTIFIER = "mocker-supervise"
@@ -56,30 +54,18 @@ class JournalEntries:
         }
         self._heads = [f"PRIORITY={priority}\nMESSAGE=".encode() for priority in range(8)]
         self._tail = b"\n" + _render_fields(fields)
-        self._priority = _ERROR if source.channel == "stderr" else _INFORMATIONAL
-        self._latest = self._priority  # of the piece that came last
+        self._priorities = Priorities(source)
 
     def render(self, lines: Lines) -> list[bytes]:
         """Return a datagram for each piece of a line."""
-        has_prefix = lines.text.startswith(b"<") or b"\n<" in lines.text
-        if has_prefix or lines.partial or lines.continues:
-            return list(self._render_each(lines))
-        head, tail = self._heads[self._priority], self._tail
+        if may_say(lines) or lines.partial or lines.continues:
+            return [self._render_piece(piece) for piece in self._priorities.tell_apart(lines)]
+        head, tail = self._heads[self._priorities.usual], self._tail
         return [head + line + tail for line in lines.split()]
 
-    def _render_each(self, lines: Lines) -> Iterator[bytes]:
-        """Look at each piece; all those of one line have the priority of its first one."""
-        partial = set(lines.partial)
-        is_rest = lines.continues
-        for index, piece in enumerate(lines.split()):
-            message = piece
-            if not is_rest:
-                prefix = _PREFIX.match(piece)
-                self._latest = int(prefix[1]) if prefix else self._priority
-                message = piece[prefix.end() :] if prefix else piece
-            is_rest = index in partial
-            mark = _PARTIAL if is_rest else b""
-            yield b"".join([self._heads[self._latest], message, self._tail, mark])
+    def _render_piece(self, piece: Piece) -> bytes:
+        mark = _PARTIAL if piece.goes_on else b""
+        return b"".join([self._heads[piece.priority], piece.text, self._tail, mark])
 
 
 def render_event(message: str, priority: int, facts: Mapping[str, Fact]) -> bytes:

@@ -67,7 +67,8 @@ class Life:
         after: What follows; STOPPING alone.
         ready_at: When the present run, or the last one, became ready; None if it did not.
         succeeded: Whether it ended well, of a job at rest; None if it did not end on its own.
-        final: Whether no further run may follow, because the supervisor is stopping.
+        final: Whether no further run may follow: the supervisor is stopping, or the job leaves with
+            a reload.
     """
 
     state: State = State.STOPPED
@@ -123,7 +124,7 @@ def ask_stop(life: Life) -> Life:
 
 
 def retire(life: Life) -> Life:
-    """The supervisor is about to stop: what runs may go on, and nothing is run again."""
+    """The job is about to leave: what runs may go on, and nothing is run again."""
     life = attrs.evolve(life, final=True)
     waits = life.state is State.STARTING and life.began is None
     return ask_stop(life) if waits or life.state is State.BACKOFF else life

@@ -13,11 +13,12 @@ such as \x1b, and a "\r" at the end of a line is left out.
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 
 from .lines import Format, Lines, Source
+from .priorities import Piece, Priorities, may_say
 
 _MARK = "…".encode()  # behind a piece whose line goes on
 _SECOND = 10**9  # nanoseconds
@@ -29,8 +30,6 @@ _LONE = re.compile("[\udc80-\udcff]")
 # Of Unicode's characters those that steer: C0 and C1, ends of lines, changes of direction.
 _STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
-_PRIORITIES = {"stderr": 3}  # as syslog(3) has them; the others are 6
-_PREFIX = re.compile(rb"<([0-7])>")  # of a line; see sd-daemon(3)
 _COLOURS = (36, 32, 35, 34, 96, 92, 95, 94)  # of a terminal; red and yellow are those of events
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 
@@ -131,36 +130,25 @@ class _PrefixFormat:
     def __init__(self, source: Source) -> None:
         name = f"{source.job} | ".encode()
         self._heads = [b"<%d>%s" % (priority, name) for priority in range(8)]
-        self._priority = _PRIORITIES.get(source.channel, 6)
-        self._latest = self._priority  # of the piece that came last
-        self._head = self._heads[self._priority]
+        self._priorities = Priorities(source)
+        self._head = self._heads[self._priorities.usual]
         self._own = re.compile(rb"^%s<([0-7])>" % re.escape(self._head), re.MULTILINE)
         self._own_head = rb"<\1>" + name
 
     def render(self, lines: Lines) -> list[bytes]:
         if lines.partial or lines.continues:
-            text = b"".join(self._render_each(lines))
+            text = b"".join(map(self._render_piece, self._priorities.tell_apart(lines)))
             return [text] if text else []
         rendered = _render_text(lambda _: self._head, lines)
-        if not lines.text.startswith(b"<") and b"\n<" not in lines.text:
+        if not may_say(lines):
             return rendered
         return [self._own.sub(self._own_head, text) for text in rendered]
 
-    def _render_each(self, lines: Lines) -> Iterator[bytes]:
-        """Look at each piece; all those of one line have the priority of its first one."""
-        partial = set(lines.partial)
-        is_rest = lines.continues
-        for index, piece in enumerate(lines.split()):
-            shown = piece
-            if not is_rest:
-                prefix = _PREFIX.match(piece)
-                self._latest = int(prefix[1]) if prefix else self._priority
-                shown = piece[prefix.end() :] if prefix else piece
-            is_end_alone = is_rest and not piece
-            is_rest = index in partial
-            if not is_end_alone:
-                mark = _MARK if is_rest else b""
-                yield self._heads[self._latest] + make_safe(shown + mark + b"\n")
+    def _render_piece(self, piece: Piece) -> bytes:
+        if piece.is_rest and not piece.text:
+            return b""  # the end alone of a line, which would look like an empty one
+        mark = _MARK if piece.goes_on else b""
+        return self._heads[piece.priority] + make_safe(piece.text + mark + b"\n")
 
 
 def _make_json_ends(name: str, source: Source) -> tuple[bytes, bytes, bytes]:

@@ -24,11 +24,11 @@ _LOOK_S = 0.1  # between two looks at whether a sink fails
 class RunOutput:
     """The output of one run, from its first byte until all of it is handed on."""
 
-    def __init__(self, nursery: trio.Nursery | None = None) -> None:
+    def __init__(self, nursery: trio.Nursery) -> None:
         """Make one of which nothing is on its way.
 
         Args:
-            nursery: For what carries it; None if there is nothing to carry.
+            nursery: For what carries it.
         """
         self._nursery = nursery
         self._relays: list[Relay] = []
@@ -85,8 +85,6 @@ class RunOutput:
                 await self._changed.wait()
 
     def _carry(self, run: Callable[[], Awaitable[None]]) -> None:
-        if self._nursery is None:
-            raise AssertionError("the outputs of runs are not carried yet")
         self._going += 1
         self._nursery.start_soon(self._be_carried, run)
 
@@ -129,6 +127,8 @@ class Outputs:
 
     def open(self) -> RunOutput:
         """Return that of a run which is about to start."""
+        if self._nursery is None:
+            raise AssertionError("the outputs of runs are not carried")
         return RunOutput(self._nursery)
 
     def find_left(self, job: str) -> RunOutput | None:

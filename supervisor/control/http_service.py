@@ -4,6 +4,8 @@ What Hypercorn calls a server is what it does for one connection. The accepting 
 because who is at the other end is known there alone.
 """
 
+from functools import partial
+
 import h11
 import structlog
 import trio
@@ -18,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from ..installed_version import VERSION
+from ..racing import until
 from ..supervise import Supervisor
 from .answers import Answer
 from .app import Resources
@@ -162,10 +165,8 @@ class HttpService:
             {},
             connection.stream,  # type: ignore[arg-type]
         )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_left, connection, nursery.cancel_scope)
+        async with until(partial(_wait_left, connection)):
             await server
-            nursery.cancel_scope.cancel()
 
     async def _answer(self, scope: Scope, intake: Intake, connection: Connection) -> None:
         try:
@@ -179,9 +180,9 @@ class HttpService:
             log.exception("control.failed", method=scope.get("method"), path=scope.get("path"))
 
 
-async def _end_left(connection: Connection, scope: trio.CancelScope) -> None:
-    """End the service of who has left, which shows where nothing is read: behind an answer."""
+async def _wait_left(connection: Connection) -> None:
+    """Wait until who asked has left, which shows where nothing is read: behind an answer."""
     while True:
         await trio.sleep(_LOOK_S)
         if connection.has_left:
-            scope.cancel()
+            return

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import attrs
-import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ..racing import until
 from .actions import Follow, Outcome
 from .connections import Length
 
@@ -46,10 +47,8 @@ class TextStream(Response):
             await send({"type": "http.response.body", "body": text, "more_body": True})
 
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_wait_gone, receive, nursery.cancel_scope)
+        async with until(partial(_wait_gone, receive)):
             await self._produce(put)
-            nursery.cancel_scope.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -99,7 +98,6 @@ class OutcomeStream(LineStream):
         await self._follow(tell_one)
 
 
-async def _wait_gone(receive: Receive, scope: trio.CancelScope) -> None:
+async def _wait_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    scope.cancel()

@@ -251,14 +251,22 @@ async def test_pipe_is_closed_if_the_relay_is_cancelled() -> None:
     os.close(write_end)
 
 
-async def test_pipe_that_somebody_else_has_open_is_at_its_end_when_nothing_comes(
-    autojump_clock: MockClock,
-) -> None:
+@asynccontextmanager
+async def relaying() -> AsyncIterator[tuple[Relay, int, LineRing]]:
+    """Relay a pipe that a block writes to, into a ring alone, until the relay is done."""
     read_end, write_end = os.pipe()
     ring = RingSpace().make_ring()
     relay = Relay(read_end, WEB, Ways([], ring, Traffic()), MOST)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(relay.run)
+        yield relay, write_end, ring
+    os.close(write_end)
+
+
+async def test_pipe_that_somebody_else_has_open_is_at_its_end_when_nothing_comes(
+    autojump_clock: MockClock,
+) -> None:
+    async with relaying() as (relay, write_end, ring):
         await trio.sleep(100)
         relay.end_when_silent()
         await trio.sleep(0.9)
@@ -267,7 +275,6 @@ async def test_pipe_that_somebody_else_has_open_is_at_its_end_when_nothing_comes
         os.write(write_end, b"later")
 
     ended = trio.current_time()
-    os.close(write_end)
     assert ring.list_last() == [b"late", b"later"]
     assert 102.7 < ended < 103
 
@@ -275,11 +282,7 @@ async def test_pipe_that_somebody_else_has_open_is_at_its_end_when_nothing_comes
 async def test_line_that_is_shown_early_leaves_the_end_of_the_pipe_where_it_is(
     autojump_clock: MockClock,
 ) -> None:
-    read_end, write_end = os.pipe()
-    ring = RingSpace().make_ring()
-    relay = Relay(read_end, WEB, Ways([], ring, Traffic()), MOST)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(relay.run)
+    async with relaying() as (relay, write_end, ring):
         relay.end_when_silent()
         os.write(write_end, b"be")
         await trio.sleep(0.5)
@@ -288,7 +291,6 @@ async def test_line_that_is_shown_early_leaves_the_end_of_the_pipe_where_it_is(
         shown = ring.list_last()
 
     ended = trio.current_time()
-    os.close(write_end)
     assert shown == [b"begun"]
     assert 1.4 < ended < 1.6
 
