@@ -34,14 +34,15 @@ _SHORTAGES = {
     EMFILE: "the limit on open files is reached; see ulimit -n",
     ENOMEM: "the limit on memory is reached; see ulimit -v, or memory.max of the cgroup",
 }
-_OUTER = (
-    "start the outer container with --security-opt seccomp=unconfined, or --privileged "
-    "(one of mocker's: --seccomp unconfined)"
+_FILTERED = (
+    "a seccomp filter forbids it; start the outer container with "
+    "--security-opt seccomp=unconfined, or --privileged (one of mocker's: --seccomp unconfined)"
 )
 
 
 KEYRING_STEP = "have a session keyring"
 MASKS_STEP = "cover parts of "
+PIVOT_STEP = "make it the only root, and let go of the host's"
 
 
 def explain(error: IsolationError) -> IsolationError:
@@ -81,6 +82,8 @@ def _explain_denial(error: SetupError) -> str:
             f"the host's {error.path} is partly covered, as in a container; start the outer "
             "one with --security-opt systempaths=unconfined"
         )
+    if error.step == PIVOT_STEP and filters_system_calls():
+        return _FILTERED  # docker's does even with --cap-add SYS_ADMIN, which allows the mounts
     return explain_apparmor()
 
 
@@ -128,7 +131,7 @@ def _explain_forbidden_clone() -> str:
     if os.geteuid() != 0 and read_switch(_DEBIAN_SWITCH) == "0":
         return "turn on with sysctl kernel.unprivileged_userns_clone=1"
     if filters_system_calls():
-        return f"a seccomp filter forbids it; {_OUTER}"
+        return _FILTERED
     return explain_apparmor() or (
         "the kernel refuses it in a chroot, and to who has no ID in their own user namespace"
     )

@@ -20,6 +20,7 @@ from .capabilities import names_of
 from .devices import KERNEL_PATHS, mount_cgroups, plan_kernel_filesystems
 from .errors import SetupError
 from .etc_files import ROOT_HOME
+from .hints import PIVOT_STEP
 from .layers import TMPFS_BOUNDS
 from .mounts import TreeSource, make_directory, make_file, source_attributes
 from .namespaces import (
@@ -170,7 +171,7 @@ def _make_plan(spec: ContainerSpec) -> Plan:
         steps.append(Step("open a terminal", "/dev/pts/0", open_terminal))
     steps += _plan_notify(spec)
     pivot = pivot_to_root(layers=spec.rootfs != "busybox")
-    steps.append(Step("make it the only root, and let go of the host's", "/", calls=pivot))
+    steps.append(Step(PIVOT_STEP, "/", calls=pivot))
     return Plan(spec, mapping, sources, steps)
 
 

@@ -103,6 +103,16 @@ def test_filter_that_forbids_unsharing_is_no_obstacle() -> None:
     assert outcome == (0, "", "")
 
 
+def test_filter_that_forbids_another_root_is_named() -> None:
+    outcome = run_prepared(
+        partial(refuse_system_calls, [Refusal("pivot_root", EPERM)]), "run", "true"
+    )
+
+    action = "make it the only root, and let go of the host's on /"
+    reason = "Operation not permitted (EPERM)"
+    assert read_refusal(outcome, 125) == f"cannot {action}: {reason}; {SECCOMP}"
+
+
 def test_filter_that_forbids_one_way_to_clone_is_named() -> None:
     refusals = [Refusal("clone", EPERM, flags=CLONE_NEWUSER)]
 
