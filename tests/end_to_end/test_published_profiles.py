@@ -1,4 +1,4 @@
-"""Commands under the profiles that others publish, see tests/fetch-profiles."""
+"""Commands under the profiles that others publish, see tests/fetch."""
 
 import os
 import sys

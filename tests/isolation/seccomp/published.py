@@ -1,4 +1,4 @@
-"""Profiles as others publish them: tests/fetch-profiles has brought them.
+"""Profiles as others publish them: tests/fetch has brought them.
 
 They are read here a second time, as docker's runtime does, so that what mocker makes of them is not
 held against its own reading.
