@@ -14,7 +14,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -38,11 +38,12 @@ def requires(find_obstacle: Probe) -> pytest.MarkDecorator:
 def requires_commands(*names: str) -> pytest.MarkDecorator:
     """Return the mark of tests that run these programs."""
 
-    def find_obstacle() -> str:
-        missing = [name for name in names if shutil.which(name) is None]
-        return f"not installed: {', '.join(missing)}" if missing else ""
+    return requires(partial(find_command_obstacle, *names))
 
-    return requires(find_obstacle)
+
+def find_command_obstacle(*names: str) -> str:
+    missing = [name for name in names if shutil.which(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else ""
 
 
 @cache

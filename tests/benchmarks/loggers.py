@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.journald import Journald, find_journald_obstacle
 
-from .start_latency import ObstacleError, find, find_beside_python, run_unmeasured
+from .start_latency import ObstacleError, find, find_beside_python, find_docker, run_unmeasured
 
 CIRCUS = "circus==0.19.*"
 
@@ -349,26 +349,22 @@ def start_journald(order: Order) -> Journald:
 
 def prepare_docker(order: Order) -> Logger:
     """Start containers, of an image that is imported, so that nothing is downloaded."""
-    docker = find("docker", "docker.io")
-    try:
-        run_unmeasured(docker, "version")
-    except ObstacleError as error:
-        raise ObstacleError("no daemon answers") from error
+    docker = find_docker(order.stack, order.logs / "docker")
     image = f"relay-throughput-{os.getpid()}"
     archive = order.directory / "image.tar"
     run_unmeasured("tar", "-C", str(order.place.directory), "-cf", str(archive), "numbered_lines")
-    run_unmeasured(docker, "import", str(archive), image)
-    order.stack.callback(run_unmeasured, docker, "rmi", image)
+    run_unmeasured(*docker, "import", str(archive), image)
+    order.stack.callback(run_unmeasured, *docker, "rmi", image)
     shown = f"{order.place.directory}:{order.place.directory}:ro"
     logs: list[FileLog] = []
     containers: list[str] = []
     for command in order.commands:
         run = ["run", "--detach", "--log-driver=json-file", "--network=none", "--volume", shown]
-        container = run_unmeasured(docker, *run, image, *command).strip()
-        order.stack.callback(run_unmeasured, docker, "rm", "--force", container)
-        path = Path(run_unmeasured(docker, "inspect", "--format={{.LogPath}}", container).strip())
+        container = run_unmeasured(*docker, *run, image, *command).strip()
+        order.stack.callback(run_unmeasured, *docker, "rm", "--force", container)
+        path = Path(run_unmeasured(*docker, "inspect", "--format={{.LogPath}}", container).strip())
         if not os.access(path, os.R_OK):
             raise ObstacleError(f"{path} cannot be read; run as root, on the host of the daemon")
         logs.append(FileLog(path))
         containers.append(container)
-    return Logger([docker, "wait", *containers], logs, others=_DOCKER_PROCESSES)
+    return Logger([*docker, "wait", *containers], logs, others=_DOCKER_PROCESSES)

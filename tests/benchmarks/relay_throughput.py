@@ -14,10 +14,11 @@ them, and log_flow.py for what is measured. Three questions:
   the same supervisor prints as much as it can. In a journal: until journald has it.
 
 Logs are in /dev/shm if there is room: a disk would be the same for everybody, and slower. docker
-alone has them where its daemon keeps them. The contestants take turns, in an order that is shuffled
-for each round, so that whatever else the machine does hits all of them alike. Lines a second belong
-to the machine: look at the ratios. Who is not installed is left out, but for circus, which is
-installed for the run.
+alone has them where its daemon keeps them, if one answers; else root starts one for the run, whose
+programs are downloaded once. The contestants take turns, in an order that is shuffled for each
+round, so that whatever else the machine does hits all of them alike. Lines a second belong to the
+machine: look at the ratios. Who is not installed is left out, but for circus, which is installed
+for the run.
 """
 
 import argparse

@@ -38,7 +38,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from mocker.isolation import Container, ContainerSpec, ForkServer, IsolationError, spawn
@@ -52,6 +52,7 @@ from mocker.isolation.seccomp import DEFAULT
 from mocker.isolation.seccomp.filters import find_filter
 from mocker.isolation.tape import load, make_tape
 from mocker.isolation.user_mapping import IdRange, UserMapping, render_id_map
+from tests.dockerd import find_docker_obstacle, open_docker
 
 from . import unhardened
 
@@ -405,16 +406,12 @@ def prepare_bubblewrap(setting: Setting) -> Measure:
 
 def prepare_docker(setting: Setting, stack: ExitStack) -> Measure:
     """Import the root directory as an image, so that nothing is downloaded."""
-    docker = find("docker", "docker.io")
-    try:
-        run_unmeasured(docker, "version")
-    except ObstacleError as error:
-        raise ObstacleError("no daemon answers") from error
+    docker = find_docker(stack)
     image = f"start-latency-{os.getpid()}"
     archive = shutil.make_archive(str(setting.directory / "image"), "tar", setting.rootfs)
-    run_unmeasured(docker, "import", archive, image)
-    stack.callback(run_unmeasured, docker, "rmi", image)
-    return time_program(docker, "run", "--rm", "--network", "none", image, "/bin/true")
+    run_unmeasured(*docker, "import", archive, image)
+    stack.callback(run_unmeasured, *docker, "rmi", image)
+    return time_program(*docker, "run", "--rm", "--network", "none", image, "/bin/true")
 
 
 def floor_command(setting: Setting, mode: str, *arguments: str) -> list[str]:
@@ -488,6 +485,23 @@ def find(program: str, package: str) -> str:
             f"{program} is not installed; on Debian and Ubuntu: apt-get install {package}"
         )
     return path
+
+
+def find_docker(stack: ExitStack, data: Path | None = None) -> list[str]:
+    """Return the command that reaches a daemon: this machine's, or one that ends with the stack.
+
+    Args:
+        stack: For that one.
+        data: Where that one keeps its logs.
+    """
+    path = shutil.which("docker")
+    if path is not None:
+        with suppress(ObstacleError):
+            run_unmeasured(path, "version")
+            return [path]
+    if obstacle := find_docker_obstacle(fetches=True):
+        raise ObstacleError(f"no daemon answers, and none can be started: {obstacle}")
+    return stack.enter_context(open_docker(data)).command
 
 
 def find_beside_python(program: str) -> str:
