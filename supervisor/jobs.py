@@ -257,11 +257,11 @@ class Job:
             return error
 
     async def _start(self, pipes: Pipes) -> Container:
-        """Start to make a container, unless that takes longer than the job may take to stop."""
+        """Start to make a container, unless the job is to stop, and there is nothing of it yet."""
         made: Container | IsolationError = SetupError(
             "make its container", hint="it was to stop, and there was no answer yet"
         )
-        async with until(self._give_up_start):
+        async with until(self._wait_stopping):
             try:
                 made = await start(self.config, self._means, pipes)
             except IsolationError as error:
@@ -270,13 +270,9 @@ class Job:
             raise made
         return made
 
-    async def _give_up_start(self) -> None:
+    async def _wait_stopping(self) -> None:
         while self.life.state is not State.STOPPING:
             await self._changed.wait()
-        grace = 0.0 if self._kill_asked else self.config.grace
-        with trio.move_on_after(grace) as self._patience:
-            self.kill_at = trio.current_time() + grace
-            await trio.sleep_forever()
 
     def _relay(self, pipes: Pipes, pid: int, output: RunOutput) -> None:
         """Relay what the run prints in the background, until nobody can print any more."""
@@ -295,7 +291,7 @@ class Job:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_when_asked, container, executed)
             try:
-                await wait_executed(container)
+                await wait_executed(self.config, container)
             except IsolationError as error:
                 refusal = error
             else:
@@ -357,8 +353,7 @@ class Job:
 
     async def _stop_when_asked(self, container: Container, executed: trio.Event) -> None:
         """Stop the run once its state says so: in order, and by force when its time is over."""
-        while self.life.state is not State.STOPPING:
-            await self._changed.wait()
+        await self._wait_stopping()
         self._probing.cancel()
         grace = 0.0 if self._kill_asked else self.config.grace
         with trio.move_on_after(grace) as self._patience:

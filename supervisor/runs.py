@@ -8,6 +8,7 @@ import os
 import signal
 import termios
 from contextlib import suppress
+from math import inf
 
 import attrs
 import structlog
@@ -24,7 +25,7 @@ from .pseudoterminal import Pseudoterminal
 from .reaper import Reaper
 from .run_output import Outputs, RunOutput
 from .sink_table import SinkTable
-from .starter import Starter
+from .starter import Starter, make_late
 from .threads import run_in_thread
 
 log = structlog.get_logger("mocker.jobs")
@@ -33,6 +34,9 @@ _ANSWER_S = 5.0  # for another job's init, which takes less than a millisecond i
 _MOST_SURVIVORS = 50  # that are told; a fork bomb's thousands help nobody
 _SIZE = (24, 80)  # rows and columns of a terminal, until somebody is attached
 _LISTING_S = 1.0  # for what can be known of the survivors; one that hangs may hang who looks at it
+
+# Threads, none of which anybody else waits for: what they look at may not answer for ever.
+_LISTING, _OPENING = trio.CapacityLimiter(4), trio.CapacityLimiter(inf)
 
 
 @attrs.frozen
@@ -148,7 +152,7 @@ async def start(job: JobConfig, means: Means, pipes: Pipes) -> Container:
     """Start to make a container that writes to the pipes.
 
     Raises:
-        IsolationError: It could not be made, or its stdin cannot be opened.
+        IsolationError: It could not be made, or its stdin cannot be opened, or not in time.
     """
     fds: list[int] = []
     try:
@@ -159,7 +163,9 @@ async def start(job: JobConfig, means: Means, pipes: Pipes) -> Container:
         stdio = [fds[0], *pipes.write_ends]
         with means.reaper.starting():
             try:
-                container = await means.starter.start(spec, stdio, fds[1:], cgroup)
+                container = await means.starter.start(
+                    spec, stdio, fds[1:], cgroup, patience=job.start_timeout
+                )
             except BaseException:
                 if cgroup is not None:
                     cgroup.remove()
@@ -176,13 +182,18 @@ async def start(job: JobConfig, means: Means, pipes: Pipes) -> Container:
     return container
 
 
-async def wait_executed(container: Container) -> None:
+async def wait_executed(job: JobConfig, container: Container) -> None:
     """Wait until the command of a container is executed.
 
     Raises:
-        IsolationError: It is not; nothing is left of the container.
+        IsolationError: It is not, or not in time; nothing is left of the container.
     """
-    await trio.lowlevel.wait_readable(container.report_fd)
+    with trio.move_on_after(job.start_timeout) as wait:
+        await trio.lowlevel.wait_readable(container.report_fd)
+    if wait.cancelled_caught:
+        await kill(job, container)
+        await trio.lowlevel.wait_readable(container.fileno())
+        raise make_late(job.start_timeout)
     container.wait_started()
 
 
@@ -203,7 +214,7 @@ async def kill(job: JobConfig, container: Container) -> None:
     """Kill everything in a container, and say what that was."""
     survivors: list[str] = []
     with trio.move_on_after(_LISTING_S), suppress(OSError):
-        survivors = await run_in_thread(_list_survivors, container.pid)
+        survivors = await run_in_thread(_list_survivors, container.pid, limiter=_LISTING)
     container.kill()
     log.warning("job.killed", job=job.name, pid=container.pid, survivors=survivors)
 
@@ -222,7 +233,10 @@ async def _open_stdin(job: JobConfig, pipes: Pipes) -> int:
         if path is None:
             return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         # In a thread, for a disk may be slow.
-        return await run_in_thread(_open_for_reading, path)
+        with trio.move_on_after(job.start_timeout):
+            return await run_in_thread(_open_for_reading, path, limiter=_OPENING)
+        hint = f"its disk has not answered for {job.start_timeout:g} s"
+        raise SetupError(f"open stdin from {path}", hint=hint)
     except OSError as error:
         raise SetupError("open stdin from ", error.errno or 0, path or os.devnull) from error
 

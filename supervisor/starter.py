@@ -6,6 +6,7 @@ that one plans while the other waits for the kernel; more come if none of them a
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 import structlog
 import trio
@@ -22,6 +23,13 @@ _USUALLY = 2
 _AT_MOST = 64  # each takes some megabytes
 _HELD_UP_S = 0.5  # without any answer, though somebody waits; one takes a few milliseconds
 _LAST_S = 1.0  # for an answer that nobody wants any more
+_OPENING = trio.CapacityLimiter(1)  # a thread that is free, whatever hangs in others
+
+
+def make_late(patience: float) -> SetupError:
+    """Return why there is no container after so many seconds."""
+    hint = f"there was no answer for {patience:g} s, as from a disk that is away"
+    return SetupError("make its container", hint=hint)
 
 
 class Starter:
@@ -54,27 +62,39 @@ class Starter:
         stdio: Sequence[int],
         namespaces: Sequence[int] = (),
         cgroup: Cgroup | None = None,
+        *,
+        patience: float = inf,
     ) -> Container:
         """Start to make a container, see `ForkServer.request`.
 
         Who is cancelled meanwhile gets its container all the same, or gives the planner up that
         does not answer.
 
+        Args:
+            spec: What to make, as all but the last.
+            stdio: See there.
+            namespaces: See there.
+            cgroup: See there.
+            patience: Seconds for the answer, from when it is this one's turn.
+
         Raises:
-            IsolationError: It could not be made, or the server is gone.
+            IsolationError: It could not be made, there was no answer, or the server is gone.
         """
         if len(self._idle) == self._count:
             self._silent_since = trio.current_time()  # nobody has asked for anything
         planner, is_lost = await self._take(), True
         try:
             planner.request(spec, stdio, namespaces, cgroup)
-            await self._wait_for_answer(planner)
+            with trio.move_on_after(patience) as wait:
+                await self._wait_for_answer(planner)
+            if wait.cancelled_caught:
+                raise make_late(patience)
             container = planner.receive(spec, cgroup)
             is_lost = False
         except ForkServerError:
             raise
         except SetupError:
-            is_lost = False
+            is_lost = planner.pid in self.given_up
             raise
         finally:
             self._silent_since = trio.current_time()
@@ -126,7 +146,7 @@ class Starter:
         try:
             async with self._opening:  # answers of the cloner come in the order of the requests
                 # In a thread, for the cloner may have to wait for the kernel.
-                planner = await run_in_thread(self.server.open_planner)
+                planner = await run_in_thread(self.server.open_planner, limiter=_OPENING)
         except BaseException:
             self._count -= 1
             raise

@@ -75,15 +75,19 @@ def read_lines(means: Means) -> list[str]:
 
 
 def configure(script: str, **fields: object) -> JobConfig:
-    """Return a job that is a shell script; the fields are those of JobConfig, from a table."""
+    """Return a job that is a shell script; the fields are those of JobConfig, from a table.
+
+    By default it has all the time to start: on a mock clock that takes no time, or for ever.
+    """
     name = str(fields.get("name", "web"))
     container = ContainerConfig(argv=("sh", "-c", script), rootfs="busybox", hostname=name)
-    return JobConfig(**{"name": name, "group": name, "container": container, **fields})  # type: ignore[arg-type]
+    own = {"name": name, "group": name, "container": container, "start_timeout": math.inf}
+    return JobConfig(**{**own, **fields})  # type: ignore[arg-type]
 
 
 def wait_for_line(line: str) -> dict[str, object]:
     """Return the fields of a job that is ready when it prints a line, however long that takes."""
-    return {"ready": Probe(kind="log", target=f"^{line}$"), "start_timeout": math.inf}
+    return {"ready": Probe(kind="log", target=f"^{line}$")}
 
 
 async def reach(job: Job, *states: State) -> None:

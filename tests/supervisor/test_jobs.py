@@ -304,12 +304,10 @@ async def test_job_is_running_once_it_is_ready(means: Means) -> None:
     assert printed in ([], ["web | up"])
 
 
-async def test_job_that_is_not_ready_in_time_backs_off(
-    means: Means, autojump_clock: MockClock
-) -> None:
-    config = configure(
-        "exec sleep 1000", ready=Probe(kind="log", target="never"), give_up=GiveUp(2, 3600)
-    )
+async def test_job_that_is_not_ready_in_time_backs_off(means: Means) -> None:
+    ready = Probe(kind="log", target="never")
+    times = {"start_timeout": 0.5, "backoff": Backoff(initial=0.1)}
+    config = configure("exec sleep 1000", ready=ready, give_up=GiveUp(2, 3600), **times)
 
     job = await run_to_rest(config, means)
 

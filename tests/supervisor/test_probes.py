@@ -154,7 +154,7 @@ async def test_container_that_is_gone_is_a_bad_answer() -> None:
 
 @in_container
 async def test_job_is_asked_again_until_the_answer_is_good(autojump_clock: MockClock) -> None:
-    job = configure("", ready=HTTP, start_timeout=math.inf)
+    job = configure("", ready=HTTP)
 
     with spawn(SLEEP) as container:
         async with serving(container, answer_in_turn(500, 404, 200)):

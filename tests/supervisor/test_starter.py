@@ -111,6 +111,18 @@ async def test_start_that_is_held_up_holds_up_no_other(starter: Starter) -> None
     assert order == [*(f"other {number}" for number in range(10)), "held up"]
 
 
+async def test_start_that_takes_too_long_is_given_up_with_its_planner(starter: Starter) -> None:
+    planner = starter.server.pid
+    os.kill(planner, signal.SIGSTOP)
+
+    with pytest.raises(SetupError, match=r"make its container; there was no answer for 0.1 s"):
+        await starter.start(SLEEP, STDIO, patience=0.1)
+    with await starter.start(SLEEP, STDIO, patience=10) as container:
+        container.wait_started()
+
+    assert starter.given_up == {planner}
+
+
 async def test_one_more_is_asked_if_none_answers(autojump_clock: MockClock) -> None:
     stopped: list[int] = []
     opened: list[int] = []

@@ -131,7 +131,7 @@ async def test_what_cannot_be_meant_is_refused(
 
 
 async def test_effective_configuration_is_told(means: Means) -> None:
-    odd = configure("echo \udcff; exec sleep 1000")
+    odd = configure("echo \udcff; exec sleep 1000", start_timeout=60.0)
     async with open_asked(means, odd, configure(SLEEP, name="db")) as asked:
         status, answer = await asked.ask_object("GET", "/v1/jobs/web/config")
 
