@@ -1,6 +1,7 @@
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -420,6 +421,35 @@ async def test_lines_of_a_job_that_prints_one_after_the_other_gather_before_they
 
     assert b"\n".join(relayed.seen).split(b"\n") == lines
     assert len(relayed.seen) < len(lines) / 2
+
+
+def is_in_an_epoll(fd: int) -> bool:
+    """Tell whether an epoll instance of this process looks at a descriptor, see proc(5), fdinfo."""
+    texts = [path.read_text() for path in Path("/proc/self/fdinfo").iterdir() if path.exists()]
+    return any(re.search(rf"^tfd: +{fd} ", text, re.MULTILINE) for text in texts)
+
+
+async def test_write_of_a_job_that_floods_wakes_nobody_until_somebody_waits_again() -> None:
+    ours, theirs = os.pipe()
+    pipe = _Pipe(ours, Traffic())
+    os.write(theirs, b"first\n")
+    await pipe.wait_readable()
+    at_first = is_in_an_epoll(ours)
+    for _ in range(100):
+        os.write(theirs, b"line\n")
+        pipe.read()
+    in_flood, floods = is_in_an_epoll(ours), pipe.may_gather
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pipe.wait_readable)
+        await wait_all_tasks_blocked()
+        later = is_in_an_epoll(ours)
+        os.write(theirs, b"last\n")
+    size = pipe.read()
+    os.close(theirs)
+    pipe.close()
+
+    assert (at_first, floods, in_flood, later) == (True, True, False, True)
+    assert size == len(b"last\n")
 
 
 async def test_pipes_that_have_grown_leave_to_others_what_they_had() -> None:
