@@ -1,7 +1,9 @@
 """What `mocker-supervise` does where it is refused something, or a job is a nuisance."""
 
+import fcntl
 import os
 import resource
+import select
 import signal
 import statistics
 import subprocess
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.controlled import open_controlled
+from tests.end_to_end.controlled import Controlled, open_controlled
 from tests.end_to_end.job_texts import SLEEP, job
 from tests.end_to_end.processes import find_descendants, wait_until, watch
 from tests.end_to_end.supervised import open_supervisor
@@ -240,3 +242,25 @@ def test_job_without_memory_backs_off_and_others_do_not_notice(tmp_path: Path) -
         status = run.terminate()
 
     assert (failed["exit_code"], failed["next"], alive, status) == (1, "restart", True, 0)
+
+
+def test_full_pipe_for_its_own_events_delays_nobody(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    crashing = "restart = 'always'\nbackoff = { initial = '10ms', factor = 1 }"
+    text = job("crash", "echo tick; exit 1", crashing)
+    wrapper = ["sh", "-c", 'exec "$@" 2<>"$0"', str(fifo)]
+
+    with fifo.open("r+b", buffering=0) as events:
+        fcntl.fcntl(events, fcntl.F_SETPIPE_SZ, 4096)
+        with open_supervisor(tmp_path, text, wrapper) as run:
+            run.wait_line("crash | tick", count=50)
+            is_full = not select.select([], [events], [], 0)[1]
+            began = time.monotonic()
+            stopped = Controlled(run, tmp_path).mocker("stop", "crash")
+            took = time.monotonic() - began
+            status = run.terminate()
+
+    assert is_full
+    assert (stopped.stdout, status) == ("crash: stopped\n", 0)
+    assert took < 2

@@ -204,10 +204,13 @@ def test_many_jobs_leave_no_process_behind(tmp_path: Path) -> None:
             assert (status, wait_ended()) == (0, [])
 
 
-def test_supervisor_that_is_killed_takes_every_process_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("isolate", ["true", "false"])
+def test_supervisor_that_is_killed_takes_every_process_with_it(
+    tmp_path: Path, isolate: str
+) -> None:
     script = f"setsid {SLEEP} & trap '' TERM; echo ready; {SLEEP}"
 
-    with open_supervisor(tmp_path, job("web", script, "replicas = 3")) as run:
+    with open_supervisor(tmp_path, job("web", script, f"replicas = 3\nisolate = {isolate}")) as run:
         for number in (1, 2, 3):
             run.wait_line(f"web-{number} | ready")
         with watch(find_descendants(run.process.pid)) as wait_ended:
@@ -217,6 +220,37 @@ def test_supervisor_that_is_killed_takes_every_process_with_it(tmp_path: Path) -
             assert wait_ended() == []
             took = time.monotonic() - killed
     assert took < 1
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_supervisor_that_is_killed_while_jobs_start_and_are_probed_takes_all_with_it(
+    tmp_path: Path, moment: int
+) -> None:
+    probes = "ready = { exec = ['sleep', '0.02'] }\nalive = { exec = ['true'], interval = '10ms' }"
+    restarts = "restart = 'always'\nbackoff = { initial = '10ms' }"
+    text = job("web", f"setsid {SLEEP} & exec {SLEEP}", f"replicas = 10\n{probes}")
+    text += job("crash", "exit 1", f"replicas = 5\n{restarts}")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.started", count=1 + 4 * moment)
+        # So that none of its processes is overlooked: it asks for no more, and those that it has
+        # asked for have come.
+        run.send(signal.SIGSTOP)
+        assert wait_until(lambda: is_stopped(run.process.pid))
+        time.sleep(0.1)
+        descendants = find_descendants(run.process.pid)
+        with watch(descendants) as wait_ended:
+            killed = time.monotonic()
+            run.send(signal.SIGKILL)
+
+            assert wait_ended() == []
+            took = time.monotonic() - killed
+    assert len(descendants) > 1
+    assert took < 1
+
+
+def is_stopped(pid: int) -> bool:
+    return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
