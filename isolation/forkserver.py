@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .cgroups import Cgroup
 
 _HELD_FDS = 3  # of an answer
-_PATIENCE_MS = 1000  # for a process to end by itself
+_PATIENCE_MS = 1000  # for a process to end by itself, and for a killed one to be gone
 
 
 class Planner:
@@ -192,8 +192,10 @@ class Planner:
             _wait_for(pidfd)
 
     def give_up(self) -> None:
-        """Kill the process, which may take its time, and ask it nothing any more."""
-        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        """Kill the process and ask it nothing any more; it is left to the caller to reap it."""
+        pidfd, self._pidfd = self._pidfd, -1
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -257,9 +259,16 @@ class ForkServer(Planner):
         self._others.append(planner)
         return planner
 
+    def drop(self, planner: Planner) -> None:
+        """Give a planner up, be it the first one."""
+        planner.give_up()
+        if planner in self._others:
+            self._others.remove(planner)
+
     def list_pids(self) -> list[int]:
         """Return all of its processes; see `delegation.find_delegation`."""
-        return [*self.pids, *(planner.pid for planner in self._others)]
+        planners = [self, *self._others] if self._pidfd >= 0 else self._others
+        return [self.pids[1], *(planner.pid for planner in planners)]
 
     def close(self) -> None:
         """End all of it and reap it; containers go on. What hangs is killed."""
@@ -302,6 +311,8 @@ def _wait_for(pidfd: int) -> None:
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(_PATIENCE_MS):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            if not poll.poll(_PATIENCE_MS):
+                return  # it hangs in the kernel, and ends when that lets it
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
     except (ChildProcessError, ProcessLookupError):
         pass  # somebody who reaps everything was faster

@@ -220,8 +220,8 @@ class JobConfig:
         give_up: None for never.
         success_codes: Exit codes that are no failure.
         permanent_codes: Exit codes after which the job is given up at once.
-        start_timeout: Seconds until its command must be executed, and then until it must be ready,
-            where it has a `ready` probe.
+        start_timeout: Seconds until it must be ready, where it has a `ready` probe; before that,
+            for each answer that the host owes it: its stdin, its container, its command.
         timeout: Seconds that a run may take; None for as long as it likes.
         stop_signal: What is sent first when it is to stop.
         grace: Seconds between that and SIGKILL.

@@ -30,13 +30,14 @@ from .relay import Relay, Ways
 from .reports import RunReports
 from .run_output import RunOutput
 from .runs import Means, Pipes, kill, resume, start, wait_executed
+from .starter import make_unwanted
 from .tally import Tally
 
+_EXECUTE_S = 1.0  # for a command to be executed, though it is to stop
 # Seconds for which the end of a run is not told because of what a slow sink has not taken yet: as a
 # rule, where somebody waits for that end, and where many jobs may end one after the other.
 _PATIENCE_S, _STOP_PATIENCE_S, _FINAL_PATIENCE_S = 5.0, 0.5, 0.05
 _HELD_BACK = "what its last run printed is not written yet"
-
 _NO_RUN = ExitStatus(code=0)
 
 _CHANCE = random.Random()  # noqa: S311 - it spreads waits, and guards nothing
@@ -91,7 +92,7 @@ class Job:
         self._follow = follow
         self._changed = trio.Event()
         self.reports = RunReports(config.name, self.ring)
-        self._kill_asked = False
+        self._kill_asked = self._is_unmade = False  # the latter: killed before it was executed
         self._patience = trio.CancelScope()
         self._probing = trio.CancelScope()
         self._log = structlog.get_logger("mocker.jobs", job=config.name)
@@ -208,7 +209,7 @@ class Job:
 
     async def _run_once(self) -> None:
         """Be one run, from its pipes to their end."""
-        self._kill_asked = False
+        self._kill_asked = self._is_unmade = False
         self.pause = Pause()
         self.reports.begin()
         try:
@@ -258,9 +259,7 @@ class Job:
 
     async def _start(self, pipes: Pipes) -> Container:
         """Start to make a container, unless the job is to stop, and there is nothing of it yet."""
-        made: Container | IsolationError = SetupError(
-            "make its container", hint="it was to stop, and there was no answer yet"
-        )
+        made: Container | IsolationError = make_unwanted()
         async with until(self._wait_stopping):
             try:
                 made = await start(self.config, self._means, pipes)
@@ -291,7 +290,10 @@ class Job:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stop_when_asked, container, executed)
             try:
-                await wait_executed(self.config, container)
+                await wait_executed(self.config, self._means, container)
+                if self._is_unmade:
+                    await trio.lowlevel.wait_readable(container.fileno())
+                    raise make_unwanted()
             except IsolationError as error:
                 refusal = error
             else:
@@ -358,15 +360,18 @@ class Job:
         grace = 0.0 if self._kill_asked else self.config.grace
         with trio.move_on_after(grace) as self._patience:
             self.kill_at = trio.current_time() + grace
-            # Before that, nobody would hear the signal.
-            await executed.wait()
-            reason = {"reason": self.life.reason} if self.life.reason else {}
-            self._log.info("job.stopping", pid=container.pid, **reason)
-            container.send_signal(self.config.stop_signal)
-            with suppress(SetupError):  # what does not go on is killed after the grace period
-                self.pause.end(container)  # and not before: it would do more of what it did
-            await trio.sleep_forever()
-        await kill(self.config, container)
+            # Before that, nobody would hear the signal, nor is there anything to end in order.
+            with trio.move_on_after(_EXECUTE_S):
+                await executed.wait()
+            if executed.is_set():
+                reason = {"reason": self.life.reason} if self.life.reason else {}
+                self._log.info("job.stopping", pid=container.pid, **reason)
+                container.send_signal(self.config.stop_signal)
+                with suppress(SetupError):  # what does not go on is killed after the grace period
+                    self.pause.end(container)  # and not before: it would do more of what it did
+                await trio.sleep_forever()
+        self._is_unmade = not executed.is_set()
+        await kill(self.config, self._means, container)
 
     async def _lose_patience(self) -> None:
         """Wait for as long as the end of a run may not be told."""

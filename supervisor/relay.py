@@ -266,11 +266,14 @@ class _Pipe:
         somebody waited, if only to find that nobody does: that is a fifth of what a line costs its
         writer. Here it is opened anew, with the same number.
         """
-        with suppress(OSError):  # there is no /proc, or no descriptor left
+        self._is_watched = False  # nor is it tried again, before somebody has waited anew
+        # There may be no /proc, no descriptor left, or no right to it once it is the container's.
+        with suppress(OSError):
             fresh = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.dup2(fresh, self._fd, inheritable=False)
-            os.close(fresh)
-            self._is_watched = False
+            try:
+                os.dup2(fresh, self._fd, inheritable=False)
+            finally:
+                os.close(fresh)
 
     async def wait_readable(self) -> bool:
         """Wait until there is something to read, and return whether there is, or `wake` came."""

@@ -1,14 +1,18 @@
 """What a new file changes: which jobs come, which go, and which must be run anew."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 import structlog
+import trio
 
 from .config import JobConfig, SupervisorConfig
 from .errors import ConfigError
+from .threads import run_in_thread
 
 log = structlog.get_logger("mocker.supervisor")
+
+_LOAD_S = 30.0  # for a file of many thousand jobs on a slow machine
 
 # What a key of the file is called that is called otherwise here.
 _KEYS = {"kind": "type", "group": "replicas", "argv": "command", "rlimits": "ulimits"}
@@ -68,6 +72,25 @@ def render_difference(difference: Difference) -> dict[str, object]:
         if names and key != "unchanged"
     }
     return {**facts, "unchanged": len(difference.unchanged)}
+
+
+async def load_in_time(
+    load: Callable[[], SupervisorConfig], path: str, limiter: trio.CapacityLimiter
+) -> SupervisorConfig:
+    """Return what a file says by now.
+
+    Args:
+        load: Reads it, in a thread, as its disk may not answer.
+        path: Its path.
+        limiter: Of such threads.
+
+    Raises:
+        ConfigError, OSError: It has mistakes, or cannot be read, or not in time.
+    """
+    with trio.move_on_after(_LOAD_S):
+        return await run_in_thread(load, limiter=limiter)
+    hint = f"its disk, or that of a file it names, has not answered for {_LOAD_S:g} s"
+    raise ConfigError([f"{path}: cannot read it: {hint}"])
 
 
 def tell_rejected(path: str, error: ConfigError | OSError) -> None:

@@ -7,8 +7,8 @@ are when its PID namespace is gone, because then nobody is left who could write.
 import os
 import signal
 import termios
+from collections import defaultdict
 from contextlib import suppress
-from math import inf
 
 import attrs
 import structlog
@@ -35,9 +35,6 @@ _MOST_SURVIVORS = 50  # that are told; a fork bomb's thousands help nobody
 _SIZE = (24, 80)  # rows and columns of a terminal, until somebody is attached
 _LISTING_S = 1.0  # for what can be known of the survivors; one that hangs may hang who looks at it
 
-# Threads, none of which anybody else waits for: what they look at may not answer for ever.
-_LISTING, _OPENING = trio.CapacityLimiter(4), trio.CapacityLimiter(inf)
-
 
 @attrs.frozen
 class Means:
@@ -51,6 +48,9 @@ class Means:
         feeds: Where they can be followed.
         outputs: What carries them.
         running: The containers whose commands are executed, by job.
+        looking: Threads that look at survivors, any of which may hang for ever; others do without.
+        opening: A thread for each file that is somebody's stdin: it may hang, and holds up nobody
+            who wants another file.
         cgroups: Makes those that the containers are born in.
     """
 
@@ -61,6 +61,10 @@ class Means:
     feeds: Feeds = attrs.field(factory=Feeds)
     outputs: Outputs = attrs.field(factory=Outputs)
     running: dict[str, Container] = attrs.field(factory=dict)
+    looking: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(4))
+    opening: dict[str, trio.CapacityLimiter] = attrs.field(
+        factory=lambda: defaultdict(lambda: trio.CapacityLimiter(1))
+    )
     cgroups: JobCgroups = attrs.field()
 
     @cgroups.default
@@ -156,7 +160,7 @@ async def start(job: JobConfig, means: Means, pipes: Pipes) -> Container:
     """
     fds: list[int] = []
     try:
-        fds.append(await _open_stdin(job, pipes))
+        fds.append(await _open_stdin(job, means, pipes))
         fds += await _find_namespaces(job, means)
         cgroup = await means.cgroups.make(job.container.limits)
         spec = job.make_spec(cgroup.limits if cgroup is not None else None)
@@ -173,6 +177,8 @@ async def start(job: JobConfig, means: Means, pipes: Pipes) -> Container:
             means.reaper.watch(container.pid)
             if container.helper:
                 means.reaper.watch(container.helper)
+    except BlockingIOError as error:
+        raise SetupError("start a thread", error.errno or 0) from error
     finally:
         close_all(pipes.write_ends)
         close_all(fds)
@@ -182,7 +188,7 @@ async def start(job: JobConfig, means: Means, pipes: Pipes) -> Container:
     return container
 
 
-async def wait_executed(job: JobConfig, container: Container) -> None:
+async def wait_executed(job: JobConfig, means: Means, container: Container) -> None:
     """Wait until the command of a container is executed.
 
     Raises:
@@ -191,7 +197,7 @@ async def wait_executed(job: JobConfig, container: Container) -> None:
     with trio.move_on_after(job.start_timeout) as wait:
         await trio.lowlevel.wait_readable(container.report_fd)
     if wait.cancelled_caught:
-        await kill(job, container)
+        await kill(job, means, container)
         await trio.lowlevel.wait_readable(container.fileno())
         raise make_late(job.start_timeout)
     container.wait_started()
@@ -210,11 +216,11 @@ async def resume(container: Container) -> None:
             return
 
 
-async def kill(job: JobConfig, container: Container) -> None:
+async def kill(job: JobConfig, means: Means, container: Container) -> None:
     """Kill everything in a container, and say what that was."""
     survivors: list[str] = []
     with trio.move_on_after(_LISTING_S), suppress(OSError):
-        survivors = await run_in_thread(_list_survivors, container.pid, limiter=_LISTING)
+        survivors = await run_in_thread(_list_survivors, container.pid, limiter=means.looking)
     container.kill()
     log.warning("job.killed", job=job.name, pid=container.pid, survivors=survivors)
 
@@ -225,7 +231,7 @@ def _list_survivors(init: int) -> list[str]:
     return [f"{pid} {title}" for pid in pids if (title := read_title(pid))]
 
 
-async def _open_stdin(job: JobConfig, pipes: Pipes) -> int:
+async def _open_stdin(job: JobConfig, means: Means, pipes: Pipes) -> int:
     path = job.stdin
     try:
         if job.tty:
@@ -234,11 +240,12 @@ async def _open_stdin(job: JobConfig, pipes: Pipes) -> int:
             return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         # In a thread, for a disk may be slow.
         with trio.move_on_after(job.start_timeout):
-            return await run_in_thread(_open_for_reading, path, limiter=_OPENING)
+            thread = means.opening[path]
+            return await run_in_thread(_open_for_reading, path, limiter=thread, discard=os.close)
         hint = f"its disk has not answered for {job.start_timeout:g} s"
-        raise SetupError(f"open stdin from {path}", hint=hint)
     except OSError as error:
         raise SetupError("open stdin from ", error.errno or 0, path or os.devnull) from error
+    raise SetupError("open stdin from ", 0, path, hint)
 
 
 def _open_for_reading(path: str) -> int:

@@ -23,14 +23,13 @@ from .feeds import Feeds
 from .job_states import tell_states
 from .jobs import Job
 from .lifecycle import State
-from .reload import Difference, compare, render_difference, tell_rejected
+from .reload import Difference, compare, load_in_time, render_difference, tell_rejected
 from .runs import Means
 from .scaling import Scaled, ScaleError, follow_file, scale_jobs
 from .service_manager import ServiceManager
 from .start_counts import StartCounts
 from .stop_orders import StopOrders
 from .stopping import stop_in_order, tell_who_holds
-from .threads import run_in_thread
 from .timetable import run_on_schedule
 from .turns import Turn, Turns
 
@@ -96,7 +95,7 @@ class Supervisor:
         self._ending: _Ending | None = None
         self._end_asked = trio.Event()
         self._turns = Turns()
-        self._loading = trio.CapacityLimiter(1)  # a disk that hangs takes no more threads than that
+        self._loading = trio.CapacityLimiter(4)  # a disk that hangs takes no more threads than that
         self._reloading = False
         self._unfinished = ""  # the name of one that keeps the supervisor from ending
         self._replaced: set[str] = set()  # those that a reload stops and will start anew
@@ -308,7 +307,7 @@ class Supervisor:
         return difference
 
     async def _load_scaled(self) -> Scaled:
-        filed = await run_in_thread(self._load, limiter=self._loading)
+        filed = await load_in_time(self._load, self.config.path, self._loading)
         return follow_file(self._scaled, filed)
 
     def _tie(self, new: SupervisorConfig) -> None:

@@ -140,7 +140,9 @@ async def _abandon(sinks: SinkTable, stderr: Output, journal: EventJournal, stat
 async def _watch_server(pid: int, means: Means, supervisor: Supervisor) -> None:
     """End everything if a part of the fork server dies: what it was making, nobody would hold."""
     await means.reaper.wait(pid)
-    if pid not in means.starter.given_up:
+    if pid in means.starter.given_up:
+        means.starter.given_up.remove(pid)  # the next one with this number is another one
+    else:
         log.error("fork_server.exited", pid=pid)
         supervisor.end("the fork server is gone", _SERVER_GONE)
 

@@ -1,11 +1,13 @@
 """A docker daemon of a test's own, whose containers see the programs of this machine.
 
-Its own programs are files of Debian packages, see tests/fetch, so that no daemon is installed, let
-alone started. It has a mount namespace, a network namespace with nothing but itself, and a PID
-namespace, with which all of its containers end; it ends by itself when the test process does.
+Its own programs are files of Debian packages, see tests/fetch, so that none is installed. It has a
+mount namespace, where what it writes to /etc and /opt is its own, a network namespace with nothing
+but itself, and a PID namespace, with which all of its containers end; it ends by itself when the
+test process does.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,13 +16,10 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from tests.end_to_end.processes import wait_until
-from tests.requirements import IS_ROOT, MUST_RUN, find_command_obstacle, requires
+from tests.end_to_end.processes import PATIENCE, wait_until
 
 CHECKOUT = Path(__file__).parents[1]
 IMAGE = "programs-of-this-machine"
-PATIENCE = 60.0  # seconds for the daemon, which looks at each file system and module first
-
 _PROGRAMS = Path(sys.prefix, "docker")
 _DAEMON = "docker.io", "dockerd=usr/sbin/dockerd"
 _CLIENT = "docker=usr/bin/docker"  # in a package of its own since Debian 13
@@ -32,11 +31,16 @@ _PACKAGES = (
 _LINKS = ("bin", "lib", "lib64", "sbin")
 
 # $1 is the directory, $2 the cgroup above those of containers, which docker leaves behind, and $3
-# where images, containers and logs are kept. Docker wants to write where cgroups are mounted; of
-# this machine's own mounts it sees none.
+# where images, containers and logs are kept. Docker writes to where cgroups are mounted, and makes
+# /etc/docker and /opt/containerd; nothing of that is this machine's.
 _SCRIPT = """
 set -e
 mount -t tmpfs tmpfs /run
+for name in etc opt; do
+    mkdir -p "/run/upper/$name" "/run/work/$name"
+    mount -t overlay overlay \\
+        -o "lowerdir=/$name,upperdir=/run/upper/$name,workdir=/run/work/$name" "/$name"
+done
 umount --recursive /sys/fs/cgroup || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
@@ -51,9 +55,9 @@ rmdir "/sys/fs/cgroup/$2" 2>/dev/null || true
 
 
 @cache
-def find_docker_obstacle(*, fetches: bool = MUST_RUN) -> str:
+def find_docker_obstacle(*, fetches: bool) -> str:
     """Say what is in the way, after an attempt to fetch the programs, 60 MB, if that is wanted."""
-    if not IS_ROOT:
+    if os.geteuid() != 0:
         return "docker's daemon needs root"
     if fetches:
         subprocess.run([CHECKOUT / "tests/fetch", _PROGRAMS, *_PACKAGES], check=True)
@@ -61,10 +65,8 @@ def find_docker_obstacle(*, fetches: bool = MUST_RUN) -> str:
     missing = [name for name in wanted if not (_PROGRAMS / name).exists()]
     if missing:
         return f"tests/fetch has not brought {', '.join(missing)} to {_PROGRAMS}"
-    return find_command_obstacle("runc", "unshare", "mount", "ip", "tar")
-
-
-requires_docker = requires(find_docker_obstacle)
+    absent = [name for name in ("runc", "unshare", "mount", "ip", "tar") if not shutil.which(name)]
+    return f"not installed: {', '.join(absent)}" if absent else ""
 
 
 class Docker:
@@ -95,10 +97,12 @@ class Docker:
                 stdout=file,
                 stderr=file,
             )
-        if not wait_until(lambda: self("version", check=False).returncode == 0, PATIENCE):
+        try:
+            self._wait_answers(errors)
+            self._import_image(directory / "image")
+        except BaseException:
             self.close()
-            raise RuntimeError(f"no daemon answers:\n{errors.read_text()}")
-        self._import_image(directory / "image")
+            raise
 
     def __call__(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `docker` with these arguments, and wait for it."""
@@ -128,7 +132,21 @@ class Docker:
         """End it, and with it all of its containers."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(PATIENCE)
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _wait_answers(self, errors: Path) -> None:
+        def has_begun_or_ended() -> bool:
+            return self._has_ended() or self("version", check=False).returncode == 0
+
+        if not wait_until(has_begun_or_ended) or self._has_ended():
+            raise RuntimeError(f"no daemon answers:\n{errors.read_text()}")
+
+    def _has_ended(self) -> bool:
+        return self.process.poll() is not None
 
     def _import_image(self, directory: Path) -> None:
         """Make an image with nothing but the places where this machine's programs are shown."""

@@ -749,6 +749,18 @@ def test_closing_twice_ends_no_process_of_somebody_else() -> None:
     assert read_children() == []
 
 
+def test_planner_that_is_dropped_leaves_nothing_but_a_child_to_reap() -> None:
+    with ForkServer() as server:
+        descriptors, pids = read_descriptors().keys(), server.list_pids()
+        planner = server.open_planner()
+
+        server.drop(planner)
+        status = os.waitstatus_to_exitcode(os.waitpid(planner.pid, 0)[1])
+
+        assert status == -signal.SIGKILL
+        assert (read_descriptors().keys(), server.list_pids()) == (descriptors, pids)
+
+
 def test_memory_that_is_taken_below_2_gib_is_had_elsewhere() -> None:
     text = f"""
 import ctypes, mmap

@@ -1,10 +1,14 @@
+import threading
 from typing import Any
 
 import attrs
 import pytest
+import trio
+from trio.testing import MockClock
 
 from mocker.supervisor.config import CONSOLE, ControlConfig, SupervisorConfig
-from mocker.supervisor.reload import compare, list_changed_keys, render_difference
+from mocker.supervisor.errors import ConfigError
+from mocker.supervisor.reload import compare, list_changed_keys, load_in_time, render_difference
 from tests.supervisor.job_world import configure
 
 
@@ -12,6 +16,21 @@ def file(**scripts: str) -> SupervisorConfig:
     """Return a file with a job for each script."""
     jobs = {name: configure(script, name=name) for name, script in scripts.items()}
     return SupervisorConfig(path="/jobs.toml", name="demo", jobs=jobs)
+
+
+async def test_file_whose_disk_does_not_answer_is_refused(autojump_clock: MockClock) -> None:
+    release = threading.Event()
+
+    def load() -> SupervisorConfig:
+        release.wait(5)
+        return file()
+
+    with pytest.raises(ConfigError) as refusal:
+        await load_in_time(load, "/jobs.toml", trio.CapacityLimiter(1))
+    release.set()
+
+    why = "its disk, or that of a file it names, has not answered for 30 s"
+    assert refusal.value.mistakes == (f"/jobs.toml: cannot read it: {why}",)
 
 
 def test_same_file_changes_nothing() -> None:

@@ -52,7 +52,7 @@ async def test_run_writes_to_its_pipes(means: Means) -> None:
 
     async with surroundings(means):
         with await start(job, means, pipes) as container:
-            await wait_executed(job, container)
+            await wait_executed(job, means, container)
             await trio.lowlevel.wait_readable(container.fileno())
             means.reaper.forget(container.pid)
 
@@ -67,7 +67,7 @@ async def test_both_channels_in_one_pipe_keep_their_order(means: Means) -> None:
 
     async with surroundings(means):
         with await start(job, means, pipes) as container:
-            await wait_executed(job, container)
+            await wait_executed(job, means, container)
             await trio.lowlevel.wait_readable(container.fileno())
             means.reaper.forget(container.pid)
 
@@ -94,7 +94,7 @@ async def test_command_that_cannot_be_executed_is_told_after_the_start(means: Me
     async with surroundings(means):
         with await start(job, means, pipes) as container:
             with pytest.raises(CommandError, match="nosuch"):
-                await wait_executed(job, container)
+                await wait_executed(job, means, container)
             means.reaper.forget(container.pid)
 
     pipes.close()
@@ -119,9 +119,9 @@ async def test_those_who_are_killed_are_told(means: Means) -> None:
 
     async with surroundings(means):
         with await start(job, means, pipes) as container:
-            await wait_executed(job, container)
+            await wait_executed(job, means, container)
             with capture_logs() as events:
-                await kill(job, container)
+                await kill(job, means, container)
             await trio.lowlevel.wait_readable(container.fileno())
             means.reaper.forget(container.pid)
 

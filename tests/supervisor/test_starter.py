@@ -23,7 +23,10 @@ STDIO = (0, 1, 2)
 @pytest.fixture
 def starter() -> Iterator[Starter]:
     with ForkServer() as server:
-        yield Starter(server, lambda _pid: None)
+        starter = Starter(server, lambda _pid: None)
+        yield starter
+    for pid in starter.given_up:
+        os.waitpid(pid, 0)
 
 
 async def test_each_gets_its_own_container(starter: Starter) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from math import inf
 
 import attrs
 import pytest
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from trio.testing import MockClock
 
+from mocker.supervisor import reload
 from mocker.supervisor.config import Backoff, GiveUp, JobConfig, SupervisorConfig
 from mocker.supervisor.errors import ConfigError
 from mocker.supervisor.lifecycle import State
@@ -26,6 +28,12 @@ pytestmark = [requires_user_namespaces, requires_busybox]
 
 SLEEP = "exec sleep 1000"
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 1000; done"
+
+
+@pytest.fixture(autouse=True)
+def _reading_has_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clock not jump to the end of what a thread may take to read the file."""
+    monkeypatch.setattr(reload, "_LOAD_S", inf)
 
 
 @pytest.fixture

@@ -33,6 +33,29 @@ async def test_caller_does_not_wait_for_a_thread_that_hangs() -> None:
     assert limit.cancelled_caught
 
 
+async def test_what_comes_too_late_for_the_caller_is_discarded() -> None:
+    release, discarded = threading.Event(), list[str]()
+    told = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def wait() -> str:
+        release.wait()
+        return "late"
+
+    def discard(result: str) -> None:
+        discarded.append(result)
+        token.run_sync_soon(told.set)
+
+    with trio.move_on_after(0.01):
+        await run_in_thread(wait, discard=discard)
+    in_time = await run_in_thread(lambda: "in time", discard=discard)
+    release.set()
+    with trio.fail_after(5):
+        await told.wait()
+
+    assert (in_time, discarded) == ("in time", ["late"])
+
+
 @requires_user
 async def test_thread_that_is_refused_is_an_error_of_the_system() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
