@@ -56,11 +56,13 @@ _NAMES = (
     "memmove",
     "memset",
     "mkdirat",
+    "mmap",
     "mount",
     "openat",
     "pivot_root",
     "poll",
     "prctl",
+    "pwrite",
     "read",
     "recv",
     "recvmsg",
@@ -87,7 +89,7 @@ _NAMES = (
     "waitpid",
     "write",
 )
-_TAKE_ADDRESSES = {"clone", "memmove", "memset"}
+_TAKE_ADDRESSES = {"clone", "memmove", "memset", "mmap", "pwrite"}
 _FUNCTIONS = {name: add_function(name, takes_addresses=name in _TAKE_ADDRESSES) for name in _NAMES}
 
 

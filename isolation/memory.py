@@ -226,6 +226,16 @@ def adopt(end: int, actions: list[Action], context: object) -> None:
     in_use.actions, in_use.context = actions, context
 
 
+def is_walked() -> bool:
+    """Whether calls are made one after the other with nothing of Python's in between."""
+    return _walker is not None
+
+
+def overlaps(address: int, size: int) -> bool:
+    """Whether other memory is a part of this one."""
+    return address < _address + _MEMORY and _address < address + size
+
+
 def read_head(index: int) -> int:
     """Return a word of the head of the tape; the first ones are where its groups start."""
     return _words[TAPE + index]

@@ -3,7 +3,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
-from errno import EINVAL
+from errno import EINVAL, EPERM
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,9 @@ from mocker.isolation.container import Container
 from mocker.isolation.handshake import receive_with_fds
 from mocker.isolation.machine import find_machine
 from tests.cloners import NOTHING, be_planner, launch, open_cloner, run
+from tests.in_namespaces import run_in_child
 from tests.leaks import PATIENCE, read_descriptors
+from tests.refusals import Refusal, refuse_system_calls
 from tests.requirements import requires_busybox, requires_root, requires_user_namespaces
 
 pytestmark = [requires_busybox, requires_user_namespaces]
@@ -64,6 +66,52 @@ def test_container_shares_most_of_its_memory(cloner: Cloner) -> None:
     assert taken < (1000 if find_machine() != "x86_64" else 300)
 
 
+@pytest.mark.skipif(find_machine() != "x86_64", reason="only there is code that is no Python's")
+def test_init_has_no_page_tables_of_what_it_has_not_looked_at(cloner: Cloner) -> None:
+    launched = launch(cloner, ["sleep", "1000"])
+    with Container(ContainerSpec(["sleep"]), launched) as container:
+        container.wait_started()
+        resident = read_resident_memory(container.pid)
+        container.kill()
+        container.wait()
+
+    # The cloner is a fork of the tests: without a file in memory, so is the init, page by page.
+    assert resident < read_resident_memory(os.getpid()) / 4
+
+
+def read_resident_memory(pid: int) -> int:
+    """Return KB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+def test_cloner_does_without_a_file_in_memory_that_may_not_be_as_long() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+    try:
+        with open_cloner(be_planner) as (cloner, pid):
+            assert run(cloner, ["sh", "-c", "exit 7"]) == 7
+            wait_for_own_descriptors(pid)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_cloner_does_without_a_file_in_memory_that_it_may_not_make() -> None:
+    def act() -> int | None:
+        refuse_system_calls([Refusal("memfd_create", EPERM)])
+        with open_cloner(be_planner) as (cloner, _):
+            return run(cloner, ["sh", "-c", "exit 7"])
+
+    assert run_in_child(act) == 7
+
+
+def wait_for_own_descriptors(cloner: int) -> None:
+    """Wait until a cloner has no others; it closes them once it has answered."""
+    deadline = time.monotonic() + PATIENCE
+    while (kept := sorted(p.name for p in Path(f"/proc/{cloner}/fd").iterdir())) != OWN:
+        assert time.monotonic() < deadline, kept
+
+
 def test_tape_that_is_longer_than_a_message_arrives(cloner: Cloner) -> None:
     words = ["x" * 1000] * 1000
 
@@ -95,9 +143,7 @@ def test_cloner_keeps_no_descriptor() -> None:
                 ask_in_vain(cloner)
 
         assert read_descriptors() == before
-        deadline = time.monotonic() + PATIENCE  # it closes them once it has answered
-        while (kept := sorted(path.name for path in Path(f"/proc/{pid}/fd").iterdir())) != OWN:
-            assert time.monotonic() < deadline, kept
+        wait_for_own_descriptors(pid)
 
 
 def test_cloner_without_room_for_descriptors_refuses_and_goes_on() -> None:

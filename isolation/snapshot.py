@@ -1,0 +1,91 @@
+"""The memory of a process as pages of a file, so that a fork of it takes less time.
+
+A fork gets a copy of the page tables of all that its parent has written to, entry by entry, and has
+to give all of that back as it ends or executes something. With the six megabytes that Python has,
+that is a third of what a clone takes besides its namespaces, and more for the command that it
+clones itself. But what is a private mapping of a file, and was not written to since, a fork finds
+by itself once it looks there. So all that a process has written is copied to a file in memory,
+which is mapped in its place. Forks share each page, as before, until one of them writes to it.
+
+Nothing may be written between the copy of a page and the new mapping. So only the loop of `walker`
+can do that. And as little as possible should be written after it, for that is copied to each fork
+again: so the loop goes right on with what the process is there for.
+
+Source: fork(2), memfd_create(2), proc_pid_smaps(5), the kernel's vma_needs_copy in mm/memory.c.
+"""
+
+import fcntl
+import os
+
+from .calls import ANY_RESULT, close, prepare
+from .memory import RECORD, Buffer, is_walked, overlaps
+from .tape import Call, lay_out_beside
+
+_MOST_UNUSED = 2**20  # bytes of a mapping that nobody has written to; they are copied with the rest
+_PROTECTIONS = {b"r--p": 1, b"rw-p": 3}
+_MAP_PRIVATE, _MAP_FIXED = 2, 16
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+# Memory that is another one than it looks: which forks get empty or not at all, such as what random
+# numbers come from; which grows, such as the stack; or which is no plain page.
+_SPECIAL = {b"wf", b"dc", b"dp", b"gd", b"ht", b"io", b"lo", b"mm", b"pf", b"um", b"uw"}
+
+
+class _Mapping:
+    """A range of memory that was written to."""
+
+    __slots__ = ("address", "protection", "size", "written")
+
+    def __init__(self, address: int, size: int, protection: int) -> None:
+        self.address, self.size, self.protection = address, size, protection
+        self.written = 0  # bytes
+
+
+def lay_out_move(room: Buffer) -> list[int]:
+    """Lay out the calls that move what this process has written to a file; it has one thread.
+
+    Args:
+        room: A shared buffer. What it has no room for stays where it is, the least of all.
+
+    Returns:
+        The places of the records, see `tape.lay_out_beside`; none where there is no such loop. If
+        a call fails, nothing is lost, and the walk can go on after them.
+
+    Raises:
+        OSError: There is no such file, or nothing tells what was written.
+    """
+    if not is_walked():
+        return []
+    mappings = sorted(_find_written(), key=lambda mapping: -mapping.written)
+    file = os.memfd_create("memory", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    calls, offset, flags = list[Call](), 0, _MAP_PRIVATE | _MAP_FIXED
+    for m in mappings[: room.size // RECORD.size // 2 - 1]:
+        calls += [
+            prepare("pwrite", file, m.address, m.size, offset, least=m.size),
+            # The result is no int. Where it fails, what was there stays there.
+            prepare("mmap", m.address, m.size, m.protection, flags, file, offset, least=ANY_RESULT),
+        ]
+        offset += m.size
+    # Nobody may change what forks take from there.
+    sealing = prepare("fcntl", file, fcntl.F_ADD_SEALS, _SEALS)
+    return lay_out_beside(room, [*calls, sealing, close(file)])
+
+
+def _find_written() -> list[_Mapping]:
+    """Return the mappings that this process has written to, but what calls are made from."""
+    found, mapping = list[_Mapping](), _Mapping(0, 0, 0)
+    with open("/proc/self/smaps", "rb") as file:
+        for line in file:
+            key, *rest = line.split()
+            if not key.endswith(b":"):
+                begin, end = (int(number, 16) for number in key.split(b"-"))
+                mapping = _Mapping(begin, end - begin, _PROTECTIONS.get(rest[0], 0))
+            elif key == b"Anonymous:":
+                mapping.written = int(rest[0]) * 1024
+            elif key == b"VmFlags:" and _SPECIAL.isdisjoint(rest) and _is_to_move(mapping):
+                found.append(mapping)  # this is the last line of each
+    return found
+
+
+def _is_to_move(m: _Mapping) -> bool:
+    is_dense = m.written > 0 and m.size - m.written <= _MOST_UNUSED
+    return is_dense and m.protection != 0 and not overlaps(m.address, m.size)

@@ -1,0 +1,153 @@
+import gc
+import mmap
+import os
+import resource
+from collections.abc import Callable
+from contextlib import suppress
+from errno import EPERM
+from pathlib import Path
+
+import pytest
+
+from mocker.isolation import memory
+from mocker.isolation.machine import find_machine
+from mocker.isolation.memory import Buffer, walk
+from mocker.isolation.snapshot import lay_out_move
+from mocker.isolation.tape import go_on
+from tests.in_namespaces import run_in_child
+
+pytestmark = pytest.mark.skipif(
+    find_machine() != "x86_64", reason="only there is code that is no Python's"
+)
+
+ROOM = 2**14
+MADV_WIPEONFORK = 18
+
+
+def lay_out(room: int = ROOM) -> tuple[int, int]:
+    """Return the first record, and a descriptor of the file."""
+    records = lay_out_move(Buffer(room, shared=True))
+    go_on(records[-1], 0)
+    return records[0], os.dup(find_file())
+
+
+def move() -> int:
+    """Move what this process has written to a file, and return a descriptor of that."""
+    first, file = lay_out()
+    walk(first)
+    return file
+
+
+def find_file() -> int:
+    """Return the descriptor of the file in memory; there is no other one."""
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # by which the directory is read
+            if "memfd:memory" in str(link.readlink()):
+                return int(link.name)
+    raise AssertionError("there is none")
+
+
+def read_anonymous() -> int:
+    """Return the bytes that are this process's own, and in no file."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
+
+
+def fork_for(function: Callable[[], bytes]) -> bytes:
+    """Return what a function returns in a fork."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(write_end, function())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        content = pipe.read()
+    os.waitpid(pid, 0)
+    return content
+
+
+def test_process_goes_on_with_what_it_had() -> None:
+    def act() -> tuple[object, ...]:
+        numbers = [str(n) for n in range(100_000)]
+        before = read_anonymous()
+        move()
+        after = read_anonymous()
+        gc.collect()  # touches every object
+        numbers.append("more")
+        in_fork = fork_for(lambda: str(hash(tuple(numbers))).encode())
+        return len(set(numbers)), after < before / 4, int(in_fork) == hash(tuple(numbers))
+
+    assert run_in_child(act) == (100_001, True, True)
+
+
+def test_nobody_can_change_it() -> None:
+    def act() -> list[int | None]:
+        file = move()
+        errors = list[int | None]()
+        changes: list[Callable[[], object]] = [
+            lambda: os.pwrite(file, b"x", 0),
+            lambda: os.ftruncate(file, 0),
+            lambda: mmap.mmap(file, 4096),
+        ]
+        for change in changes:
+            try:
+                change()
+            except OSError as error:
+                errors.append(error.errno)
+        return errors
+
+    assert run_in_child(act) == [EPERM] * 3
+
+
+def test_what_forks_are_not_to_have_stays_so() -> None:
+    def act() -> bytes:
+        secret = mmap.mmap(-1, 2**16, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        secret.madvise(MADV_WIPEONFORK)
+        secret.write(b"secret" * 10_000)
+        move()
+        return secret[:6] + fork_for(lambda: secret[:6])
+
+    assert run_in_child(act) == b"secret" + bytes(6)
+
+
+def test_memory_that_is_reserved_and_not_used_takes_no_room() -> None:
+    def act() -> bool:
+        reserved = mmap.mmap(-1, 2**30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        reserved.write(b"x")
+        return os.fstat(move()).st_size < 2**29
+
+    assert run_in_child(act)
+
+
+def test_where_the_file_may_not_be_so_long_nothing_is_lost() -> None:
+    def act() -> int:
+        numbers = [str(n) for n in range(100_000)]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+        first, _ = lay_out()
+        with pytest.raises(OSError, match="Errno"):
+            walk(first)
+        return len(set(numbers))
+
+    assert run_in_child(act) == 100_000
+
+
+def test_without_room_for_all_of_it_the_biggest_part_is_moved() -> None:
+    def act() -> bool:
+        content = bytearray(b"x" * 2**25)  # a mapping of its own
+        before = read_anonymous()
+        first, _ = lay_out(room=ROOM // 25)
+        walk(first)
+        return read_anonymous() < before - 2**25 // 2 and content.count(b"x") == 2**25
+
+    assert run_in_child(act)
+
+
+def test_where_python_makes_each_call_nothing_is_moved() -> None:
+    def act() -> list[int]:
+        memory._walker = None
+        return lay_out_move(Buffer(ROOM, shared=True))
+
+    assert run_in_child(act) == []
