@@ -93,8 +93,8 @@ class Job:
         self._changed = trio.Event()
         self.reports = RunReports(config.name, self.ring)
         self._kill_asked = self._is_unmade = False  # the latter: killed before it was executed
-        self._patience = trio.CancelScope()
-        self._probing = trio.CancelScope()
+        self._to_stop = trio.Event()  # its present run
+        self._starting = self._probing = self._patience = trio.CancelScope()
         self._log = structlog.get_logger("mocker.jobs", job=config.name)
 
     def start(self) -> None:
@@ -183,6 +183,9 @@ class Job:
         self._tell_changed()
 
     def _tell_changed(self) -> None:
+        if self.life.state is State.STOPPING:
+            self._to_stop.set()
+            self._starting.cancel()
         self._changed.set()
         self._changed = trio.Event()
         self._follow(self)
@@ -210,6 +213,7 @@ class Job:
     async def _run_once(self) -> None:
         """Be one run, from its pipes to their end."""
         self._kill_asked = self._is_unmade = False
+        self._to_stop = trio.Event()
         self.pause = Pause()
         self.reports.begin()
         try:
@@ -259,19 +263,9 @@ class Job:
 
     async def _start(self, pipes: Pipes) -> Container:
         """Start to make a container, unless the job is to stop, and there is nothing of it yet."""
-        made: Container | IsolationError = make_unwanted()
-        async with until(self._wait_stopping):
-            try:
-                made = await start(self.config, self._means, pipes)
-            except IsolationError as error:
-                made = error
-        if isinstance(made, IsolationError):
-            raise made
-        return made
-
-    async def _wait_stopping(self) -> None:
-        while self.life.state is not State.STOPPING:
-            await self._changed.wait()
+        with trio.CancelScope() as self._starting:
+            return await start(self.config, self._means, pipes)
+        raise make_unwanted()
 
     def _relay(self, pipes: Pipes, pid: int, output: RunOutput) -> None:
         """Relay what the run prints in the background, until nobody can print any more."""
@@ -303,10 +297,7 @@ class Job:
                 self._means.running[self.config.name] = container
                 self.terminal = pipes.open_terminal(container, output)
                 self.reports.tell_shortcomings(self.config, self.life, container.notes)
-                nursery.start_soon(self.notice.follow, container)
-                nursery.start_soon(resume, container)
-                nursery.start_soon(self._probe, container)
-                nursery.start_soon(self._end_in_time, container)
+                self._follow_run(container, nursery)
                 await trio.lowlevel.wait_readable(container.fileno())
             nursery.cancel_scope.cancel()
         if refusal is not None:
@@ -319,6 +310,18 @@ class Job:
         if status is None:
             raise AssertionError(f"container {container.pid} is gone and is still there")
         return status
+
+    def _follow_run(self, container: Container, nursery: trio.Nursery) -> None:
+        """Do what goes on beside a run; most have little of it, and a task costs more than that."""
+        if self.config.ready is None and self.config.alive is None:
+            self._become_ready()
+        else:
+            nursery.start_soon(self.notice.follow, container)
+            nursery.start_soon(self._probe, container)
+        if self.config.tty:
+            nursery.start_soon(resume, container)
+        if self.config.timeout is not None:
+            nursery.start_soon(self._end_in_time, container, self.config.timeout)
 
     async def _probe(self, container: Container) -> None:
         """Find out whether the run is ready, and then whether it is alive, until it is to stop."""
@@ -340,12 +343,11 @@ class Job:
                 if not container.has_ended():
                     self._become(lifecycle.find_dead(self.life, reason))
 
-    async def _end_in_time(self, container: Container) -> None:
+    async def _end_in_time(self, container: Container, seconds: float) -> None:
         """Let the run fail once it has taken all the time that it may."""
-        if self.config.timeout is not None:
-            await trio.sleep(self.config.timeout)
-            if not container.has_ended():
-                self._become(lifecycle.take_too_long(self.life, self.config.timeout))
+        await trio.sleep(seconds)
+        if not container.has_ended():
+            self._become(lifecycle.take_too_long(self.life, seconds))
 
     def _become_ready(self) -> None:
         if self.life.state is State.STARTING:
@@ -355,7 +357,7 @@ class Job:
 
     async def _stop_when_asked(self, container: Container, executed: trio.Event) -> None:
         """Stop the run once its state says so: in order, and by force when its time is over."""
-        await self._wait_stopping()
+        await self._to_stop.wait()
         self._probing.cancel()
         grace = 0.0 if self._kill_asked else self.config.grace
         with trio.move_on_after(grace) as self._patience:
@@ -391,9 +393,7 @@ class Job:
         before, now = self.life, trio.current_time()
         self.status = ExitStatus(code=error.exit_code)
         self.reports.note_usage(Usage())
-        life = before
-        if isinstance(error, NoLimitsError):
-            life = lifecycle.refuse(life, str(error))
+        life = lifecycle.refuse(before, str(error)) if isinstance(error, NoLimitsError) else before
         if life == before:
             life = lifecycle.end_run(life, self.config, self.status, now, _CHANCE.random())
         self._become(life)

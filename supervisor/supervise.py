@@ -196,9 +196,9 @@ class Supervisor:
         with trio.CancelScope() as scope:
             self._scopes[job.config.name] = scope
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(job.run)
                 if job.config.schedule is not None:
                     nursery.start_soon(run_on_schedule, job, job.config.schedule)
+                await job.run()
 
     async def _wait_for_dependencies(self, config: JobConfig) -> str:
         """Wait until a job may start; return why it never may, "" if it may."""

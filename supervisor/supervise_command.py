@@ -7,6 +7,7 @@ trio and all that needs them.
 
 import gc
 import os
+import sys
 from collections.abc import Sequence
 
 from .cli import run_to_end
@@ -89,6 +90,9 @@ def _supervise(path: str) -> int:
         # All that is imported and read before the first job starts is to stay. Looking for garbage
         # among it takes a sixth of that time; `supervise_file` lets the search begin.
         gc.disable()
+        # structlog imports it where it is there, for tracebacks that are never shown: a fifth of
+        # all that is imported.
+        sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # as if it were not there
         from .supervise_file import supervise_file
 
         return supervise_file(path, server, tell)

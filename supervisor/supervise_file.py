@@ -1,10 +1,12 @@
 """A file's jobs in an event loop: what surrounds them, and how it all ends."""
 
+import fcntl
 import gc
 import os
 import resource
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -40,6 +42,11 @@ log = structlog.get_logger("mocker.supervisor")
 _DRAIN_S = 0.8
 _LAST_WORD_S = 0.2
 _SERVER_GONE = 1
+# What a job has open while it runs, and what the supervisor itself has, in round numbers.
+_JOB_DESCRIPTORS, _OTHER_DESCRIPTORS = 6, 64
+# Objects that are made before the next look for garbage among them. Most of what a job makes as it
+# starts is to stay: with Python's 700, a tenth of that time is spent looking.
+_GARBAGE = 10_000
 
 
 def supervise_file(path: str, server: ForkServer, tell: Callable[[str], None]) -> int:
@@ -57,11 +64,13 @@ def supervise_file(path: str, server: ForkServer, tell: Callable[[str], None]) -
         sockets = take_sockets(env)
         config = load_config(path, env)
         gc.freeze()  # what is there by now stays, and need not be looked at ever again
+        gc.set_threshold(_GARBAGE)
         gc.enable()
         directory = find_runtime_directory(env, os.geteuid())
         with hold_name(config.name, directory):
             # By its absolute path, so that it is found again.
             load = partial(load_config, config.path, env)
+            _make_room_for_descriptors(len(config.jobs))
             return trio.run(_supervise, config, server, load, directory, sockets)
     except ConfigError as error:
         for mistake in error.mistakes:
@@ -151,3 +160,15 @@ def _allow_many_descriptors() -> None:
     """Raise the soft limit, as each job takes a handful; what the jobs inherit stays as it was."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _make_room_for_descriptors(jobs: int) -> None:
+    """Have the kernel make its table of them long enough for so many jobs.
+
+    Once there are threads, it waits at each doubling until no processor looks at the old one: some
+    ten milliseconds, in which nothing else is done.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    last = min(jobs * _JOB_DESCRIPTORS + _OTHER_DESCRIPTORS, most - 1)
+    with suppress(OSError):  # of no use then, but it goes without
+        os.close(fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, last))
