@@ -2,7 +2,8 @@
 
 Each is given the command lines of its jobs and keeps one log for each. None has files rotated but
 s6-log, which rotates at 256 MB at the latest. mocker-supervise and docker isolate jobs, the others
-don't.
+don't. The C program has jobs that `mocker run` isolates, and does nothing else but carry: whoever
+isolates them so and reads a pipe has no more of their lines in a second.
 """
 
 import json
@@ -38,6 +39,7 @@ class Place:
         logs: For logs: in memory if there is room, because a disk is busy when it likes to be, and
             with what the one before has left behind.
         lines: The program that prints lines and looks for them.
+        carry: The program that carries them from stdin to a file.
     """
 
     def __init__(self, stack: ExitStack, room: int) -> None:
@@ -53,10 +55,15 @@ class Place:
         )
         for path in (self.directory, self.logs):
             path.chmod(0o755)  # root in a container is somebody else outside
-        self.lines = self.directory / "numbered_lines"
-        compiler = find("cc", "gcc libc6-dev")
-        source = Path(__file__).with_name("numbered_lines.c")
-        run_unmeasured(compiler, "-O2", "-static", "-o", str(self.lines), str(source))
+        self.lines, self.carry = map(self._compile, ("numbered_lines", "carry_lines"))
+
+    def _compile(self, name: str) -> Path:
+        program = self.directory / name
+        source = Path(__file__).with_name(f"{name}.c")
+        run_unmeasured(
+            find("cc", "gcc libc6-dev"), "-O2", "-static", "-o", str(program), str(source)
+        )
+        return program
 
 
 def has_room(directory: Path, room: int) -> bool:
@@ -299,6 +306,17 @@ def prepare_cat(order: Order) -> Logger:
     program = find("cat", "coreutils")
     script = [
         f"{shlex.join(command)} | {program} >{shlex.quote(str(path))} &"
+        for command, path in zip(order.commands, order.paths, strict=True)
+    ]
+    return Logger(run_script(script), list(map(FileLog, order.paths)))
+
+
+def prepare_carry(order: Order) -> Logger:
+    """Isolate each job as mocker's other ones, and carry its lines as cheaply for it as can be."""
+    directory = order.place.directory
+    run = [find_beside_python("mocker"), "run", "--volume", f"{directory}:{directory}:ro"]
+    script = [
+        f"{shlex.join([*run, *command])} | {shlex.join([str(order.place.carry), str(path)])} &"
         for command, path in zip(order.commands, order.paths, strict=True)
     ]
     return Logger(run_script(script), list(map(FileLog, order.paths)))

@@ -39,6 +39,7 @@ from .log_flow import Flow, measure_flow, measure_latency
 from .loggers import (
     Place,
     Prepare,
+    prepare_carry,
     prepare_cat,
     prepare_circus,
     prepare_docker,
@@ -59,6 +60,7 @@ S6 = "s6-log, timestamps"
 DOCKER = "docker run, json-file"
 SYSTEMD_CAT = "systemd-cat, journald"
 CAT = "cat, raw"
+CARRY = "C program, isolated, raw"
 
 LOGGERS: dict[str, Prepare] = {
     RAW: partial(prepare_mocker, "raw"),
@@ -71,6 +73,7 @@ LOGGERS: dict[str, Prepare] = {
     DOCKER: prepare_docker,
     SYSTEMD_CAT: prepare_systemd_cat,
     CAT: prepare_cat,
+    CARRY: prepare_carry,
 }
 OURS = (RAW, TEXT, JSON, JOURNALD)
 SLOW = (JOURNALD, DOCKER, SYSTEMD_CAT)  # they get fewer lines: a rate is a rate
@@ -83,6 +86,9 @@ RATIOS = (
     (JSON, SUPERVISORD, 0.5),
     (TEXT, SUPERVISORD, 0.6),
     (JOURNALD, SYSTEMD_CAT, 0.5),
+    # What the kernel leaves to whoever isolates as mocker does, and reads what comes by a pipe.
+    (CARRY, SUPERVISORD, None),
+    (RAW, CARRY, None),
     (RAW, CAT, None),
     (TEXT, S6, None),
     (RAW, CIRCUS, None),
