@@ -165,7 +165,7 @@ def _clone_each() -> OSError | None:
         try:
             walk(begin)
         except OSError as error:
-            begin = first
+            begin = first  # what is written from now on, each clone gets a copy of: few have to
             if FAILED.value in moving:
                 _syscall(CLOSE_RANGE, REPLY, -1, 0, 0, 0)
                 continue

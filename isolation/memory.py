@@ -232,7 +232,7 @@ def is_walked() -> bool:
 
 
 def overlaps(address: int, size: int) -> bool:
-    """Whether other memory is a part of this one."""
+    """Whether any of a range of memory is this one."""
     return address < _address + _MEMORY and _address < address + size
 
 

@@ -1,15 +1,17 @@
 """The memory of a process as pages of a file, so that a fork of it takes less time.
 
-A fork gets a copy of the page tables of all that its parent has written to, entry by entry, and has
-to give all of that back as it ends or executes something. With the six megabytes that Python has,
-that is a third of what a clone takes besides its namespaces, and more for the command that it
-clones itself. But what is a private mapping of a file, and was not written to since, a fork finds
-by itself once it looks there. So all that a process has written is copied to a file in memory,
-which is mapped in its place. Forks share each page, as before, until one of them writes to it.
+A fork gets a copy of the page tables of each mapping that its parent has written to, entry by
+entry, and has to give all of that back as it ends or executes something. With the six megabytes
+that Python has, that is a third of what a clone takes besides its namespaces, and more for the
+command that it clones itself. But what is a private mapping of a file, and was not written to
+since, a fork finds by itself once it looks there. So what a process has written is copied to a file
+in memory, which is mapped in its place. Forks share each page, as before, until one of them writes
+to it.
 
 Nothing may be written between the copy of a page and the new mapping. So only the loop of `walker`
-can do that. And as little as possible should be written after it, for that is copied to each fork
-again: so the loop goes right on with what the process is there for.
+can do that, with all signals blocked. What the kernel may write meanwhile, for rseq(2), is a hint
+that it renews. And as little as possible should be written after it, for then the mapping is copied
+to each fork again: so the loop goes right on with what the process is there for.
 
 Source: fork(2), memfd_create(2), proc_pid_smaps(5), the kernel's vma_needs_copy in mm/memory.c.
 """
@@ -21,17 +23,22 @@ from .calls import ANY_RESULT, close, prepare
 from .memory import RECORD, Buffer, is_walked, overlaps
 from .tape import Call, lay_out_beside
 
+# Bytes. A program with more of them keeps them to itself: the file would take as much again.
+_MOST = 2**26
 _MOST_UNUSED = 2**20  # bytes of a mapping that nobody has written to; they are copied with the rest
 _PROTECTIONS = {b"r--p": 1, b"rw-p": 3}
 _MAP_PRIVATE, _MAP_FIXED = 2, 16
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-# Memory that is another one than it looks: which forks get empty or not at all, such as what random
-# numbers come from; which grows, such as the stack; or which is no plain page.
-_SPECIAL = {b"wf", b"dc", b"dp", b"gd", b"ht", b"io", b"lo", b"mm", b"pf", b"um", b"uw"}
+# Memory that is another one than it looks, or would lose its mark: which forks get empty or not at
+# all, such as what random numbers come from; which has secrets, or return addresses for the
+# processor; which grows, such as the stack; or which is no plain page.
+_SPECIAL = {
+    *(b"dc", b"dd", b"dp", b"gd", b"ht", b"io", b"lo", b"mm", b"pf", b"ss", b"um", b"uw", b"wf"),
+}
 
 
 class _Mapping:
-    """A range of memory that was written to."""
+    """A range of memory."""
 
     __slots__ = ("address", "protection", "size", "written")
 
@@ -41,27 +48,32 @@ class _Mapping:
 
 
 def lay_out_move(room: Buffer) -> list[int]:
-    """Lay out the calls that move what this process has written to a file; it has one thread.
+    """Lay out the calls that move what this process has written to a file.
+
+    It has one thread, and blocks all signals.
 
     Args:
         room: A shared buffer. What it has no room for stays where it is, the least of all.
 
     Returns:
-        The places of the records, see `tape.lay_out_beside`; none where there is no such loop. If
-        a call fails, nothing is lost, and the walk can go on after them.
+        The places of the records, see `tape.lay_out_beside`; none where there is no such loop, or
+        too much to move. If a call fails, nothing is lost, and the walk can go on after them.
 
     Raises:
         OSError: There is no such file, or nothing tells what was written.
     """
     if not is_walked():
         return []
-    mappings = sorted(_find_written(), key=lambda mapping: -mapping.written)
+    mappings = sorted(_find_to_move(), key=lambda mapping: -mapping.written)
+    if sum(mapping.size for mapping in mappings) > _MOST:
+        return []
     file = os.memfd_create("memory", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     calls, offset, flags = list[Call](), 0, _MAP_PRIVATE | _MAP_FIXED
-    for m in mappings[: room.size // RECORD.size // 2 - 1]:
+    for m in mappings[: max(0, room.size // RECORD.size // 2 - 1)]:
         calls += [
             prepare("pwrite", file, m.address, m.size, offset, least=m.size),
-            # The result is no int. Where it fails, what was there stays there.
+            # The result is no int. Where it is refused, what was there stays there. A kernel before
+            # 6.12 that runs out of memory right then leaves nothing, and the process dies of that.
             prepare("mmap", m.address, m.size, m.protection, flags, file, offset, least=ANY_RESULT),
         ]
         offset += m.size
@@ -70,8 +82,8 @@ def lay_out_move(room: Buffer) -> list[int]:
     return lay_out_beside(room, [*calls, sealing, close(file)])
 
 
-def _find_written() -> list[_Mapping]:
-    """Return the mappings that this process has written to, but what calls are made from."""
+def _find_to_move() -> list[_Mapping]:
+    """Return what was written to, but for what is special, or in use while calls are made."""
     found, mapping = list[_Mapping](), _Mapping(0, 0, 0)
     with open("/proc/self/smaps", "rb") as file:
         for line in file:

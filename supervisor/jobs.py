@@ -93,7 +93,7 @@ class Job:
         self._changed = trio.Event()
         self.reports = RunReports(config.name, self.ring)
         self._kill_asked = self._is_unmade = False  # the latter: killed before it was executed
-        self._to_stop = trio.Event()  # its present run
+        self._to_stop = trio.Event()  # set once its present run is to
         self._starting = self._probing = self._patience = trio.CancelScope()
         self._log = structlog.get_logger("mocker.jobs", job=config.name)
 

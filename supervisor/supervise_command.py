@@ -90,8 +90,8 @@ def _supervise(path: str) -> int:
         # All that is imported and read before the first job starts is to stay. Looking for garbage
         # among it takes a sixth of that time; `supervise_file` lets the search begin.
         gc.disable()
-        # structlog imports it where it is there, for tracebacks that are never shown: a fifth of
-        # all that is imported.
+        # structlog imports it where it is there, for tracebacks in colour, which nobody is shown: a
+        # fifth of all that is imported.
         sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # as if it were not there
         from .supervise_file import supervise_file
 

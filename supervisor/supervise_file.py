@@ -42,10 +42,10 @@ log = structlog.get_logger("mocker.supervisor")
 _DRAIN_S = 0.8
 _LAST_WORD_S = 0.2
 _SERVER_GONE = 1
-# What a job has open while it runs, and what the supervisor itself has, in round numbers.
-_JOB_DESCRIPTORS, _OTHER_DESCRIPTORS = 6, 64
+# What a job has open at most, and what the supervisor itself has.
+_JOB_DESCRIPTORS, _OTHER_DESCRIPTORS = 5, 64
 # Objects that are made before the next look for garbage among them. Most of what a job makes as it
-# starts is to stay: with Python's 700, a tenth of that time is spent looking.
+# starts is to stay: with the 700 of Python 3.11, a tenth of that time is spent looking.
 _GARBAGE = 10_000
 
 

@@ -2,6 +2,8 @@ import gc
 import mmap
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EPERM
@@ -9,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from mocker.isolation import memory
+from mocker.isolation import memory, snapshot
 from mocker.isolation.machine import find_machine
 from mocker.isolation.memory import Buffer, walk
 from mocker.isolation.snapshot import lay_out_move
 from mocker.isolation.tape import go_on
 from tests.in_namespaces import run_in_child
+from tests.requirements import requires_busybox, requires_user_namespaces
 
-pytestmark = pytest.mark.skipif(
+requires_machine_code = pytest.mark.skipif(
     find_machine() != "x86_64", reason="only there is code that is no Python's"
 )
 
@@ -25,7 +28,8 @@ MADV_WIPEONFORK = 18
 
 
 def lay_out(room: int = ROOM) -> tuple[int, int]:
-    """Return the first record, and a descriptor of the file."""
+    """Return the first record, and a descriptor of the file; the tests are no small program."""
+    snapshot._MOST = 2**40
     records = lay_out_move(Buffer(room, shared=True))
     go_on(records[-1], 0)
     return records[0], os.dup(find_file())
@@ -69,6 +73,7 @@ def fork_for(function: Callable[[], bytes]) -> bytes:
     return content
 
 
+@requires_machine_code
 def test_process_goes_on_with_what_it_had() -> None:
     def act() -> tuple[object, ...]:
         numbers = [str(n) for n in range(100_000)]
@@ -83,6 +88,7 @@ def test_process_goes_on_with_what_it_had() -> None:
     assert run_in_child(act) == (100_001, True, True)
 
 
+@requires_machine_code
 def test_nobody_can_change_it() -> None:
     def act() -> list[int | None]:
         file = move()
@@ -102,6 +108,7 @@ def test_nobody_can_change_it() -> None:
     assert run_in_child(act) == [EPERM] * 3
 
 
+@requires_machine_code
 def test_what_forks_are_not_to_have_stays_so() -> None:
     def act() -> bytes:
         secret = mmap.mmap(-1, 2**16, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -113,6 +120,39 @@ def test_what_forks_are_not_to_have_stays_so() -> None:
     assert run_in_child(act) == b"secret" + bytes(6)
 
 
+@requires_machine_code
+@requires_busybox
+@requires_user_namespaces
+def test_init_has_no_page_tables_of_what_it_has_not_looked_at() -> None:
+    assert read_resident_memory("") < 2000  # KB: it is 6,000 where it has all that Python wrote
+
+
+@requires_machine_code
+@requires_busybox
+@requires_user_namespaces
+def test_big_program_is_not_copied() -> None:
+    # Before, and after, all of it is the init's as well.
+    assert read_resident_memory("big = bytearray(b'x') * 2**27") > 2**17
+
+
+def read_resident_memory(first: str) -> int:
+    """Return the KB of an init whose fork server a program starts after something else."""
+    script = f"""
+import mocker.isolation
+{first}
+with mocker.isolation.ForkServer() as server:
+    with server.spawn(mocker.isolation.ContainerSpec(["sleep", "1000"])) as container:
+        print(open(f"/proc/{{container.pid}}/status").read())
+        container.kill()
+        container.wait()
+"""
+    status = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+
+
+@requires_machine_code
 def test_memory_that_is_reserved_and_not_used_takes_no_room() -> None:
     def act() -> bool:
         reserved = mmap.mmap(-1, 2**30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -122,6 +162,7 @@ def test_memory_that_is_reserved_and_not_used_takes_no_room() -> None:
     assert run_in_child(act)
 
 
+@requires_machine_code
 def test_where_the_file_may_not_be_so_long_nothing_is_lost() -> None:
     def act() -> int:
         numbers = [str(n) for n in range(100_000)]
@@ -134,6 +175,7 @@ def test_where_the_file_may_not_be_so_long_nothing_is_lost() -> None:
     assert run_in_child(act) == 100_000
 
 
+@requires_machine_code
 def test_without_room_for_all_of_it_the_biggest_part_is_moved() -> None:
     def act() -> bool:
         content = bytearray(b"x" * 2**25)  # a mapping of its own
@@ -147,7 +189,7 @@ def test_without_room_for_all_of_it_the_biggest_part_is_moved() -> None:
 
 def test_where_python_makes_each_call_nothing_is_moved() -> None:
     def act() -> list[int]:
-        memory._walker = None
+        memory._walker = None  # as where there is no machine code
         return lay_out_move(Buffer(ROOM, shared=True))
 
     assert run_in_child(act) == []

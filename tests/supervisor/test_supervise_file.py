@@ -19,6 +19,13 @@ from tests.requirements import requires_busybox, requires_user_namespaces
 pytestmark = [requires_user_namespaces, requires_busybox]
 
 SLEEP = "[jobs.web]\ncommand = ['sleep', '1000']\n"
+MANY_LATER = """
+[jobs.many]
+command = ["true"]
+type = "oneshot"
+schedule = "0 0 29 2 *"
+replicas = 100
+"""
 
 
 def test_file_is_told_when_it_is_loaded(tmp_path: Path) -> None:
@@ -78,24 +85,59 @@ def test_events_go_to_stderr_where_there_is_no_journal(tmp_path: Path) -> None:
 def test_garbage_is_looked_for_once_the_file_is_read_and_not_among_what_is_there(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "jobs.toml").write_text(SLEEP)
-    instead = "trio.run = lambda *_: print(gc.isenabled(), gc.get_freeze_count() > 10_000) or 0"
-    command = "from mocker.supervisor.supervise_command import run_command"
+    told = look_instead_of_running(
+        tmp_path, "gc.isenabled(), gc.get_freeze_count() > 10_000, gc.get_threshold()[0] > 5_000"
+    )
 
-    told = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"import gc, trio; {instead}; {command}; run_command(['jobs.toml'])",
-        ],
+    assert told == "True True True"
+
+
+def test_what_structlog_has_no_use_for_is_not_imported_though_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "rich").mkdir()
+    (tmp_path / "rich" / "__init__.py").write_text("print('imported')")
+
+    assert look_instead_of_running(tmp_path, "'structlog' in sys.modules") == "True"
+
+
+def look_instead_of_running(tmp_path: Path, what: str) -> str:
+    """Return what a supervisor prints of itself where its event loop would begin."""
+    (tmp_path / "jobs.toml").write_text(SLEEP)
+    instead = f"trio.run = lambda *_: print({what}) or 0"
+    command = "from mocker.supervisor.supervise_command import run_command"
+    script = f"import gc, sys, trio; {instead}; {command}; run_command(['jobs.toml'])"
+    return subprocess.run(
+        [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
         cwd=tmp_path,
         text=True,
         env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
         check=True,
-    ).stdout
+    ).stdout.strip()
 
-    assert told == "True True\n"
+
+def test_there_is_room_for_the_descriptors_of_all_jobs_before_the_first_has_any(
+    tmp_path: Path,
+) -> None:
+    with open_supervisor(tmp_path, MANY_LATER) as run:
+        run.wait_event("config.loaded")
+        room = read_descriptor_room(run.process.pid)
+
+    assert room > 400  # a table of 64 or 256 otherwise
+
+
+def test_supervisor_with_room_for_few_descriptors_goes_without(tmp_path: Path) -> None:
+    with open_supervisor(tmp_path, MANY_LATER, ["prlimit", "--nofile=100:100"]) as run:
+        run.wait_event("config.loaded")
+        room = read_descriptor_room(run.process.pid)
+        run.terminate()
+
+    assert (room <= 256, run.events[-1]["event"]) == (True, "supervisor.stopped")
+
+
+def read_descriptor_room(pid: int) -> int:
+    """Return how many descriptors a process may have before the kernel makes a longer table."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("FDSize:"))
 
 
 @pytest.mark.parametrize("name", ["mocker-fork", "mocker-clone"])
