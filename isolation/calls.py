@@ -58,11 +58,11 @@ _NAMES = (
     "mkdirat",
     "mmap",
     "mount",
+    "munmap",
     "openat",
     "pivot_root",
     "poll",
     "prctl",
-    "pwrite",
     "read",
     "recv",
     "recvmsg",
@@ -89,7 +89,7 @@ _NAMES = (
     "waitpid",
     "write",
 )
-_TAKE_ADDRESSES = {"clone", "memmove", "memset", "mmap", "pwrite"}
+_TAKE_ADDRESSES = {"clone", "memmove", "memset", "mmap", "munmap"}
 _FUNCTIONS = {name: add_function(name, takes_addresses=name in _TAKE_ADDRESSES) for name in _NAMES}
 
 

@@ -13,6 +13,7 @@ from _collections_abc import Callable
 
 _PROT_READ, _PROT_WRITE, _PROT_EXEC = 1, 2, 4
 _MAP_FLAGS = 0x2 | 0x20 | 0x4000  # private, anonymous, and no memory set aside for it
+_MAP_SHARED = 1
 _MAP_FIXED_NOREPLACE = 0x10_0000
 _LOW = 0x7000_0000  # an address that neither brk(2) nor a program without PIE comes to soon
 _MADV_NOHUGEPAGE = 15
@@ -31,7 +32,7 @@ def get_function(name: str, arguments: int | None = 6) -> Callable[..., int]:
     function = libc[name]  # another one each time; libc.name would be one and the same
     if arguments is not None:
         function.argtypes = [ctypes.c_long] * arguments
-    if name in {"mmap", "syscall"}:
+    if name in {"mmap", "pthread_self", "syscall"}:
         function.restype = ctypes.c_long
     return function
 
@@ -89,6 +90,20 @@ def use_one_arena() -> None:
         libc.mallopt(_M_ARENA_MAX, 1)
 
 
+def find_thread() -> int:
+    """Return where the C library keeps what is the calling thread's."""
+    return get_function("pthread_self", 0)()
+
+
+def map_shared(file: int, size: int) -> int:
+    """Map the beginning of a file, for who writes there to write to it, and return the address.
+
+    Raises:
+        OSError: It was refused.
+    """
+    return _map(size, _MAP_SHARED, file)
+
+
 def trim_heap() -> None:
     """Give memory that was freed back to the kernel, also what is between things that are used.
 
@@ -98,8 +113,8 @@ def trim_heap() -> None:
         libc.malloc_trim(0)
 
 
-def _map(size: int) -> int:
-    address = get_function("mmap")(0, size, _PROT_READ | _PROT_WRITE, _MAP_FLAGS, -1, 0)
+def _map(size: int, flags: int = _MAP_FLAGS, file: int = -1) -> int:
+    address = get_function("mmap")(0, size, _PROT_READ | _PROT_WRITE, flags, file, 0)
     if address < 0:
         errno = get_errno()
         raise OSError(errno, os.strerror(errno))

@@ -9,26 +9,31 @@ in memory, which is mapped in its place. Forks share each page, as before, until
 to it.
 
 Nothing may be written between the copy of a page and the new mapping. So only the loop of `walker`
-can do that, with all signals blocked. What the kernel may write meanwhile, for rseq(2), is a hint
-that it renews. And as little as possible should be written after it, for then the mapping is copied
-to each fork again: so the loop goes right on with what the process is there for.
+can do that, with all signals blocked, and there is room for all of it before it begins. And as
+little as possible should be written after it, for then the mapping is copied to each fork again: so
+the loop goes right on with what the process is there for.
 
 Source: fork(2), memfd_create(2), proc_pid_smaps(5), the kernel's vma_needs_copy in mm/memory.c.
 """
 
-import fcntl
 import os
 
 from .calls import ANY_RESULT, close, prepare
-from .memory import RECORD, Buffer, is_walked, overlaps
-from .tape import Call, lay_out_beside
+from .library import find_thread, map_shared
+from .memory import RECORD, Buffer, Cell, is_walked, overlaps
+from .tape import Call, lay_out_beside, perform
+
+# As bare numbers, because Python does not have all of them where it was built for old systems.
+_MEMFD_CREATE = 319  # of x86-64, where the loop is
+_MFD_CLOEXEC, _MFD_ALLOW_SEALING = 1, 2
+_F_ADD_SEALS = 1033
+_SEAL, _SHRINK, _GROW, _WRITE = 1, 2, 4, 8
+_MAP_PRIVATE, _MAP_FIXED = 2, 16
+_PROTECTIONS = {b"r--p": 1, b"rw-p": 3}
 
 # Bytes. A program with more of them keeps them to itself: the file would take as much again.
 _MOST = 2**26
 _MOST_UNUSED = 2**20  # bytes of a mapping that nobody has written to; they are copied with the rest
-_PROTECTIONS = {b"r--p": 1, b"rw-p": 3}
-_MAP_PRIVATE, _MAP_FIXED = 2, 16
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 # Memory that is another one than it looks, or would lose its mark: which forks get empty or not at
 # all, such as what random numbers come from; which has secrets, or return addresses for the
 # processor; which grows, such as the stack; or which is no plain page.
@@ -60,26 +65,42 @@ def lay_out_move(room: Buffer) -> list[int]:
         too much to move. If a call fails, nothing is lost, and the walk can go on after them.
 
     Raises:
-        OSError: There is no such file, or nothing tells what was written.
+        OSError: There is no room for the file, or nothing tells what was written.
     """
     if not is_walked():
         return []
     mappings = sorted(_find_to_move(), key=lambda mapping: -mapping.written)
-    if sum(mapping.size for mapping in mappings) > _MOST:
+    mappings = mappings[: max(0, (room.size // RECORD.size - 3) // 2)]
+    size = sum(mapping.size for mapping in mappings)
+    if not 0 < size <= _MOST:
         return []
-    file = os.memfd_create("memory", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    file = Cell(-1)
+    flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
+    perform([prepare("syscall", _MEMFD_CREATE, b"memory", flags, to=file)])
+    try:
+        os.posix_fallocate(file.value, 0, size)
+        view = map_shared(file.value, size)
+    except OSError:
+        os.close(file.value)
+        raise
+    return lay_out_beside(room, _move(mappings, file.value, view, size))
+
+
+def _move(mappings: list[_Mapping], file: int, view: int, size: int) -> list[Call]:
+    """Return the calls; none of those before the last three can fail half-way."""
     calls, offset, flags = list[Call](), 0, _MAP_PRIVATE | _MAP_FIXED
-    for m in mappings[: max(0, room.size // RECORD.size // 2 - 1)]:
+    for m in mappings:
         calls += [
-            prepare("pwrite", file, m.address, m.size, offset, least=m.size),
-            # The result is no int. Where it is refused, what was there stays there. A kernel before
-            # 6.12 that runs out of memory right then leaves nothing, and the process dies of that.
+            # Their results are no ints.
+            prepare("memmove", view + offset, m.address, m.size, least=ANY_RESULT),
+            # Where it is refused, what was there stays there. A kernel before 6.12 that runs out of
+            # memory right then leaves nothing, and the process dies of that.
             prepare("mmap", m.address, m.size, m.protection, flags, file, offset, least=ANY_RESULT),
         ]
         offset += m.size
     # Nobody may change what forks take from there.
-    sealing = prepare("fcntl", file, fcntl.F_ADD_SEALS, _SEALS)
-    return lay_out_beside(room, [*calls, sealing, close(file)])
+    sealing = prepare("fcntl", file, _F_ADD_SEALS, _SEAL | _SHRINK | _GROW | _WRITE)
+    return [*calls, prepare("munmap", view, size), sealing, close(file)]
 
 
 def _find_to_move() -> list[_Mapping]:
@@ -100,4 +121,6 @@ def _find_to_move() -> list[_Mapping]:
 
 def _is_to_move(m: _Mapping) -> bool:
     is_dense = m.written > 0 and m.size - m.written <= _MOST_UNUSED
-    return is_dense and m.protection != 0 and not overlaps(m.address, m.size)
+    # What the C library and the kernel keep for a thread, and the stack of any but the first one.
+    is_thread = m.address <= find_thread() < m.address + m.size
+    return is_dense and m.protection != 0 and not is_thread and not overlaps(m.address, m.size)

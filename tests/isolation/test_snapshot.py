@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EPERM
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation import memory, snapshot
+from mocker.isolation.library import find_thread
 from mocker.isolation.machine import find_machine
 from mocker.isolation.memory import Buffer, walk
 from mocker.isolation.snapshot import lay_out_move
 from mocker.isolation.tape import go_on
 from tests.in_namespaces import run_in_child
+from tests.leaks import read_descriptors
 from tests.requirements import requires_busybox, requires_user_namespaces
 
 requires_machine_code = pytest.mark.skipif(
@@ -127,6 +130,12 @@ def test_init_has_no_page_tables_of_what_it_has_not_looked_at() -> None:
     assert read_resident_memory("") < 2000  # KB: it is 6,000 where it has all that Python wrote
 
 
+@requires_busybox
+@requires_user_namespaces
+def test_python_that_was_built_for_old_systems_will_do() -> None:
+    assert read_resident_memory("import os; del os.memfd_create, os.MFD_CLOEXEC") > 0
+
+
 @requires_machine_code
 @requires_busybox
 @requires_user_namespaces
@@ -138,8 +147,8 @@ def test_big_program_is_not_copied() -> None:
 def read_resident_memory(first: str) -> int:
     """Return the KB of an init whose fork server a program starts after something else."""
     script = f"""
-import mocker.isolation
 {first}
+import mocker.isolation
 with mocker.isolation.ForkServer() as server:
     with server.spawn(mocker.isolation.ContainerSpec(["sleep", "1000"])) as container:
         print(open(f"/proc/{{container.pid}}/status").read())
@@ -163,16 +172,37 @@ def test_memory_that_is_reserved_and_not_used_takes_no_room() -> None:
 
 
 @requires_machine_code
-def test_where_the_file_may_not_be_so_long_nothing_is_lost() -> None:
-    def act() -> int:
-        numbers = [str(n) for n in range(100_000)]
+def test_where_the_file_may_not_be_so_long_nothing_is_moved_and_nothing_left_open() -> None:
+    def act() -> bool:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
-        first, _ = lay_out()
-        with pytest.raises(OSError, match="Errno"):
-            walk(first)
-        return len(set(numbers))
+        before = read_descriptors()
+        with pytest.raises(OSError, match="File too large"):
+            lay_out()
+        return read_descriptors() == before
 
-    assert run_in_child(act) == 100_000
+    assert run_in_child(act)
+
+
+@requires_machine_code
+def test_stack_of_the_thread_stays_where_it_is() -> None:
+    def act() -> tuple[bool, bool]:
+        move()
+        thread = find_thread()
+        maps = Path("/proc/self/maps").read_text().splitlines()
+        moved = [line.split()[0] for line in maps if "memfd:memory" in line]
+        ranges = [[int(end, 16) for end in each.split("-")] for each in moved]
+        return bool(ranges), any(begin <= thread < end for begin, end in ranges)
+
+    def act_in_a_thread() -> list[tuple[bool, bool]]:
+        """Do it in a fork that a thread has made, whose stack is memory like any other."""
+        found = list[tuple[bool, bool]]()
+        threading.stack_size(2**18)
+        thread = threading.Thread(target=lambda: found.append(run_in_child(act)))
+        thread.start()
+        thread.join()
+        return found
+
+    assert run_in_child(act_in_a_thread) == [(True, False)]
 
 
 @requires_machine_code
