@@ -40,6 +40,7 @@ _TREE_FLAGS = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC
 _MOVE_FLAGS = syscalls.MOVE_MOUNT_F_EMPTY_PATH | syscalls.MOVE_MOUNT_T_EMPTY_PATH
 
 _NAMES = (
+    "bcopy",
     "capset",
     "chdir",
     "clone",
@@ -89,7 +90,7 @@ _NAMES = (
     "waitpid",
     "write",
 )
-_TAKE_ADDRESSES = {"clone", "memmove", "memset", "mmap", "munmap"}
+_TAKE_ADDRESSES = {"bcopy", "clone", "memmove", "memset", "mmap", "munmap"}
 _FUNCTIONS = {name: add_function(name, takes_addresses=name in _TAKE_ADDRESSES) for name in _NAMES}
 
 
