@@ -59,6 +59,7 @@ _NAMES = (
     "mkdirat",
     "mmap",
     "mount",
+    "msync",
     "munmap",
     "openat",
     "pivot_root",
@@ -90,7 +91,7 @@ _NAMES = (
     "waitpid",
     "write",
 )
-_TAKE_ADDRESSES = {"bcopy", "clone", "memmove", "memset", "mmap", "munmap"}
+_TAKE_ADDRESSES = {"bcopy", "clone", "memmove", "memset", "mmap", "msync", "munmap"}
 _FUNCTIONS = {name: add_function(name, takes_addresses=name in _TAKE_ADDRESSES) for name in _NAMES}
 
 

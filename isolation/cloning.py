@@ -55,7 +55,7 @@ from .memory import (
     walk,
 )
 from .program import Prepared, Program
-from .snapshot import lay_out_move
+from .snapshot import LAST, lay_out_move
 from .syscalls import (
     ALL_NAMESPACES,
     CLONE,
@@ -73,7 +73,7 @@ from .tape import Call, go_on, lay_out_beside
 from .transport import parse_prepared
 
 _LOOP = Buffer(2**10, shared=True)  # its calls
-_MOVE = Buffer(2**14, shared=True)  # the calls before the first of them
+_MOVE = Buffer(2**15, shared=True)  # the calls before the first of them
 _WHAT = Cell(0, shared=True)  # the clone is to be
 _CLONE = Cell(shared=True)  # the pid of the clone, 0 in that itself
 _RECEIVED = Cell(0, shared=True)  # bytes of the tape
@@ -165,7 +165,11 @@ def _clone_each() -> OSError | None:
         try:
             walk(begin)
         except OSError as error:
-            begin = first  # what is written from now on, each clone gets a copy of: few have to
+            # What is written from now on, each clone gets a copy of; it is not worth moving again.
+            begin = first
+            if FAILED.value in moving[:-LAST]:
+                begin = moving[-LAST]
+                continue
             if FAILED.value in moving:
                 _syscall(CLOSE_RANGE, REPLY, -1, 0, 0, 0)
                 continue

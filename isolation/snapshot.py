@@ -29,7 +29,10 @@ _MFD_CLOEXEC, _MFD_ALLOW_SEALING = 1, 2
 _F_ADD_SEALS = 1033
 _SEAL, _SHRINK, _GROW, _WRITE = 1, 2, 4, 8
 _MAP_PRIVATE, _MAP_FIXED = 2, 16
+_MS_ASYNC = 1
 _PROTECTIONS = {b"r--p": 1, b"rw-p": 3}
+
+_EACH, LAST = 3, 3  # calls for a mapping, and at the end
 
 # Bytes. A program with more of them keeps them to itself: the file would take as much again.
 _MOST = 2**26
@@ -62,7 +65,8 @@ def lay_out_move(room: Buffer) -> list[int]:
 
     Returns:
         The places of the records, see `tape.lay_out_beside`; none where there is no such loop, or
-        too much to move. If a call fails, nothing is lost, and the walk can go on after them.
+        too much to move. If a call fails, nothing is lost. The walk goes on then where it is `LAST`
+        that are left, which see to the file.
 
     Raises:
         OSError: There is no room for the file, or nothing tells what was written.
@@ -70,7 +74,7 @@ def lay_out_move(room: Buffer) -> list[int]:
     if not is_walked():
         return []
     mappings = sorted(_find_to_move(), key=lambda mapping: -mapping.written)
-    mappings = mappings[: max(0, (room.size // RECORD.size - 3) // 2)]
+    mappings = mappings[: max(0, (room.size // RECORD.size - LAST) // _EACH)]
     size = sum(mapping.size for mapping in mappings)
     if not 0 < size <= _MOST:
         return []
@@ -87,10 +91,12 @@ def lay_out_move(room: Buffer) -> list[int]:
 
 
 def _move(mappings: list[_Mapping], file: int, view: int, size: int) -> list[Call]:
-    """Return the calls; none of those before the last three can fail half-way."""
+    """Return the calls, of which none can fail half-way."""
     calls, offset, flags = list[Call](), 0, _MAP_PRIVATE | _MAP_FIXED
     for m in mappings:
         calls += [
+            # Python may have given it back meanwhile, in part; then this fails.
+            prepare("msync", m.address, m.size, _MS_ASYNC),
             # The results are no ints. Not memmove(3): sanitizers forbid it what is not in use.
             prepare("bcopy", m.address, view + offset, m.size, least=ANY_RESULT),
             # Where it is refused, what was there stays there. A kernel before 6.12 that runs out of

@@ -16,7 +16,7 @@ from mocker.isolation import memory, snapshot
 from mocker.isolation.library import find_thread
 from mocker.isolation.machine import find_machine
 from mocker.isolation.memory import Buffer, walk
-from mocker.isolation.snapshot import lay_out_move
+from mocker.isolation.snapshot import LAST, lay_out_move
 from mocker.isolation.tape import go_on
 from tests.in_namespaces import run_in_child
 from tests.leaks import read_descriptors
@@ -184,6 +184,25 @@ def test_where_the_file_may_not_be_so_long_nothing_is_moved_and_nothing_left_ope
 
 
 @requires_machine_code
+def test_what_was_given_back_meanwhile_ends_it_and_nothing_is_lost() -> None:
+    def act() -> tuple[int, bool, bool]:
+        numbers = [str(n) for n in range(100_000)]
+        given_back = mmap.mmap(-1, 2**26, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        given_back.write(b"x" * 2**26)  # the biggest, and the first to be moved
+        snapshot._MOST = 2**40
+        records = lay_out_move(Buffer(ROOM, shared=True))
+        go_on(records[-1], 0)
+        given_back.close()
+        with pytest.raises(OSError, match="Cannot allocate memory"):  # as msync(2) says it
+            walk(records[0])
+        walk(records[-LAST])
+        maps = Path("/proc/self/maps").read_text()
+        return len(set(numbers)), "rw-s" in maps, "memfd:memory" in str(read_descriptors())
+
+    assert run_in_child(act) == (100_000, False, False)
+
+
+@requires_machine_code
 def test_stack_of_the_thread_stays_where_it_is() -> None:
     def act() -> tuple[bool, bool]:
         move()
@@ -210,7 +229,7 @@ def test_without_room_for_all_of_it_the_biggest_part_is_moved() -> None:
     def act() -> bool:
         content = bytearray(b"x" * 2**25)  # a mapping of its own
         before = read_anonymous()
-        first, _ = lay_out(room=ROOM // 25)
+        first, _ = lay_out(room=ROOM // 20)
         walk(first)
         return read_anonymous() < before - 2**25 // 2 and content.count(b"x") == 2**25
 
