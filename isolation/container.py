@@ -37,6 +37,7 @@ from .requests import (
     send_kill,
 )
 from .spec import ContainerSpec
+from .syscalls import P_PIDFD, pidfd_send_signal
 
 TYPE_CHECKING = False  # known to type checkers; only who wants limits loads it
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ class Container:
             raise TimeoutError(f"container {self.pid} is still there after {timeout} s")
         self.take_stop()
         try:
-            result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+            result = os.waitid(P_PIDFD, self._pidfd, os.WEXITED)
         except ChildProcessError:
             result = None  # somebody else reaped it, such as a caller that ignores SIGCHLD
         if self._status is None:
@@ -337,7 +338,7 @@ class Container:
         if self._pidfd < 0:
             return
         try:
-            signal.pidfd_send_signal(self._pidfd, number)
+            pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
             pass  # it is gone, which is what a signal can at most achieve
 

@@ -38,6 +38,7 @@ from .launch import Launch, above_stdio, check_handed_on, check_one_thread, open
 from .limits import Limits
 from .planner import run_planner
 from .spec import ContainerSpec
+from .syscalls import P_PIDFD, pidfd_open, pidfd_send_signal
 from .transport import receive_message, render_spec, send_message
 
 TYPE_CHECKING = False  # known to type checkers; only who wants limits loads it
@@ -194,7 +195,7 @@ class Planner:
     def give_up(self) -> None:
         """Kill the process and ask it nothing any more; it is left to the caller to reap it."""
         pidfd, self._pidfd = self._pidfd, -1
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        pidfd_send_signal(pidfd, signal.SIGKILL)
         os.close(pidfd)
         self._hang_up()
 
@@ -233,7 +234,7 @@ class ForkServer(Planner):
             raise SetupError("start the fork server", error.errno or 0) from error
         finally:
             theirs.close()
-        self._cloner_pidfd = above_stdio(os.pidfd_open(cloner_pid))
+        self._cloner_pidfd = above_stdio(pidfd_open(cloner_pid))
         self._others = list[Planner]()
         try:
             self._cloner = Cloner(requests, above_stdio(os.dup(self._cloner_pidfd)))
@@ -310,10 +311,10 @@ def _wait_for(pidfd: int) -> None:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(_PATIENCE_MS):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            pidfd_send_signal(pidfd, signal.SIGKILL)
             if not poll.poll(_PATIENCE_MS):
                 return  # it hangs in the kernel, and ends when that lets it
-        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.waitid(P_PIDFD, pidfd, os.WEXITED)
     except (ChildProcessError, ProcessLookupError):
         pass  # somebody who reaps everything was faster
     finally:

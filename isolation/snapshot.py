@@ -20,14 +20,10 @@ import os
 
 from .calls import ANY_RESULT, close, prepare
 from .library import find_thread, map_shared
-from .memory import RECORD, Buffer, Cell, is_walked, overlaps
-from .tape import Call, lay_out_beside, perform
+from .memory import RECORD, Buffer, is_walked, overlaps
+from .syscalls import ALL_SEALS, F_ADD_SEALS, memfd_create
+from .tape import Call, lay_out_beside
 
-# As bare numbers, because Python does not have all of them where it was built for old systems.
-_MEMFD_CREATE = 319  # of x86-64, where the loop is
-_MFD_CLOEXEC, _MFD_ALLOW_SEALING = 1, 2
-_F_ADD_SEALS = 1033
-_SEAL, _SHRINK, _GROW, _WRITE = 1, 2, 4, 8
 _MAP_PRIVATE, _MAP_FIXED = 2, 16
 _MS_ASYNC = 1
 _PROTECTIONS = {b"r--p": 1, b"rw-p": 3}
@@ -78,16 +74,14 @@ def lay_out_move(room: Buffer) -> list[int]:
     size = sum(mapping.size for mapping in mappings)
     if not 0 < size <= _MOST:
         return []
-    file = Cell(-1)
-    flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
-    perform([prepare("syscall", _MEMFD_CREATE, b"memory", flags, to=file)])
+    file = memfd_create("memory")
     try:
-        os.posix_fallocate(file.value, 0, size)
-        view = map_shared(file.value, size)
+        os.posix_fallocate(file, 0, size)
+        view = map_shared(file, size)
     except OSError:
-        os.close(file.value)
+        os.close(file)
         raise
-    return lay_out_beside(room, _move(mappings, file.value, view, size))
+    return lay_out_beside(room, _move(mappings, file, view, size))
 
 
 def _move(mappings: list[_Mapping], file: int, view: int, size: int) -> list[Call]:
@@ -105,7 +99,7 @@ def _move(mappings: list[_Mapping], file: int, view: int, size: int) -> list[Cal
         ]
         offset += m.size
     # Nobody may change what forks take from there.
-    sealing = prepare("fcntl", file, _F_ADD_SEALS, _SEAL | _SHRINK | _GROW | _WRITE)
+    sealing = prepare("fcntl", file, F_ADD_SEALS, ALL_SEALS)
     return [*calls, prepare("munmap", view, size), sealing, close(file)]
 
 

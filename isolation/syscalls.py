@@ -3,6 +3,10 @@
 Each function takes Python values, and raises OSError with the kernel's errno. Nothing is loaded
 lazily: the functions are called after pivot_root, when the standard library is out of reach.
 
+Python offers what the C library had on the machine that it was built on. Those of uv and conda are
+built on systems so old, for all others to run them, that they know neither pidfds nor files in
+memory; so whatever is younger than 2012 is here.
+
 Calls are made by number where the C library of the oldest promised system has no wrapper. From
 number 424 on, Linux gives a call the same number on every architecture (alpha apart, which counts
 110 more), so no table by architecture is needed.
@@ -66,6 +70,17 @@ RESOLVE_IN_ROOT = 0x10
 
 CLOSE_RANGE_CLOEXEC = 4
 
+P_PIDFD = 3
+
+MFD_CLOEXEC = 0x1
+MFD_ALLOW_SEALING = 0x2
+F_ADD_SEALS = 1033
+F_SEAL_SEAL = 0x1
+F_SEAL_SHRINK = 0x2
+F_SEAL_GROW = 0x4
+F_SEAL_WRITE = 0x8
+ALL_SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
+
 STATX_INO = 0x100
 STATX_SIZE = 256  # bytes of struct statx
 
@@ -84,6 +99,7 @@ PR_GET_NO_NEW_PRIVS = 39
 
 SECCOMP_MODE_FILTER = 2
 
+PIDFD_SEND_SIGNAL = 424
 OPEN_TREE = 428
 MOVE_MOUNT = 429
 PIDFD_OPEN = 434
@@ -303,6 +319,22 @@ def setns(fd: int) -> None:
 def prctl(option: int, argument: int = 0, argument3: int = 0) -> int:
     """Call prctl(2) for the options that take numbers."""
     return _check(_prctl(option, argument, argument3, 0, 0))
+
+
+def pidfd_open(pid: int) -> int:
+    """Call pidfd_open(2); returns a close-on-exec descriptor."""
+    return _check(_syscall(PIDFD_OPEN, ctypes.c_int(pid), ctypes.c_uint(0)))
+
+
+def pidfd_send_signal(pidfd: int, number: int) -> None:
+    """Call pidfd_send_signal(2), as kill(2) does for a pid."""
+    no_flags = ctypes.c_uint(0)
+    _check(_syscall(PIDFD_SEND_SIGNAL, ctypes.c_int(pidfd), ctypes.c_int(number), None, no_flags))
+
+
+def memfd_create(name: str) -> int:
+    """Call memfd_create(2); returns a close-on-exec descriptor of a file that can be sealed."""
+    return _check(libc.memfd_create(os.fsencode(name), MFD_CLOEXEC | MFD_ALLOW_SEALING))
 
 
 def set_child_subreaper() -> None:

@@ -17,12 +17,11 @@ import fcntl
 import os
 import socket
 
+from mocker.isolation.syscalls import ALL_SEALS, F_ADD_SEALS, memfd_create
+
 # The other end is gone, or has been and came back as another one.
 _BROKEN = {errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE}
 _TOO_BIG = {errno.EMSGSIZE, errno.ENOBUFS}
-
-# journald trusts memory that nobody can change any more.
-_ALL_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 class Journal:
@@ -106,12 +105,13 @@ def _send(connected: socket.socket, piece: bytes) -> None:
 
 
 def _send_in_memory(connected: socket.socket, piece: bytes) -> None:
-    memory = os.memfd_create("entry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    memory = memfd_create("entry")
     try:
         rest = memoryview(piece)
         while rest:
             rest = rest[os.write(memory, rest) :]
-        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _ALL_SEALS)
+        # journald trusts memory that nobody can change any more.
+        fcntl.fcntl(memory, F_ADD_SEALS, ALL_SEALS)
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [memory]))
         connected.sendmsg([b""], [rights])
     finally:

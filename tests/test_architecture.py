@@ -31,6 +31,9 @@ HEAVY = {"asyncio", "attr", "attrs", "structlog", "trio"}
 # The two that have ctypes: what is given Python's values, and what is given numbers.
 CALLING = {"isolation/library.py", "isolation/syscalls.py"}
 
+# What Python lacks where it was built for systems as old as CentOS 7; `syscalls` has it.
+TOO_YOUNG = ("F_ADD_SEALS", "F_GET_SEALS", "F_SEAL_", "MFD_", "memfd_", "pidfd_", "P_PIDFD")
+
 WALL_CLOCKS = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "datetime.today"}
 READ_THE_WALL_CLOCK = {
     "supervisor/changes.py",
@@ -167,6 +170,19 @@ def test_what_is_no_python_is_called_by_two_modules(module: Path) -> None:
     roots = {found.root for found in read_imports(module)}
 
     assert "ctypes" not in roots or name_of(module) in CALLING
+
+
+@each_module
+def test_python_is_asked_for_nothing_that_some_were_built_without(module: Path) -> None:
+    asked = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value) in {"fcntl", "os", "signal"}
+        and node.attr.startswith(TOO_YOUNG)
+    ]
+
+    assert asked == []
 
 
 @each_module

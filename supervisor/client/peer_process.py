@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from struct import Struct
 
+from mocker.isolation.syscalls import pidfd_open
+
 _UCRED = Struct("3i")  # struct ucred: pid, uid, gid
 
 
@@ -26,7 +28,7 @@ def find_peer(connection: socket.socket) -> int:
 def open_process(pid: int) -> Iterator[int | None]:
     """Give a pidfd for a block; None of a process that cannot be seen from here, or is gone."""
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = pidfd_open(pid)
     except OSError:
         yield None
         return

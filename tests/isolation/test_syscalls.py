@@ -1,3 +1,4 @@
+import fcntl
 import os
 import signal
 from errno import EINVAL, ENODEV, ENOENT, ENOTDIR, EPERM, EROFS, EXDEV
@@ -7,21 +8,27 @@ import pytest
 
 from mocker.isolation import syscalls
 from mocker.isolation.syscalls import (
+    ALL_SEALS,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
+    F_ADD_SEALS,
     MOUNT_ATTR_RDONLY,
     MS_RDONLY,
     OPEN_TREE_CLONE,
+    P_PIDFD,
     PR_GET_NO_NEW_PRIVS,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
     clone3,
     close_all_but,
+    memfd_create,
     mount,
     mount_setattr,
     move_mount,
     open_tree,
     openat2,
+    pidfd_open,
+    pidfd_send_signal,
     prctl,
     set_child_subreaper,
     set_process_name,
@@ -65,6 +72,38 @@ def test_clone_into_the_parents_place_makes_a_sibling() -> None:
     sibling = run_in_child(act)
 
     assert os.waitpid(sibling, 0) == (sibling, signal.SIGKILL)
+
+
+def test_descriptor_of_a_process_takes_signals_and_is_not_handed_on() -> None:
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+
+    pidfd = pidfd_open(pid)
+    pidfd_send_signal(pidfd, signal.SIGTERM)
+
+    assert os.waitid(P_PIDFD, pidfd, os.WEXITED).si_status == signal.SIGTERM  # type: ignore[union-attr]
+    assert not os.get_inheritable(pidfd)
+    with pytest.raises(ProcessLookupError):
+        pidfd_send_signal(pidfd, signal.SIGTERM)
+    with pytest.raises(ProcessLookupError):
+        pidfd_open(pid)
+    os.close(pidfd)
+
+
+def test_file_in_memory_can_be_sealed_and_is_not_handed_on() -> None:
+    fd = memfd_create("entry")
+    os.write(fd, b"content")
+
+    fcntl.fcntl(fd, F_ADD_SEALS, ALL_SEALS)
+
+    assert fcntl.fcntl(fd, fcntl.F_GET_SEALS) == (
+        fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    )
+    assert not os.get_inheritable(fd)
+    with pytest.raises(PermissionError):
+        os.pwrite(fd, b"C", 0)
+    os.close(fd)
 
 
 @requires_user_namespaces
