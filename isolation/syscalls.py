@@ -14,6 +14,7 @@ number 424 on, Linux gives a call the same number on every architecture (alpha a
 
 import ctypes
 import os
+import sys
 from errno import EINVAL
 
 from .library import libc
@@ -298,7 +299,13 @@ def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> 
 
 
 def close_all_but(*fds: int, first: int = 0) -> None:
-    """Close every descriptor from `first` on, except these."""
+    """Close every descriptor from `first` on, except these.
+
+    With PYTHONPERFSUPPORT, Python has one to which it writes whenever a function is called for the
+    first time, whatever has its number by then: so that ends here as well.
+    """
+    if sys.version_info >= (3, 12):
+        sys.deactivate_stack_trampoline()
     for fd in sorted(fds):
         if fd > first:
             _close_range(first, fd - 1, 0)

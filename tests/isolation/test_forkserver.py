@@ -677,6 +677,28 @@ def test_server_that_hangs_is_killed() -> None:
     assert not Path(f"/proc/{server.pid}").exists()
 
 
+def test_functions_of_python_are_told_to_perf_and_to_nobody_else() -> None:
+    text = (
+        "import os\n"
+        "from mocker.isolation import ContainerSpec, ForkServer\n"
+        "with ForkServer() as server, server.spawn(ContainerSpec(['sh', '-c', 'exit 7'])) as c:\n"
+        "    print(c.wait(timeout=10).code, os.getpid(), *server.pids, flush=True)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", text],
+        env={**os.environ, "PYTHONPERFSUPPORT": "1"},  # heard from Python 3.12 on
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=True,
+    )
+
+    code, *pids = result.stdout.split()
+    for pid in pids:
+        Path(f"/tmp/perf-{pid}.map").unlink(missing_ok=True)
+    assert (code, result.stderr) == ("7", "")
+
+
 @pytest.mark.parametrize("errno", [ENOSYS, EPERM])
 def test_server_does_with_a_plain_clone_where_clone3_is_refused(errno: int) -> None:
     plain = ContainerSpec(["sh", "-c", "exit 5"], rootfs="host", network="host", isolate=False)
