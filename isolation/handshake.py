@@ -31,7 +31,6 @@ import _socket as socket
 import os
 import struct
 from _collections_abc import Iterable, Sequence
-from errno import ECONNRESET
 
 from .errors import CommandError, IsolationError, SetupError
 from .exit_status import ExitStatus
@@ -171,16 +170,15 @@ def parse_stopped(message: bytes) -> int:
 def receive_message(control: socket.socket) -> bytes:
     """Return the next message of the init without waiting; nothing if there is none.
 
-    A socket whose other end was killed with something unread says ECONNRESET once.
+    A socket whose other end is gone, and has not read everything, says ECONNRESET once, before the
+    messages that are still there.
     """
     try:
         return control.recv(MAX_FAILURE, socket.MSG_DONTWAIT)
     except BlockingIOError:
         return b""
-    except OSError as error:
-        if error.errno != ECONNRESET:
-            raise
-        return b""
+    except ConnectionResetError:
+        return receive_message(control)
 
 
 def send_terminal(control: socket.socket, master: int) -> None:
@@ -230,8 +228,8 @@ def receive_with_fds(
     room = socket.CMSG_LEN(most * _FD.size)
     try:
         message, parts, _, _ = peer.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC | flags)
-    except ConnectionResetError:
-        return b"", []  # it was killed with something unread
+    except ConnectionResetError:  # said once, see `receive_message`
+        return receive_with_fds(peer, size, most, flags)
     return message, [fd for _, _, data in parts for (fd,) in _FD.iter_unpack(data)]
 
 

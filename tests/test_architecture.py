@@ -209,3 +209,8 @@ def test_module_has_a_test_of_its_own(module: Path) -> None:
     relative = module.relative_to(TOP)
 
     assert (TOP / "tests" / relative.with_name(f"test_{relative.name}")).exists()
+
+
+def test_checkout_has_no_link_at_its_top() -> None:
+    # As a program leaves them that makes the links of a container in the wrong directory.
+    assert [path.name for path in TOP.iterdir() if path.is_symlink()] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.containers import list_titles
+from tests.end_to_end.job_texts import job
 from tests.end_to_end.processes import wait_until
 from tests.end_to_end.supervised import Supervised, open_supervisor, supervise
 from tests.requirements import requires_busybox, requires_commands, requires_user_namespaces
@@ -50,12 +51,6 @@ def site(tmp_path: Path) -> Iterator[Path]:
     yield site
     # What a container's root wrote there may belong to nobody that pytest could delete it as.
     shutil.rmtree(site, ignore_errors=True)
-
-
-def job(name: str, script: str, keys: str = "") -> str:
-    """Return the entry of a job that is a shell script; the keys are TOML."""
-    text = script.replace("$", "$$")  # mocker's own variables
-    return f"[jobs.{name}]\ncommand = ['sh', '-c', '''{text}''']\n{keys}\n"
 
 
 def web(keys: str, script: str = SERVE) -> str:
@@ -237,6 +232,19 @@ def test_job_that_has_ended_is_not_dead_while_what_it_left_has_its_grace(tmp_pat
 
     assert (status, run.find("job.stopping")) == (0, [])
     assert run.find("job.exited", exit_code=0)
+
+
+def test_job_that_ends_as_it_is_asked_ends_as_it_did(tmp_path: Path) -> None:
+    # The question is on its way to the init of its container while that says how the job ended.
+    ready = "ready = { exec = ['true'], interval = '10ms' }"
+    text = job("web", "exit 3", f"replicas = 3\nrestart = 'always'\n{ready}\n{AT_ONCE}")
+
+    with open_supervisor(tmp_path, text) as run:
+        run.wait_event("job.exited", count=200)
+        ends = {event.get("exit_code", event.get("signal")) for event in run.find("job.exited")}
+        assert run.terminate() == 0
+
+    assert ends == {3}
 
 
 def test_question_that_takes_too_long_is_killed_with_all_that_it_started(

@@ -210,6 +210,23 @@ def test_parent_gets_its_side_of_the_terminal(ends: Pair) -> None:
     assert (name, inherited) == ("/memfd:master (deleted)", False)
 
 
+def test_terminal_of_an_init_that_is_gone_is_there_though_it_left_something_unread(
+    ends: Pair,
+) -> None:
+    parent, init = ends
+    master = os.memfd_create("master")
+    send_terminal(init, master)
+    os.close(master)
+    parent.send(b"never read")
+    init.close()
+
+    received = receive_terminal(parent)
+
+    name = str(Path(f"/proc/self/fd/{received}").readlink())
+    os.close(received)
+    assert name == "/memfd:master (deleted)"
+
+
 @pytest.mark.parametrize("unread", [False, True])
 def test_init_that_is_gone_has_no_terminal(ends: Pair, unread: bool) -> None:
     parent, init = ends
@@ -219,3 +236,15 @@ def test_init_that_is_gone_has_no_terminal(ends: Pair, unread: bool) -> None:
 
     with pytest.raises(SetupError, match="cannot open a terminal; the init ended first"):
         receive_terminal(parent)
+
+
+def test_last_words_of_an_init_that_left_something_unread_are_heard(ends: Pair) -> None:
+    parent, init = ends
+    send_stopped(init, 20)
+    send_exit(init, ExitStatus(code=3))
+    parent.send(b"never read")
+    init.close()
+
+    messages = [receive_message(parent) for _ in range(3)]
+
+    assert messages == [b"stopped 20", b"exited 3", b""]
