@@ -60,6 +60,7 @@ from .program import (
 from .requests import NEWS
 from .steps import Setup
 from .survivors import list_container, list_descendants, read_title
+from .syscalls import leave_perf
 from .tape import extend, perform
 from .terminal import copy_size, find_terminal, make_controlling_terminal
 from .users import User, look_up_user
@@ -82,6 +83,7 @@ def run_init(program: Program, walk_first: Callable[[], None] | None = None) -> 
         walk_first: Raises what has come of the first walk, if that has been done.
     """
     gc.disable()  # a collection would touch, and so copy, every object that the parent made
+    leave_perf()
     report, code = program.report, _SETUP_FAILED
     try:
         code = _run(program, walk_first or _walk_first).shell_code

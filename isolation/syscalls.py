@@ -299,18 +299,23 @@ def openat2(dir_fd: int, path: str, flags: int, resolve: int, mode: int = 0) -> 
 
 
 def close_all_but(*fds: int, first: int = 0) -> None:
-    """Close every descriptor from `first` on, except these.
-
-    With PYTHONPERFSUPPORT, Python has one to which it writes whenever a function is called for the
-    first time, whatever has its number by then: so that ends here as well.
-    """
-    if sys.version_info >= (3, 12):
-        sys.deactivate_stack_trampoline()
+    """Close every descriptor from `first` on, except these."""
+    leave_perf()
     for fd in sorted(fds):
         if fd > first:
             _close_range(first, fd - 1, 0)
         first = max(first, fd + 1)
     _close_range(first, _MAX_FD, 0)
+
+
+def leave_perf() -> None:
+    """Let Python tell perf(1) nothing any more, before the descriptor for that is closed.
+
+    With PYTHONPERFSUPPORT it writes there whenever a function is called for the first time,
+    whatever has the number by then.
+    """
+    if sys.version_info >= (3, 12) and sys.is_stack_trampoline_active():
+        sys.deactivate_stack_trampoline()
 
 
 def unshare(flags: int) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TIMED_OUT = 124  # as timeout(1)
 ENDING_SIGNALS: set[int] = {signal.SIGTERM, signal.SIGINT}
+# Seconds. A signal that is sent to a process and to its group, as timeout(1) does, comes twice.
+ECHO_S = 0.1
 
 _STOPPING_S = 1.0  # for a command to stop; one that ignores SIGTSTP does not
 _TIOCGDEV = 0x8004_5432  # ioctl_tty(2): the number of a terminal, also of one opened as /dev/tty
@@ -47,15 +49,30 @@ class Watch:
         self.timed_out = False
         self._container = container
         self.asked_to_end = False
+        self._last_end, self._last_end_at = 0, 0.0
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def forward(self, number: int) -> None:
         """Hand a signal on to the command; the second that asks it to end kills everything."""
-        if number in ENDING_SIGNALS and self.asked_to_end:
-            self._container.kill()
-            return
-        self.asked_to_end |= number in ENDING_SIGNALS
+        if number in ENDING_SIGNALS:
+            asked_before = self.asked_to_end
+            if not self.asks_to_end(number):
+                return
+            self.asked_to_end = True
+            if asked_before:
+                self._container.kill()
+                return
         self._container.send_signal(number)
+
+    def asks_to_end(self, number: int) -> bool:
+        """Whether a signal that has come asks to end, and is not the one before once more."""
+        now = time.monotonic()
+        if number not in ENDING_SIGNALS:
+            return False
+        if number == self._last_end and now - self._last_end_at < ECHO_S:
+            return False
+        self._last_end, self._last_end_at = number, now
+        return True
 
     def remaining(self) -> float | None:
         """Return the seconds until `keep_time` has something to do; None for never."""
@@ -108,7 +125,7 @@ def run_foreground(
         watch = Watch(container, timeout)
         status = attend(container, watch, signals)
         if pipes is not None:
-            pipes.finish(signals, ENDING_SIGNALS)
+            pipes.finish(signals, watch.asks_to_end)
         tell_oom_kill(container, tell)
     return TIMED_OUT if watch.timed_out else status.shell_code
 

@@ -14,7 +14,6 @@ from errno import EAGAIN
 from mocker.isolation import Container, SetupError, spawn
 
 from .foreground import (
-    ENDING_SIGNALS,
     TIMED_OUT,
     Watch,
     attend,
@@ -55,7 +54,7 @@ def run_logged(request: RunRequest, tell: Callable[[str], None]) -> int:
         watch = Watch(container, request.timeout)
         relay = _Relay(request, container, {name: pipe[0] for name, pipe in pipes.items()})
         status = attend(container, watch, signals)
-        relay.wait_end(signals)
+        relay.wait_end(signals, watch)
         tell_oom_kill(container, tell)
     return TIMED_OUT if watch.timed_out else status.shell_code
 
@@ -83,14 +82,15 @@ class _Relay:
         except RuntimeError:  # too many processes
             raise SetupError("start a thread for its output", EAGAIN) from None
 
-    def wait_end(self, signals: set[int]) -> None:
+    def wait_end(self, signals: set[int], watch: Watch) -> None:
         """Wait until everything is written, or a signal asks not to, once the container is gone.
 
         Args:
             signals: Those that are blocked.
+            watch: What has been asked of the container.
         """
         while not self._is_over:
-            if signal.sigwaitinfo(signals | {signal.SIGCHLD}).si_signo in ENDING_SIGNALS:
+            if watch.asks_to_end(signal.sigwaitinfo(signals | {signal.SIGCHLD}).si_signo):
                 os.eventfd_write(self._give_up, 1)
         os.close(self._give_up)
         if self._error is not None:

@@ -20,6 +20,7 @@ from .config import JobConfig, SupervisorConfig
 from .dependencies import find_affected, find_parts
 from .errors import ConfigError
 from .feeds import Feeds
+from .foreground import ECHO_S
 from .job_states import tell_states
 from .jobs import Job
 from .lifecycle import State
@@ -37,9 +38,6 @@ log = structlog.get_logger("mocker.supervisor")
 
 _SOME_JOB_FAILED = 1
 _NOT_IN_ORDER = 1
-# Seconds. A signal that is sent to a process and to its group, as timeout(1) does, comes twice.
-_ECHO_S = 0.1
-
 _DRAIN_S = 0.4  # for what ended runs have printed and no sink has room for
 _KILLED_S = 5.0  # for what is killed to be gone; what hangs in the kernel longer is left behind
 
@@ -266,7 +264,7 @@ class Supervisor:
         """Stop in order at the first of them, and kill everything at the second."""
         now = trio.current_time()
         before = self._ending_signals[-1:]
-        if before and before[0][0] == number and now - before[0][1] < _ECHO_S:
+        if before and before[0][0] == number and now - before[0][1] < ECHO_S:
             return
         self._ending_signals.append((number, now))
         if len(self._ending_signals) > 1:

@@ -61,16 +61,16 @@ class TerminalPipes:
         except RuntimeError:  # too many processes
             raise SetupError("start a thread for its terminal", EAGAIN) from None
 
-    def finish(self, signals: set[int], ending: set[int]) -> None:
+    def finish(self, signals: set[int], asks_to_end: Callable[[int], bool]) -> None:
         """Wait until all is shown that was printed by now, or a signal asks not to.
 
         Args:
             signals: Those that are blocked, and SIGCHLD is too.
-            ending: Those that ask not to.
+            asks_to_end: Whether one that has come asks not to.
         """
         os.eventfd_write(self._end, 1)
         while self._showing:
-            if signal.sigwaitinfo(signals | {signal.SIGCHLD}).si_signo in ending:
+            if asks_to_end(signal.sigwaitinfo(signals | {signal.SIGCHLD}).si_signo):
                 return
 
     def _add(self, number: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import trio
 
 from .attended import Attended
-from .foreground import ENDING_SIGNALS, Watch, suspend
+from .foreground import Watch, suspend
 from .terminal import Terminal
 
 _CHUNK = 2**16  # bytes
@@ -139,9 +139,10 @@ async def _forward_signals(
                     continue
                 if number == signal.SIGCONT:
                     nursery.start_soon(_take_terminal, container, terminal)
-                elif number in ENDING_SIGNALS and container.poll() is not None:
+                if container.poll() is None:
+                    watch.forward(number)
+                elif watch.asks_to_end(number):
                     nursery.cancel_scope.cancel()  # the terminal takes too long to show the rest
-                watch.forward(number)
         finally:
             # With its default action back, a signal would leave the terminal raw.
             signal.pthread_sigmask(signal.SIG_BLOCK, signals)

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from mocker.isolation import ContainerSpec, spawn
 
 from .foreground import (
-    ENDING_SIGNALS,
     TIMED_OUT,
     Watch,
     attend,
@@ -53,6 +52,6 @@ def run_on_terminal(spec: ContainerSpec, timeout: float | None, tell: Callable[[
         container.terminal_fd = -1
         status = attend(container, watch, signals)
         if pipes is not None:
-            pipes.finish(signals, ENDING_SIGNALS)
+            pipes.finish(signals, watch.asks_to_end)
         tell_oom_kill(container, tell)
     return TIMED_OUT if watch.timed_out else status.shell_code

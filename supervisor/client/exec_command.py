@@ -12,7 +12,6 @@ from contextlib import closing
 from mocker.isolation import IsolationError
 
 from ..foreground import (
-    ENDING_SIGNALS,
     Watch,
     are_one_terminal,
     attend,
@@ -111,7 +110,7 @@ def _attend(executed: Executed, pipes: TerminalPipes | None, signals: set[int]) 
             let_go_of(0, 1)
     status = attend(executed, watch, signals)
     if pipes is not None:
-        pipes.finish(signals, ENDING_SIGNALS)
+        pipes.finish(signals, watch.asks_to_end)
     if executed.failure:
         _tell(str(executed.failure))
     return status.shell_code

@@ -33,10 +33,11 @@ def wait_started(executed: Executed, watch: Watch, signals: set[int]) -> bool:
     ending = 0
     while executed.poll() is None and not executed.is_started:
         number = signal.sigwaitinfo(signals | {signal.SIGCHLD}).si_signo
-        ending += number in ENDING_SIGNALS
+        asks_to_end = watch.asks_to_end(number)
+        ending += asks_to_end
         if ending > 1:
             executed.leave(ExitStatus(signal=number))
-        elif number != signal.SIGCHLD:
+        elif asks_to_end or number not in {signal.SIGCHLD, *ENDING_SIGNALS}:
             executed.send_signal(number)  # there it waits for the start
     watch.asked_to_end = ending > 0
     return executed.poll() is None

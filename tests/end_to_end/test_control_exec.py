@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from mocker.supervisor.foreground import ECHO_S
 from tests.end_to_end.processes import PATIENCE, find_descendants, wait_until
 from tests.end_to_end.pty_driver import (
     BASH,
@@ -352,6 +353,7 @@ def test_second_interrupt_kills(jobs: Supervised) -> None:
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         assert process.stdout.readline() == "no\n"
+        time.sleep(ECHO_S)
         process.send_signal(signal.SIGINT)
 
         assert process.wait(PATIENCE) == 137

@@ -14,6 +14,7 @@ from signal import Signals
 
 import pytest
 
+from mocker.supervisor.foreground import ECHO_S
 from tests.callers import adopted_orphans, call
 from tests.conftest import Mocker
 from tests.end_to_end.processes import (
@@ -312,6 +313,7 @@ def test_second_signal_to_end_kills_at_once(first: Signals, second: Signals) -> 
             process.send_signal(first)
             heard = read_line(process)
             running = process.poll() is None
+            time.sleep(ECHO_S)
             process.send_signal(second)
             status = process.wait(PATIENCE)
             survivors = wait_ended()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mocker.supervisor.foreground import ECHO_S
 from tests.conftest import Mocker
 from tests.end_to_end.processes import PATIENCE, find_descendants, open_run, wait_until, watch
 from tests.end_to_end.pty_driver import CTRL_C, CTRL_Z, open_terminal
@@ -94,10 +95,25 @@ def test_second_signal_kills_everything(tmp_path: Path) -> None:
         assert wait_until(lambda: has("ready\n"))
         process.terminate()
         assert wait_until(lambda: has("ready\nheard\n"))
+        time.sleep(ECHO_S)
         process.terminate()
         status = process.wait(PATIENCE)
 
     assert status == 128 + signal.SIGKILL
+
+
+def test_signal_of_timeout_which_comes_twice_is_one(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    script = "trap 'sleep 0.05; echo bye; exit 9' TERM; echo ready; while :; do sleep 0.01; done"
+
+    with open_run("--log", f"file:{log}", "sh", "-c", script) as process:
+        assert wait_until(lambda: log.exists() and log.read_text() == "ready\n")
+        for _ in range(2):
+            process.terminate()
+            time.sleep(ECHO_S / 10)
+        status = process.wait(PATIENCE)
+
+    assert (status, log.read_text()) == (9, "ready\nbye\n")
 
 
 def test_time_limit_is_kept_and_the_output_is_complete(mocker: Mocker, tmp_path: Path) -> None:

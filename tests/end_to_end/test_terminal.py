@@ -10,12 +10,14 @@ import re
 import select
 import shlex
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from mocker.supervisor.foreground import ECHO_S
 from tests.end_to_end.processes import find_descendants, wait_until, watch
 from tests.end_to_end.pty_driver import (
     BASH,
@@ -562,6 +564,7 @@ def test_terminal_is_as_found_after_mocker_was_asked_twice(number: signal.Signal
 
         os.kill(mocker, number)
         terminal.wait_for("once\r\n")
+        time.sleep(ECHO_S)
         os.kill(mocker, number)
         answer = terminal.wait_for_prompt()
 
@@ -645,6 +648,7 @@ def test_terminal_that_shows_nothing_any_more_does_not_hold_mocker() -> None:
         with watch([mocker]) as wait_mocker_ended, watch(inside) as wait_ended:
             os.kill(mocker, signal.SIGTERM)
             left = wait_ended()
+            time.sleep(ECHO_S)
             os.kill(mocker, signal.SIGTERM)
             left += wait_mocker_ended()
 

@@ -677,26 +677,36 @@ def test_server_that_hangs_is_killed() -> None:
     assert not Path(f"/proc/{server.pid}").exists()
 
 
-def test_functions_of_python_are_told_to_perf_and_to_nobody_else() -> None:
-    text = (
-        "import os\n"
-        "from mocker.isolation import ContainerSpec, ForkServer\n"
-        "with ForkServer() as server, server.spawn(ContainerSpec(['sh', '-c', 'exit 7'])) as c:\n"
-        "    print(c.wait(timeout=10).code, os.getpid(), *server.pids, flush=True)\n"
-    )
+TRACED = """\
+import os, sys
+from mocker.isolation import ContainerSpec, ForkServer, spawn
+
+with ForkServer() as server:
+    make = {"spawn": spawn, "server": server.spawn}[sys.argv[1]]
+    with make(ContainerSpec(["sleep", "1000"])) as container:
+        for _ in range(2):
+            with container.start_process(["sh", "-c", "exit 7"]) as process:
+                print(process.wait().code)
+    print(os.getpid(), *server.pids, container.pid)
+"""
+
+
+@pytest.mark.parametrize("maker", ["spawn", "server"])
+def test_functions_of_python_are_told_to_perf_and_to_nobody_else(maker: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", text],
+        [sys.executable, "-c", TRACED, maker],
         env={**os.environ, "PYTHONPERFSUPPORT": "1"},  # heard from Python 3.12 on
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=15,
         check=True,
     )
 
-    code, *pids = result.stdout.split()
-    for pid in pids:
+    *codes, pids = result.stdout.splitlines()
+    for pid in pids.split():
         Path(f"/tmp/perf-{pid}.map").unlink(missing_ok=True)
-    assert (code, result.stderr) == ("7", "")
+    assert (codes, result.stderr) == (["7", "7"], "")
 
 
 @pytest.mark.parametrize("errno", [ENOSYS, EPERM])

@@ -14,6 +14,7 @@ from mocker.isolation.delegation import Delegation
 from mocker.isolation.launch import launch
 from mocker.isolation.plan import make_plan
 from mocker.supervisor.foreground import (
+    ECHO_S,
     TIMED_OUT,
     Watch,
     are_one_terminal,
@@ -57,7 +58,32 @@ def test_second_signal_that_asks_to_end_kills_at_once(second: int) -> None:
         watch = Watch(container, None)
 
         watch.forward(signal.SIGTERM)
+        time.sleep(ECHO_S)
         watch.forward(second)
+
+        assert container.wait().signal == signal.SIGKILL
+
+
+@in_container
+def test_signal_that_is_sent_to_the_process_and_to_its_group_is_one() -> None:
+    with open_container(script(f"trap 'sleep 0.2; exit 7' TERM; {READY}")) as (container, output):
+        output.readline()
+        watch = Watch(container, None)
+
+        watch.forward(signal.SIGTERM)
+        watch.forward(signal.SIGTERM)
+
+        assert container.wait().code == 7
+
+
+@in_container
+def test_another_signal_that_asks_to_end_is_never_the_same_one() -> None:
+    with open_container(script(f"trap '' INT TERM; {READY}")) as (container, output):
+        output.readline()
+        watch = Watch(container, None)
+
+        watch.forward(signal.SIGTERM)
+        watch.forward(signal.SIGINT)
 
         assert container.wait().signal == signal.SIGKILL
 

@@ -77,7 +77,7 @@ def test_all_that_was_printed_is_shown_by_the_end_though_others_have_the_pipe() 
             while len(shown) < len(text) + 7:
                 shown += os.read(master, 2**16)
             os._exit(shown.count(b"printed ") == 1000 and b"problem" in shown)
-        pipes.finish(SIGNALS, SIGNALS)
+        pipes.finish(SIGNALS, SIGNALS.__contains__)
         return os.waitstatus_to_exitcode(os.waitpid(reader, 0)[1]) == 1
 
     assert with_pipes(act) is True
@@ -93,7 +93,7 @@ def test_signal_ends_the_wait_for_a_terminal_that_shows_nothing() -> None:
             except BlockingIOError:
                 break
         os.kill(os.getpid(), signal.SIGTERM)
-        pipes.finish(SIGNALS, SIGNALS)
+        pipes.finish(SIGNALS, SIGNALS.__contains__)
         return True
 
     assert with_pipes(act) is True
@@ -206,7 +206,7 @@ def test_what_is_printed_needs_no_reader_of_what_was_shown_before() -> None:
     def act(pipes: TerminalPipes, master: int) -> str:
         stdout = hand_out(pipes)[1]
         os.write(stdout, b"shown")
-        pipes.finish(SIGNALS, SIGNALS)
+        pipes.finish(SIGNALS, SIGNALS.__contains__)
         return read_shown(master)
 
     assert with_pipes(act) == "shown"

@@ -13,7 +13,7 @@ from mocker.isolation import ContainerSpec, ExitStatus
 from mocker.supervisor.client.exec_messages import render_exec
 from mocker.supervisor.client.executed import Executed
 from mocker.supervisor.client.signalled import announce, wait_started
-from mocker.supervisor.foreground import Watch
+from mocker.supervisor.foreground import ECHO_S, Watch
 from tests.in_namespaces import run_in_child
 from tests.supervisor.client.exec_listener import asked, find_connections, tell
 
@@ -36,10 +36,10 @@ def in_child(function: Callable[[], object]) -> object:
     return run_in_child(function)
 
 
-def call_later(function: Callable[[], object]) -> None:
+def call_later(function: Callable[[], object], delay: float = 0.05) -> None:
     """Call it from a signal handler, while something is waited for."""
     signal.signal(signal.SIGALRM, lambda *_: function())
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    signal.setitimer(signal.ITIMER_REAL, delay)
 
 
 def test_start_is_told_by_a_signal(tmp_path: Path) -> None:
@@ -87,12 +87,33 @@ def test_signal_to_end_is_handed_on_and_known_at_the_start(tmp_path: Path) -> No
     assert in_child(run) == (True, True, b'{"signal": 15}')
 
 
+def test_signal_that_is_sent_twice_at_once_is_handed_on_once(tmp_path: Path) -> None:
+    def run() -> object:
+        with executed(tmp_path) as (process, watch, theirs):
+            theirs.recv(2**16)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+            def send_again() -> None:
+                os.kill(os.getpid(), signal.SIGTERM)
+                tell(theirs, {"started": 5})
+
+            call_later(send_again, ECHO_S / 10)
+            started = wait_started(process, watch, SIGNALS)
+            theirs.setblocking(False)
+            sent = theirs.recv(100)
+            with pytest.raises(BlockingIOError):
+                theirs.recv(100)
+            return started, sent
+
+    assert in_child(run) == (True, b'{"signal": 15}')
+
+
 def test_second_signal_to_end_gives_it_up(tmp_path: Path) -> None:
     def run() -> object:
         with executed(tmp_path) as (process, watch, theirs):
             theirs.recv(2**16)
             os.kill(os.getpid(), signal.SIGTERM)
-            call_later(lambda: os.kill(os.getpid(), signal.SIGTERM))
+            call_later(lambda: os.kill(os.getpid(), signal.SIGTERM), 2 * ECHO_S)
             started = wait_started(process, watch, SIGNALS)
             sent = theirs.recv(100), theirs.recv(100)
             return started, process.poll() == ExitStatus(signal=15), sent
