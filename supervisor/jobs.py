@@ -55,6 +55,7 @@ class Job:
         ring: The last lines of all its runs.
         tally: How much they have printed.
         skips: How many times of its schedule came while its former run went on.
+        is_suspended: Whether the times of its schedule pass, for somebody has stopped it.
         terminal: Of the present run; None without one.
         kill_at: When it will be killed, in trio's time; None unless it is stopping.
         pause: Of its present run, or the last one.
@@ -84,12 +85,10 @@ class Job:
         self.terminal: Pseudoterminal | None = None
         self.ring = means.rings.make_ring()
         self.tally = Tally()
-        self.skips = 0
+        self.skips, self.is_suspended = 0, False
         self.notice = Notice()
         self.pause = Pause()
-        self._means = means
-        self._gate = gate
-        self._follow = follow
+        self._means, self._gate, self._follow = means, gate, follow
         self._changed = trio.Event()
         self.reports = RunReports(config.name, self.ring)
         self._kill_asked = self._is_unmade = False  # the latter: killed before it was executed
@@ -112,7 +111,7 @@ class Job:
 
     def renew(self, config: JobConfig) -> None:
         """Be a job that nobody has asked for yet, by what the file says now; it is at rest."""
-        self.config = config
+        self.config, self.is_suspended = config, False
         self.reports.is_replaced = False
         self._become(Life())
 

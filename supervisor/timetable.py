@@ -44,6 +44,8 @@ async def run_on_schedule(
         last = clock()
         while True:
             last = await _wait_next(schedule, last, clock)
+            if job.is_suspended:
+                continue
             if not queue and not job.life.at_rest:
                 _skip(job, "its former run goes on")
                 continue
@@ -62,8 +64,9 @@ async def _run_each(job: Job, times: trio.MemoryReceiveChannel[None]) -> None:
     async with times:
         async for _ in times:
             await job.wait_at_rest()
-            job.start()
-            await job.wait_at_rest()
+            if not job.is_suspended:  # meanwhile
+                job.start()
+                await job.wait_at_rest()
 
 
 async def _wait_next(schedule: str, last: datetime, clock: Callable[[], datetime]) -> datetime:

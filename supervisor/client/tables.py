@@ -32,9 +32,16 @@ def render_duration(seconds: float | None) -> str:
 
 
 def render_state(job: Mapping[str, object]) -> str:
-    """Return the state of a job: "RUNNING", or "RUNNING (paused)"; "-" if nobody tells."""
+    """Return the state of a job: "RUNNING", "RUNNING (paused)", or "-" if nobody tells.
+
+    Of one that has ended badly, and is not restarted, it has the exit code or the signal as well.
+    """
     state = str(job.get("state") or "-")
-    return f"{state} (paused)" if job.get("paused") else state
+    if job.get("paused"):
+        return f"{state} (paused)"
+    if state == "EXITED" and job.get("is_well") is False and job.get("last_exit"):
+        return f"{state} ({str(job['last_exit']).removeprefix('exit code ')})"
+    return state
 
 
 def render_last_exit(job: Mapping[str, object]) -> str:

@@ -105,7 +105,7 @@ class Deed:
         """
         if action.name == "stop" and not action.force:
             _check_unneeded(jobs, others)
-        before = {job: job.life.state for job in jobs}
+        before = {job: _Before(job.life.state, _is_scheduled(job)) for job in jobs}
         orders: Mapping[Job, StopOrder] = {}
         if action.name == "stop":
             orders = stops.give(jobs, others)
@@ -240,19 +240,37 @@ def _is_gone_or_leaving(job: Job) -> bool:
     return life.at_rest or (life.state is State.STOPPING and life.after is After.REST)
 
 
+def _is_scheduled(job: Job) -> bool:
+    """Tell whether the clock will ask for a job."""
+    return job.config.schedule is not None and not job.is_suspended and not job.life.final
+
+
 def _begin(action: Action, job: Job, stops: StopOrders) -> None:
     match action.name:
         case "start":
             stops.withdraw(job)
+            job.is_suspended = False
             job.start()
         case "restart" if not job.life.final:
             stops.withdraw(job)
+            job.is_suspended = False
             job.stop()
             job.start()
+        case "stop":
+            job.is_suspended = job.config.schedule is not None
         case "kill":
+            job.is_suspended |= job.config.schedule is not None and not job.life.at_rest
             job.kill()
         case _:
             pass
+
+
+@attrs.frozen
+class _Before:
+    """What a job was when something was asked of it."""
+
+    state: State
+    is_scheduled: bool
 
 
 class _Follower:
@@ -262,7 +280,7 @@ class _Follower:
         self,
         job: Job,
         action: Action,
-        before: State,
+        before: _Before,
         order: StopOrder | None,
         container: Container | None,
     ) -> None:
@@ -312,8 +330,10 @@ class _Follower:
     async def _follow_stop(self) -> Outcome:
         job, name = self._job, self._job.config.name
         is_kill = self._action.name == "kill"
-        if self._before in AT_REST:
-            return Outcome(name, "not running" if is_kill else "already stopped", ok=not is_kill)
+        if self._before.state in AT_REST:
+            if is_kill:
+                return Outcome(name, "not running", ok=False)
+            return Outcome(name, "stopped" if self._before.is_scheduled else "already stopped")
         if not self._action.wait:
             return Outcome(name, "stopping")
         if self._order is not None and not await self._order.wait_settled():
@@ -328,7 +348,7 @@ class _Follower:
         job, name, action = self._job, self._job.config.name, self._action.name
         if job.life.final:
             return Outcome(name, f"not {action}ed", ok=False, reason=AT_THE_END)
-        if action == "start" and self._before is State.RUNNING:
+        if action == "start" and self._before.state is State.RUNNING:
             if job.is_paused:
                 reason = f"it is paused; 'mocker resume {name}' ends that"
                 return Outcome(name, "not started", ok=False, reason=reason)

@@ -20,7 +20,7 @@ def describe_job(job: Job, now: float, restarts: int) -> dict[str, object]:
         "name": config.name,
         "group": config.group,
         "state": life.state.value,
-        "reason": life.reason,
+        "reason": _explain(job),
         "pid": job.pid,
         "uptime_s": round(now - life.began, 3) if runs and life.began is not None else None,
         "restarts": restarts,
@@ -45,9 +45,20 @@ def is_well(job: Job) -> bool:
     life = job.life
     if life.state is State.RUNNING:
         return not job.is_paused
+    if job.is_suspended:
+        return False
     if life.state is State.STOPPED and life.attempt == 0:
         return job.config.schedule is not None
     return life.state is State.EXITED and life.succeeded is True
+
+
+def _explain(job: Job) -> str:
+    """Return why it is in its state; empty where that goes without saying."""
+    if job.life.state in {State.BACKOFF, State.EXITED, State.FATAL} and job.reports.refusal:
+        return job.reports.refusal
+    if job.is_suspended and job.life.at_rest:
+        return f"its schedule is stopped; 'mocker start {job.config.name}' ends that"
+    return job.life.reason
 
 
 def _count_down(then: float | None, now: float) -> float | None:

@@ -85,3 +85,20 @@ def test_job_can_be_run_at_the_start_as_well(tmp_path: Path) -> None:
         states = control.read_states()
 
     assert states == {"at-once": "EXITED", "later": "STOPPED"}
+
+
+@pytest.mark.slow
+def test_stop_ends_a_schedule_until_a_start(tmp_path: Path) -> None:
+    text = "[jobs.tick]\ncommand = ['date', '+%S']\nschedule = '* * * * * *'\n"
+    with open_controlled(tmp_path, text) as control:
+        stopped = control.mocker("stop", "tick")
+        before = len(control.run.find("job.started"))
+        time.sleep(2.5)
+        after = len(control.run.find("job.started"))
+        shown = control.mocker("ps", "-o", "wide")
+        started = control.mocker("start", "tick")
+        control.run.wait_event("job.started", count=before + 3)
+
+    assert (stopped.stdout, stopped.returncode, after) == ("tick: stopped\n", 0, before)
+    assert "its schedule is stopped; 'mocker start tick' ends that" in shown.stdout
+    assert (shown.returncode, started.returncode) == (3, 0)

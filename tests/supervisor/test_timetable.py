@@ -81,6 +81,44 @@ async def test_job_runs_at_its_times(means: Means, autojump_clock: MockClock) ->
     assert starts == ["00:01:00", "00:02:00", "00:03:00"]
 
 
+@pytest.mark.parametrize("overlap", ["skip", "queue"])
+async def test_times_pass_while_it_is_suspended(
+    means: Means, autojump_clock: MockClock, overlap: str
+) -> None:
+    clock = Clock()
+    job = ScheduledJob(means, clock, 1, overlap=overlap)
+    job.is_suspended = True
+
+    async with trio.open_nursery() as nursery:
+
+        async def resume() -> None:
+            await trio.sleep(150)
+            job.is_suspended = False
+
+        nursery.start_soon(resume)
+        starts = await run_for(245, job, EVERY_MINUTE, clock)
+
+    assert (starts, job.skips) == (["00:03:00", "00:04:00"], 0)
+
+
+async def test_time_that_waits_for_its_run_is_gone_once_it_is_suspended(
+    means: Means, autojump_clock: MockClock
+) -> None:
+    clock = Clock()
+    job = ScheduledJob(means, clock, 100, overlap="queue")
+
+    async with trio.open_nursery() as nursery:
+
+        async def suspend() -> None:
+            await trio.sleep(130)
+            job.is_suspended = True
+
+        nursery.start_soon(suspend)
+        starts = await run_for(400, job, EVERY_MINUTE, clock)
+
+    assert starts == ["00:01:00"]
+
+
 async def test_seconds_can_be_asked_for(means: Means, autojump_clock: MockClock) -> None:
     clock = Clock()
 

@@ -62,10 +62,16 @@ def test_duration_has_two_units(seconds: float | None, text: str) -> None:
         ({"state": "RUNNING", "paused": False}, "RUNNING"),
         ({"state": "RUNNING", "paused": True}, "RUNNING (paused)"),
         ({"state": "STOPPED"}, "STOPPED"),
+        ({"state": "EXITED", "is_well": True, "last_exit": "exit code 0"}, "EXITED"),
+        ({"state": "EXITED", "is_well": False, "last_exit": "exit code 7"}, "EXITED (7)"),
+        ({"state": "EXITED", "is_well": False, "last_exit": "SIGKILL"}, "EXITED (SIGKILL)"),
+        ({"state": "EXITED", "is_well": False, "last_exit": None}, "EXITED"),
         ({}, "-"),
     ],
 )
-def test_state_says_whether_it_is_paused(job: dict[str, object], text: str) -> None:
+def test_state_says_whether_it_is_paused_and_how_it_ended_if_badly(
+    job: dict[str, object], text: str
+) -> None:
     assert render_state(job) == text
 
 

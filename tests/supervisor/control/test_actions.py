@@ -133,6 +133,27 @@ async def test_each_action_has_its_outcome_in_each_state(
         assert job.life.at_rest
 
 
+async def test_stop_ends_a_schedule_until_a_start(means: Means) -> None:
+    job = Puppet(means, "a", schedule="@daily")
+
+    world = await play({"a": job}, ("stop",), ("stop",))
+    was_suspended = job.is_suspended
+    await play({"a": job}, ("start",), lambda: finish(job))
+
+    assert world.outcomes == [Outcome("a", "stopped"), Outcome("a", "already stopped")]
+    assert (was_suspended, job.is_suspended) == (True, False)
+
+
+@pytest.mark.parametrize("state", [State.STOPPED, State.RUNNING])
+async def test_kill_ends_the_schedule_of_what_runs(means: Means, state: State) -> None:
+    job = Puppet(means, "a", schedule="@daily")
+    job.bring(state)
+
+    await play({"a": job}, ("kill",), lambda: finish(job))
+
+    assert job.is_suspended is (state is State.RUNNING)
+
+
 @pytest.mark.parametrize("state", State)
 async def test_kill_needs_something_to_be_killed(means: Means, state: State) -> None:
     job = Puppet(means, "a")

@@ -111,6 +111,27 @@ async def test_job_that_waits_for_its_time_is_well(means: Means) -> None:
     assert is_well(job)
 
 
+async def test_job_whose_schedule_is_stopped_is_not_well_and_says_so(means: Means) -> None:
+    job = Puppet(means, schedule="@daily")
+    job.is_suspended = True
+
+    described = describe_job(job, 0.0, 0)
+
+    assert described["is_well"] is False
+    assert described["reason"] == "its schedule is stopped; 'mocker start web' ends that"
+
+
+@pytest.mark.parametrize("state", [State.BACKOFF, State.FATAL])
+async def test_job_that_cannot_be_started_says_why(means: Means, state: State) -> None:
+    job = Puppet(means)
+    job.bring(state)
+    job.reports.refusal = "cannot execute 'nosuch'"
+
+    described = describe_job(job, 0.0, 0)
+
+    assert described["reason"] == "cannot execute 'nosuch'"
+
+
 @pytest.mark.parametrize(
     ("state", "ready", "alive", "health"),
     [
