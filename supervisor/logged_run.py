@@ -6,6 +6,7 @@ signals, time and the exit status are the business of the very code that is ther
 """
 
 import _signal as signal
+import _socket as socket
 import gc
 import os
 from _collections_abc import Callable, Sequence
@@ -22,6 +23,7 @@ from .foreground import (
     replace_terminals,
     tell_oom_kill,
 )
+from .log_opening import check_log
 from .run_options import RunRequest
 from .sink_words import SinkWord
 
@@ -36,8 +38,9 @@ def run_logged(request: RunRequest, tell: Callable[[str], None]) -> int:
         tell: Is called with what is not quite as it was asked for.
 
     Raises:
-        IsolationError: It could not be made.
+        IsolationError: It could not be made, or a sink is none.
     """
+    _check_sinks(request.sinks)
     signals = block_signals()
     pipes = {channel: os.pipe() for channel in _choose_channels(request.sinks)}
     write_ends = [write_end for _, write_end in pipes.values()]
@@ -108,6 +111,30 @@ class _Relay:
         finally:
             self._is_over = True
             os.kill(os.getpid(), signal.SIGCHLD)  # who waits for the end waits for signals
+
+
+def _check_sinks(sinks: Sequence[SinkWord]) -> None:
+    """Refuse a sink that cannot be opened, and will not be as it waits.
+
+    Raises:
+        SetupError: There is one.
+    """
+    for sink in sinks:
+        try:
+            if sink.kind == "journald":
+                _try_to_connect(sink.path)
+            elif sink.kind == "file":
+                check_log(sink.path)
+        except OSError as error:
+            raise SetupError("write to ", error.errno or 0, sink.path) from None
+
+
+def _try_to_connect(path: str) -> None:
+    journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        journal.connect(path)
+    finally:
+        journal.close()
 
 
 def _choose_channels(sinks: Sequence[SinkWord]) -> tuple[str, ...]:

@@ -19,10 +19,8 @@ from time import monotonic
 import attrs
 
 from .log_backups import Backups, copy_access
+from .log_opening import open_log
 
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_MODE = 0o640  # as docker and rsyslog have it: what a job prints is not for everybody
-_DIRECTORY_MODE = 0o750
 _TRUST_S = 0.01  # after a look at the path; lines that come in it may still go to a removed file
 _NEWLINE = b"\n"[0]
 _MOST_PIECES = 1024  # that the kernel takes at a time: IOV_MAX
@@ -180,7 +178,7 @@ class LogFile:
     def _open(self) -> _Opened:
         """Open the path, in place of what is open."""
         self._close_file()
-        fd = _open_or_create(self._path)
+        fd = open_log(self._path)
         status = os.fstat(fd)
         identity = status.st_dev, status.st_ino
         is_regular = stat.S_ISREG(status.st_mode)
@@ -257,26 +255,3 @@ def _skip(pieces: list[bytes], size: int) -> list[bytes]:
 
 def _make_backups(rotation: Rotation) -> Backups:
     return Backups(rotation.backups, compress=rotation.compress)
-
-
-def _open_or_create(path: str) -> int:
-    # O_CREAT only where there is nothing: with it, the kernel refuses even root a FIFO of another
-    # user in /tmp (fs.protected_fifos).
-    try:
-        return os.open(path, _FLAGS)
-    except FileNotFoundError:
-        pass
-    try:
-        return os.open(path, _FLAGS | os.O_CREAT, _MODE)
-    except FileNotFoundError:
-        # The directory is made, as a fresh checkout has no logs/; not the one above it, because
-        # then the path is mistaken, or its disk is not mounted.
-        _make_directory(os.path.dirname(os.path.realpath(path)))
-        return os.open(path, _FLAGS | os.O_CREAT, _MODE)
-
-
-def _make_directory(path: str) -> None:
-    try:
-        os.mkdir(path, _DIRECTORY_MODE)
-    except FileExistsError:
-        pass  # another job has been faster

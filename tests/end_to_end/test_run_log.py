@@ -155,13 +155,14 @@ def test_sink_that_does_not_work_is_told_and_waited_for(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sink_that_never_works_ends_with_a_count(mocker: Mocker, tmp_path: Path) -> None:
-    path = tmp_path / "no/such/log"
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
     began = time.monotonic()
 
     result = mocker("run", "--log", f"file:{path}", "sh", "-c", "echo one; echo two; exit 3")
 
     assert result.stderr.splitlines() == [
-        f"mocker run: {path}: it cannot be written: No such file or directory (ENOENT)",
+        f"mocker run: {path}: it cannot be written: No such device or address (ENXIO)",
         f"mocker run: {path}: 2 lines are lost",
     ]
     assert result.returncode == 3
@@ -170,15 +171,42 @@ def test_sink_that_never_works_ends_with_a_count(mocker: Mocker, tmp_path: Path)
 
 @pytest.mark.slow
 def test_line_without_an_end_is_lost_as_any_other(mocker: Mocker, tmp_path: Path) -> None:
-    path = tmp_path / "no/such/log"
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
 
     result = mocker("run", "--log", f"file:{path}", "printf", "hello")
 
     assert result.stderr.splitlines() == [
-        f"mocker run: {path}: it cannot be written: No such file or directory (ENOENT)",
+        f"mocker run: {path}: it cannot be written: No such device or address (ENXIO)",
         f"mocker run: {path}: 1 line is lost",
     ]
     assert result.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("log", "path", "reason"),
+    [
+        ("file:no/such/log", "no/such/log", "No such file or directory (ENOENT)"),
+        ("file:directory", "directory", "Is a directory (EISDIR)"),
+        ("file:file/log", "file/log", "Not a directory (ENOTDIR)"),
+        ("file:loop", "loop", "Too many levels of symbolic links (ELOOP)"),
+        ("journald,socket=no/journal", "no/journal", "No such file or directory (ENOENT)"),
+        ("journald,socket=file", "file", "Connection refused (ECONNREFUSED)"),
+    ],
+)
+def test_sink_that_cannot_be_opened_is_refused_before_the_start(
+    mocker: Mocker, tmp_path: Path, log: str, path: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    words = ["-v", f"{tmp_path}:/mnt", "touch", "/mnt/started"]
+    kind, mark, rest = log.partition("=" if "=" in log else ":")
+
+    result = mocker("run", "--log", f"{kind}{mark}{tmp_path}/{rest}", *words)
+
+    assert result.stderr == f"mocker run: cannot write to {tmp_path}/{path}: {reason}\n"
+    assert (result.returncode, (tmp_path / "started").exists()) == (125, False)
 
 
 def test_reader_of_the_console_that_goes_away_ends_the_command() -> None:
