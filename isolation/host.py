@@ -19,8 +19,21 @@ from .masks import try_masks
 from .namespaces import namespace_flags
 from .spawning import spawn
 from .spec import ContainerSpec
-from .syscalls import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, clone3
-from .user_mapping import find_helpers, find_ungranted_ids, plan_user_mapping, write_user_mapping
+from .syscalls import (
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    PR_GET_NO_NEW_PRIVS,
+    clone3,
+    prctl,
+)
+from .user_mapping import (
+    NO_HELP,
+    find_helpers,
+    find_ungranted_ids,
+    plan_user_mapping,
+    write_user_mapping,
+)
 
 _OLDEST_KERNEL = (5, 15)
 
@@ -176,6 +189,8 @@ def _in_namespaces(
 def _check_subordinate_ids() -> str:
     mapping = plan_user_mapping()
     if mapping.is_single:
+        if prctl(PR_GET_NO_NEW_PRIVS):
+            raise SetupError("map more than the caller's own ID", hint=NO_HELP)
         missing = "" if find_helpers() else "install newuidmap (package uidmap), and "
         first = find_ungranted_ids()
         ids = f"{first}-{first + 65535}"

@@ -26,6 +26,10 @@ _ROOT_RANGE_BASE = 0x8_0000  # the first ID of those that systemd sets aside for
 _ROOT_RANGE_LIMIT = 0x6FFF_0000  # the last, see systemd's "Users, Groups, UIDs and GIDs"
 _FIRST_SUBORDINATE_ID = 100_000  # SUB_UID_MIN of login.defs(5)
 _HELPERS = ("newuidmap", "newgidmap")
+NO_HELP = (
+    "no_new_privs is in force here (NoNewPrivileges= of a unit, allowPrivilegeEscalation: false), "
+    "so that newuidmap gains nothing"
+)
 _HELPER_PATH = "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin"
 
 

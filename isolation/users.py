@@ -14,8 +14,9 @@ from stat import S_ISREG
 
 from .errors import SetupError
 from .process_calls import setgroups, setresgid, setresuid
+from .syscalls import PR_GET_NO_NEW_PRIVS, prctl
 from .tape import Call
-from .user_mapping import UserMapping
+from .user_mapping import NO_HELP, UserMapping
 
 _MAX_FILE = 4 * 2**20  # bytes; 40,000 users fit
 _MAX_ID = 2**32 - 2  # 2**32 - 1 means "no ID" to the kernel
@@ -92,10 +93,12 @@ def become(user: User, mapping: UserMapping | None) -> list[Call]:
         last = sum(r.count for r in mapping.uids) - 1
         hint = f"the container has no such ID, its last is {last}"
         if single:
-            hint = (
-                "the container has no such ID; grant the caller a range in /etc/subuid and "
-                "/etc/subgid and install newuidmap (package uidmap)"
+            grant = (
+                "grant the caller a range in /etc/subuid and /etc/subgid and install newuidmap "
+                "(package uidmap)"
             )
+            missing = NO_HELP if prctl(PR_GET_NO_NEW_PRIVS) else grant
+            hint = f"the container has no such ID; {missing}"
         raise SetupError(f"become user {user.uid}:{','.join(map(str, gids))}", hint=hint)
     return [
         # Forbidden where root is the only user; see user_namespaces(7), setgroups.

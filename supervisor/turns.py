@@ -32,11 +32,13 @@ class Turn:
 
     def __init__(self, counts: Mapping[str, int] | None) -> None:
         self.counts = counts
-        self._outcome: Difference | Exception = NoTurnError("the supervisor is stopping")
+        self._outcome: Difference | Exception = NoTurnError(
+            "nothing is changed: the supervisor is stopping"
+        )
         self._over = trio.Event()
 
     def end(self, outcome: Difference | Exception | None = None) -> None:
-        """Tell those who wait what came of it; None if it is not, or not wholly, carried out."""
+        """Tell those who wait what came of it; None if it is not carried out."""
         if outcome is not None:
             self._outcome = outcome
         self._over.set()
@@ -96,5 +98,10 @@ class Turns:
     def end(self) -> None:
         """Tell all who wait that nothing more is done."""
         self._is_over = True
+        if self._has_begun:
+            self._pending.popleft().end(
+                NoTurnError("not all is changed: the supervisor is stopping")
+            )
+            self._has_begun = False
         while self._pending:
             self._pending.popleft().end()

@@ -197,19 +197,22 @@ def hide_busybox(stand_in: str | Path) -> None:
         bind(stand_in, path)
 
 
-def become_user(uid: int, directory: Path, refusals: Sequence[Refusal] = ()) -> None:
-    """Become a user of this mount namespace alone, with 65,536 subordinate IDs, under a filter.
+def become_user(
+    uid: int, directory: Path, refusals: Sequence[Refusal] = (), *, granted: int = 65536
+) -> None:
+    """Become a user of this mount namespace alone, with subordinate IDs, under a filter.
 
     Args:
         uid: The new user's.
         directory: For the files that stand in for those of /etc.
         refusals: What the filter refuses. It does not keep newuidmap(1) from gaining privileges.
+        granted: How many subordinate IDs.
     """
     entry = f"user{uid}:x:{uid}:{uid}::/:/bin/sh\n"
     files = {
         "passwd": Path("/etc/passwd").read_text() + entry,
-        "subuid": f"{uid}:{SUBORDINATE_BASE}:65536\n",
-        "subgid": f"{uid}:{SUBORDINATE_BASE}:65536\n",
+        "subuid": f"{uid}:{SUBORDINATE_BASE}:{granted}\n" if granted else "",
+        "subgid": f"{uid}:{SUBORDINATE_BASE}:{granted}\n" if granted else "",
     }
     for name, text in files.items():
         (directory / name).write_text(text)

@@ -146,7 +146,7 @@ def parse_signal(text: str) -> int:
     except ValueError:
         raise RequestError("no-such-signal", 400, f"there is no signal {text[:20]!r}") from None
     if number in _NOT_SENT:
-        hint = f"; the action {_NOT_SENT[number]!r} does that" if _NOT_SENT[number] else ""
+        hint = f"; 'mocker {_NOT_SENT[number]}' does that" if _NOT_SENT[number] else ""
         text = f"cannot send {ExitStatus(signal=number)} to a command in a container{hint}"
         raise RequestError("no-such-signal", 400, text)
     return number

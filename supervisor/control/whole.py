@@ -144,4 +144,4 @@ def _answer_configs(configs: Sequence[JobConfig]) -> Response:
 
 
 def _make_refusal(error: NoTurnError) -> RequestError:
-    return RequestError("stopping", 409, f"nothing is changed: {error}")
+    return RequestError("stopping", 409, str(error))

@@ -316,6 +316,23 @@ def test_check_of_a_host_survives_a_refusal_of_newuidmap(tmp_path: Path) -> None
     assert checks["a container"].startswith("MISSING cannot map ")
 
 
+def be_user_without_range(directory: Path, *words: str) -> None:
+    """Be mocker as an ordinary user who was granted no further IDs."""
+    enter_private_mounts()
+    become_user(A_USER, directory, granted=0)
+    be_mocker(*words)
+
+
+@requires_root
+def test_user_without_a_granted_range_is_told_how_to_get_one(tmp_path: Path) -> None:
+    checked = call(partial(be_user_without_range, tmp_path, "check-host"))
+    refused = call(partial(be_user_without_range, tmp_path, "run", "-u", "nobody", "true"))
+
+    assert checked.code == 0
+    assert "usermod --add-subuids " in read_checks(checked)["subordinate IDs"]
+    assert "grant the caller a range in /etc/subuid" in read_refusal(refused, 125)
+
+
 def enter_debian() -> None:
     """Be an ordinary user on a Debian whose administrator forbade user namespaces to them."""
     enter_private_mounts()

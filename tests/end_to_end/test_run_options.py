@@ -1027,10 +1027,14 @@ def test_host_without_busybox_is_well_enough() -> None:
 
 @requires_user
 @requires_commands("setpriv")
-def test_user_without_a_granted_range_is_told_how_to_get_one() -> None:
-    result = run_in(["setpriv", "--no-new-privs"], '"$0" check-host')
+def test_user_who_can_gain_nothing_is_told_so_and_not_to_get_a_range() -> None:
+    checked = run_in(["setpriv", "--no-new-privs"], '"$0" check-host')
+    refused = run_in(["setpriv", "--no-new-privs"], '"$0" run -u nobody true')
 
-    (line,) = find_lines(result.stdout, "subordinate IDs")
+    (line,) = find_lines(checked.stdout, "subordinate IDs")
     assert line.startswith("absent")
-    assert "usermod --add-subuids" in line
-    assert result.returncode == 0
+    for text in (line, refused.stderr):
+        assert "no_new_privs is in force here" in text
+        assert "/etc/subuid" not in text
+        assert "usermod" not in text
+    assert (checked.returncode, refused.returncode) == (0, 125)

@@ -205,9 +205,8 @@ def test_container_can_do_without_subordinate_ids() -> None:
 
     granted, needed, detail = found["subordinate IDs"]
     assert (granted, needed) == (False, False)
-    text = "root is the only user inside: cannot map more than the caller's own ID; grant a range"
+    text = "root is the only user inside: cannot map more than the caller's own ID; no_new_privs is"
     assert detail.startswith(text)
-    assert "usermod --add-subuids " in detail
     assert found["a container"][0]
 
 

@@ -109,6 +109,6 @@ async def test_all_that_wait_at_the_end_are_told_so() -> None:
 
     turns.end()
 
-    for turn in (begun, waiting, turns.ask()):
-        with pytest.raises(NoTurnError):
+    for turn, extent in ((begun, "not all"), (waiting, "nothing"), (turns.ask(), "nothing")):
+        with pytest.raises(NoTurnError, match=f"^{extent} is changed: the supervisor is stopping"):
             await turn.wait()
