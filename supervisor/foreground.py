@@ -42,15 +42,18 @@ class Watch:
 
     Attributes:
         timed_out: Whether it ran into its time limit.
-        asked_to_end: Whether a signal that does so was handed on.
     """
 
     def __init__(self, container: "Attended", timeout: float | None) -> None:
         self.timed_out = False
         self._container = container
-        self.asked_to_end = False
-        self._last_end, self._last_end_at = 0, 0.0
+        self._last_end, self._last_end_at = 0, 0.0  # the signal and when it came; 0 for none
         self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    @property
+    def asked_to_end(self) -> bool:
+        """Whether a signal that does so has come."""
+        return self._last_end != 0
 
     def forward(self, number: int) -> None:
         """Hand a signal on to the command; the second that asks it to end kills everything."""
@@ -58,7 +61,6 @@ class Watch:
             asked_before = self.asked_to_end
             if not self.asks_to_end(number):
                 return
-            self.asked_to_end = True
             if asked_before:
                 self._container.kill()
                 return

@@ -38,7 +38,7 @@ COMMANDS = {
     "stop": Command(
         "stop",
         "JOB...",
-        "Stop jobs, those that depend on others first.",
+        "Stop jobs, those that depend on others first; a schedule ends until a start.",
         [_NO_WAIT, Option("-f --force", "", "stop also what others that run depend on")],
         count=_SOME,
         more=_EXIT,

@@ -30,14 +30,11 @@ def wait_started(executed: Executed, watch: Watch, signals: set[int]) -> bool:
         signals: Those to hand on, of which the second that asks it to end gives it up. They are
             blocked, and SIGCHLD is too.
     """
-    ending = 0
     while executed.poll() is None and not executed.is_started:
         number = signal.sigwaitinfo(signals | {signal.SIGCHLD}).si_signo
-        asks_to_end = watch.asks_to_end(number)
-        ending += asks_to_end
-        if ending > 1:
+        asked_before, asks_to_end = watch.asked_to_end, watch.asks_to_end(number)
+        if asked_before and asks_to_end:
             executed.leave(ExitStatus(signal=number))
         elif asks_to_end or number not in {signal.SIGCHLD, *ENDING_SIGNALS}:
             executed.send_signal(number)  # there it waits for the start
-    watch.asked_to_end = ending > 0
     return executed.poll() is None

@@ -40,7 +40,7 @@ def describe_job(job: Job, now: float, restarts: int) -> dict[str, object]:
 def is_well(job: Job) -> bool:
     """Whether a job does what it is there for: it runs, waits for its time, or has ended well.
 
-    One that is paused does not run.
+    One that is paused does not run, and one whose schedule is stopped waits for no time.
     """
     life = job.life
     if life.state is State.RUNNING:

@@ -73,6 +73,11 @@ async def run_for(seconds: float, job: ScheduledJob, schedule: str, clock: Clock
     return job.starts
 
 
+async def suspend_later(seconds: float, job: Job, is_suspended: bool) -> None:
+    await trio.sleep(seconds)
+    job.is_suspended = is_suspended
+
+
 async def test_job_runs_at_its_times(means: Means, autojump_clock: MockClock) -> None:
     clock = Clock()
 
@@ -90,12 +95,7 @@ async def test_times_pass_while_it_is_suspended(
     job.is_suspended = True
 
     async with trio.open_nursery() as nursery:
-
-        async def resume() -> None:
-            await trio.sleep(150)
-            job.is_suspended = False
-
-        nursery.start_soon(resume)
+        nursery.start_soon(suspend_later, 150, job, False)
         starts = await run_for(245, job, EVERY_MINUTE, clock)
 
     assert (starts, job.skips) == (["00:03:00", "00:04:00"], 0)
@@ -108,12 +108,7 @@ async def test_time_that_waits_for_its_run_is_gone_once_it_is_suspended(
     job = ScheduledJob(means, clock, 100, overlap="queue")
 
     async with trio.open_nursery() as nursery:
-
-        async def suspend() -> None:
-            await trio.sleep(130)
-            job.is_suspended = True
-
-        nursery.start_soon(suspend)
+        nursery.start_soon(suspend_later, 130, job, True)
         starts = await run_for(400, job, EVERY_MINUTE, clock)
 
     assert starts == ["00:01:00"]
