@@ -21,12 +21,13 @@ class Busybox:
     Attributes:
         path: Of the binary, on the host.
         applets: The names it answers to.
+        stamp: What tells it from another one: path, nanoseconds of the last change, and bytes.
     """
 
-    __slots__ = ("applets", "path")
+    __slots__ = ("applets", "path", "stamp")
 
-    def __init__(self, path: str, applets: tuple[str, ...]) -> None:
-        self.path, self.applets = path, applets
+    def __init__(self, stamp: tuple[str, int, int], applets: tuple[str, ...]) -> None:
+        self.path, self.applets, self.stamp = stamp[0], applets, stamp
 
 
 _found: dict[tuple[str, int, int], Busybox] = {}  # asked once for each binary in a process
@@ -43,13 +44,13 @@ def find_busybox() -> Busybox:
         path = f"{directory}/busybox"
         if directory.startswith("/") and os.access(path, os.R_OK | os.X_OK):
             stat = os.stat(path)
-            key = path, stat.st_mtime_ns, stat.st_size
-            if key in _found:
-                return _found[key]
+            stamp = path, stat.st_mtime_ns, stat.st_size
+            if stamp in _found:
+                return _found[stamp]
             if S_ISREG(stat.st_mode):
                 if _is_static(path):
-                    _found[key] = Busybox(path, _list_applets(path))
-                    return _found[key]
+                    _found[stamp] = Busybox(stamp, _list_applets(path))
+                    return _found[stamp]
                 dynamic = dynamic or path
     if dynamic:
         hint = f"it is not static; {_INSTALL_HINT}"

@@ -208,7 +208,7 @@ def mount_setattr(mount: Cell | str, attributes: int, *, recursive: bool = False
     return prepare("syscall", *arguments)
 
 
-def move_mount(tree: Cell, target: Cell) -> Call:
+def move_mount(tree: Cell | int, target: Cell) -> Call:
     """Attach a tree to what a descriptor refers to."""
     return prepare("syscall", syscalls.MOVE_MOUNT, tree, b"", target, b"", _MOVE_FLAGS)
 

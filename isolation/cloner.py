@@ -12,7 +12,7 @@ and clones them from another, whose loop is four calls and touches a few pages, 
       │ ─ ID maps, then as in `handshake` ─────────────────────────────▶ │
 
 The descriptors of a request have the same numbers each time, so that a tape can name them. Without
-a first call the clone is another planner.
+a first call the clone is no init but another planner, or the `applet_server`.
 
 Source: clone(2) CLONE_PARENT and CLONE_PIDFD, unix(7) SCM_RIGHTS.
 """
@@ -25,6 +25,7 @@ from _collections_abc import Sequence
 from errno import EMFILE, ETOOMANYREFS
 from struct import Struct
 
+from .applets import TREE
 from .errors import ForkServerError, IsolationError, SetupError
 from .handshake import receive_with_fds, send_failure, send_with_fds
 from .launch import (
@@ -45,13 +46,14 @@ from .syscalls import CLONE_INTO_CGROUP, CLONE_PARENT, CLONE_PARENT_SETTID, CLON
 from .transport import render_prepared
 
 # What a clone of the cloner finds open, other than /dev/null as 0, 1 and 2.
-REQUESTS, REPLY, CONTROL, REPORT, STDIO = 3, 4, 5, 6, 7
-MOST_FDS = 8
+REQUESTS, REPLY, CONTROL, REPORT, STDIO = 3, 4, 5, 6, TREE  # one more where there is a tree
+MOST_FDS = 9
 # Words of the head of a tape: what is known besides it, whether that has actions for it, and where
 # the init can go on at once, 0 if not all of it came with the first message.
 KNOWN, KNOWN_SIZE, HAS_ACTIONS, ENTRY = 6, 7, 8, 9
 BEGIN = Buffer(2**9, shared=True)  # the calls by which an init takes its tape
-PLANNER, _INIT = 0, place_of(BEGIN.address)  # the first call of a clone; a planner has none
+HELPER, _INIT = 0, place_of(BEGIN.address)  # the first call of a clone; a helper has none
+PLANNER, APPLET_SERVER = 0, 1  # which helper
 FLAGS, INT = Struct("Q"), Struct("i")
 CHUNK = 60 * 2**10  # bytes of a message; a socket takes three times as much, or 64 KiB at least
 
@@ -78,20 +80,33 @@ class Cloner:
         if pidfd >= 0:
             os.close(pidfd)
 
-    def start_planner(self, peer: int) -> tuple[int, int]:
-        """Clone a process that plans containers, and return its pid and a pidfd.
+    def ask_for_planner(self, peer: int, trees: int) -> None:
+        """Ask for a process that plans containers; `take` has it.
 
         Args:
             peer: The descriptor by which it is asked.
+            trees: By which it gets trees with applets.
 
         Raises:
             ForkServerError: The cloner is gone.
-            SetupError: The kernel refused.
         """
-        self._ask(CLONE_PARENT, PLANNER, [peer, self.requests.fileno(), self.pidfd])
-        return self._take()
+        fds = [peer, self.requests.fileno(), self.pidfd, trees]
+        self._ask(CLONE_PARENT, HELPER, fds, PLANNER)
 
-    def launch(self, plan: Plan, spec: bytes, stdio: Sequence[int], cgroup: int = -1) -> Launch:
+    def ask_for_applet_server(self, peer: int) -> None:
+        """Ask for a process that hands out trees with applets; `take` has it.
+
+        Args:
+            peer: The descriptor by which it does.
+
+        Raises:
+            ForkServerError: The cloner is gone.
+        """
+        self._ask(CLONE_PARENT, HELPER, [peer], APPLET_SERVER)
+
+    def launch(
+        self, plan: Plan, spec: bytes, stdio: Sequence[int], cgroup: int = -1, tree: int = -1
+    ) -> Launch:
         """Start to make a container, and return while its init is still at work.
 
         Args:
@@ -99,6 +114,7 @@ class Cloner:
             spec: Its spec, as `transport.render_spec` has it.
             stdio: Three descriptors of the caller's for the command, and a fourth with `ready_fd`.
             cgroup: The directory of its cgroup; -1 without `ContainerSpec.limits`.
+            tree: What `AppletTrees.take` has returned; -1 without `Plan.shares_applets`.
 
         Raises:
             ForkServerError: The cloner is gone.
@@ -106,16 +122,18 @@ class Cloner:
         """
         control, remote, report, remote_report = open_channels()
         try:
-            flags, fds = sum(namespace_flags(plan.spec).values()) | CLONE_PARENT, [*stdio]
+            flags = sum(namespace_flags(plan.spec).values()) | CLONE_PARENT
+            fds = [*([tree] if tree >= 0 else []), *stdio]
+            numbers = range(STDIO + len(fds) - len(stdio), STDIO + len(fds))
             if cgroup >= 0:
                 flags |= CLONE_INTO_CGROUP
                 fds.append(cgroup)
-            self._ask(flags, _INIT, [remote.fileno(), remote_report, *fds], STDIO + len(stdio))
+            self._ask(flags, _INIT, [remote.fileno(), remote_report, *fds], numbers.stop)
             # While the clone is made, on another processor.
-            content = _lay_out(plan, spec, len(stdio), remote_report)
+            content = _lay_out(plan, spec, numbers, remote_report)
             sent = _send_first(control, content)
             try:
-                pid, pidfd = self._take()
+                pid, pidfd = self.take()
             except SetupError as error:
                 raise explain_refusal(error, plan.spec) from None
         except BaseException:
@@ -137,10 +155,10 @@ class Cloner:
         hand_over(launched, plan, stdio)
         return launched
 
-    def _ask(self, flags: int, what: int, fds: Sequence[int], cgroup: int = 0) -> None:
+    def _ask(self, flags: int, what: int, fds: Sequence[int], number: int) -> None:
         request = FLAGS.pack(flags | CLONE_PIDFD | CLONE_PARENT_SETTID)
-        # The kernel looks at the number of the cgroup's descriptor if the flags say so.
-        request += FLAGS.pack(cgroup) + NUMBER.pack(what)
+        # Of the cgroup's descriptor, where the flags say that there is one, or of the helper.
+        request += FLAGS.pack(number) + NUMBER.pack(what)
         try:
             send_with_fds(self.requests, request, [self._reply_end.fileno(), *fds])
         except OSError as error:
@@ -148,8 +166,13 @@ class Cloner:
                 raise SetupError("ask for a clone", ETOOMANYREFS) from error
             raise ForkServerError("cannot ask the cloner: it is gone") from error
 
-    def _take(self) -> tuple[int, int]:
-        """Return the pid and the pidfd of what was asked for."""
+    def take(self) -> tuple[int, int]:
+        """Return the pid and a pidfd of the oldest that was asked for and not taken yet.
+
+        Raises:
+            ForkServerError: The cloner is gone.
+            SetupError: The kernel refused.
+        """
         poll = select.poll()
         poll.register(self._reply, select.POLLIN)
         poll.register(self.pidfd, select.POLLIN)  # a clone may have all else open
@@ -165,9 +188,8 @@ class Cloner:
         return pid, above_stdio(fds[0])
 
 
-def _lay_out(plan: Plan, spec: bytes, count: int, report: int) -> bytearray:
+def _lay_out(plan: Plan, spec: bytes, stdio: Sequence[int], report: int) -> bytearray:
     """Return what the init is sent; nothing, after a report, if it can't be told what to do."""
-    stdio = range(STDIO, STDIO + count)
     try:
         tape = make_program(plan, CONTROL, stdio, (REQUESTS,), lasting=True)
         known = render_prepared(plan, spec, stdio, tape)

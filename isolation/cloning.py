@@ -14,19 +14,22 @@ import os
 from _collections_abc import Callable, Sequence
 from struct import Struct
 
+from .applet_server import run_applet_server
+from .applets import AppletTrees
 from .calls import ANY_RESULT, close, close_range, prepare
 from .cloner import (
+    APPLET_SERVER,
     BEGIN,
     CHUNK,
     CONTROL,
     ENTRY,
     FLAGS,
     HAS_ACTIONS,
+    HELPER,
     INT,
     KNOWN,
     KNOWN_SIZE,
     MOST_FDS,
-    PLANNER,
     REPLY,
     REPORT,
     REQUESTS,
@@ -87,7 +90,9 @@ _FAILED = 125
 _TITLE = "mocker-clone"
 
 
-def run_cloner(requests: int, run_planner: Callable[[socket.socket, Cloner], None]) -> None:
+def run_cloner(
+    requests: int, run_planner: Callable[[socket.socket, Cloner, AppletTrees], None]
+) -> None:
     """Clone what is asked for until nobody can ask any more; does not return.
 
     Args:
@@ -101,7 +106,9 @@ def run_cloner(requests: int, run_planner: Callable[[socket.socket, Cloner], Non
         program = Program(control, REPORT, lambda: _read_known()[0])
         os.close(CONTROL)
         failure = _clone_each()
-        if _WHAT.value == PLANNER:
+        if _WHAT.value == HELPER:
+            if FLAGS.unpack_from(_ARGS.raw, _CGROUP) == (APPLET_SERVER,):
+                run_applet_server(_open_socket(CONTROL, socket.SOCK_SEQPACKET))
             _be_planner(run_planner)
         _try_to_receive_tape(program)
         is_walked = read_head(ENTRY) != 0
@@ -281,13 +288,15 @@ def _read_known() -> tuple[Prepared, list[Action]]:
     return parse_prepared(read_memory(address_of(read_head(KNOWN)), read_head(KNOWN_SIZE)))
 
 
-def _be_planner(run_planner: Callable[[socket.socket, Cloner], None]) -> None:
+def _be_planner(run_planner: Callable[[socket.socket, Cloner, AppletTrees], None]) -> None:
     """Plan containers for who listens at the other end; does not return."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a clone has none
     os.close(REQUESTS)
     os.close(REPLY)
-    peer, requests = (
-        socket.socket(socket.AF_UNIX, kind, 0, fd)
-        for fd, kind in ((CONTROL, socket.SOCK_STREAM), (REPORT, socket.SOCK_SEQPACKET))
-    )
-    run_planner(peer, Cloner(requests, STDIO))
+    cloner = Cloner(_open_socket(REPORT, socket.SOCK_SEQPACKET), STDIO)
+    trees = AppletTrees(_open_socket(STDIO + 1, socket.SOCK_SEQPACKET))
+    run_planner(_open_socket(CONTROL, socket.SOCK_STREAM), cloner, trees)
+
+
+def _open_socket(fd: int, kind: int) -> socket.socket:
+    return socket.socket(socket.AF_UNIX, kind, 0, fd)

@@ -2,9 +2,9 @@
 
 A process with several threads can't go on in Python after a raw clone, and a big one forks slowly.
 So such a program forks this server as its first act, before it imports much and before its first
-thread. It is two processes: a planner, which is asked, and the `cloner`; and more planners, where
-one is held up. Each container is cloned with CLONE_PARENT: it is a child of the program, which
-waits for it and reaps it, and dies with the program and not with the server.
+thread. It is a planner, which is asked, the `cloner`, and the `applet_server`; and more planners,
+where one is held up. Each container is cloned with CLONE_PARENT: it is a child of the program,
+which waits for it and reaps it, and dies with the program and not with the server.
 
     program                          planner                         cloner
       │  ─── spec, 3 descriptors ───▶  │                               │
@@ -25,7 +25,7 @@ import _socket as socket
 import marshal
 import os
 import select
-from _collections_abc import Sequence
+from _collections_abc import Callable, Sequence
 from _thread import allocate_lock
 from errno import EMFILE, ETOOMANYREFS
 
@@ -58,11 +58,23 @@ class Planner:
 
     __slots__ = ("_lock", "_pidfd", "_socket", "pid")
 
-    def __init__(self, cloner: Cloner) -> None:
+    def __init__(
+        self, cloner: Cloner, trees: int, meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        """Start one that is asked by this process.
+
+        Args:
+            cloner: Makes it.
+            trees: The descriptor from which it takes trees with applets.
+            meanwhile: Called while it is made.
+        """
         self._lock = allocate_lock()  # answers come in the order of the requests
         self._socket, peer = open_pair(socket.SOCK_STREAM)
         try:
-            self.pid, self._pidfd = cloner.start_planner(peer.fileno())
+            cloner.ask_for_planner(peer.fileno(), trees)
+            if meanwhile is not None:
+                meanwhile()
+            self.pid, self._pidfd = cloner.take()
         except BaseException:
             self._socket.close()
             raise
@@ -215,6 +227,7 @@ class ForkServer(Planner):
     Attributes:
         pid: Of the first planner.
         pids: Of that and of the cloner. Without one of them, there are no more containers.
+        applets_pid: Of the process without which containers take longer; 0 if there is none.
 
     Raises:
         SetupError: The calling process already has several threads.
@@ -222,9 +235,23 @@ class ForkServer(Planner):
     Source: clone(2) CLONE_PARENT, unix(7) SCM_RIGHTS.
     """
 
-    __slots__ = ("_cloner", "_cloner_pidfd", "_others", "pids")
+    __slots__ = (
+        "_applets_pidfd",
+        "_cloner",
+        "_cloner_pidfd",
+        "_others",
+        "_trees",
+        "applets_pid",
+        "pids",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, meanwhile: Callable[[], None] | None = None) -> None:
+        """Start it.
+
+        Args:
+            meanwhile: Called while it starts, which takes some ten milliseconds; it may import what
+                is big, and start threads.
+        """
         check_one_thread()
         requests, theirs = open_pair(socket.SOCK_SEQPACKET)
         try:
@@ -234,11 +261,23 @@ class ForkServer(Planner):
             raise SetupError("start the fork server", error.errno or 0) from error
         finally:
             theirs.close()
+
+        def ask_for_more() -> None:
+            self._cloner.ask_for_applet_server(theirs.fileno())
+            if meanwhile is not None:
+                meanwhile()
+
         self._cloner_pidfd = above_stdio(pidfd_open(cloner_pid))
         self._others = list[Planner]()
+        self.applets_pid, self._applets_pidfd = 0, -1
         try:
             self._cloner = Cloner(requests, above_stdio(os.dup(self._cloner_pidfd)))
-            super().__init__(self._cloner)
+            self._trees, theirs = open_pair(socket.SOCK_SEQPACKET)
+            try:
+                super().__init__(self._cloner, self._trees.fileno(), ask_for_more)
+                self._take_applet_server()
+            finally:
+                theirs.close()
         except BaseException as error:
             requests.close()
             _wait_for(self._cloner_pidfd)
@@ -256,7 +295,7 @@ class ForkServer(Planner):
             ForkServerError: The cloner is gone.
             SetupError: The kernel refused.
         """
-        planner = Planner(self._cloner)
+        planner = Planner(self._cloner, self._trees.fileno())
         self._others.append(planner)
         return planner
 
@@ -269,7 +308,8 @@ class ForkServer(Planner):
     def list_pids(self) -> list[int]:
         """Return all of its processes; see `delegation.find_delegation`."""
         planners = [self, *self._others] if self._pidfd >= 0 else self._others
-        return [self.pids[1], *(planner.pid for planner in planners)]
+        applets = [self.applets_pid] if self.applets_pid else []
+        return [self.pids[1], *applets, *(planner.pid for planner in planners)]
 
     def close(self) -> None:
         """End all of it and reap it; containers go on. What hangs is killed."""
@@ -281,10 +321,19 @@ class ForkServer(Planner):
         except OSError:
             pass  # it is gone already
         self._cloner.close()
+        self._trees.close()
         super().close()
-        pidfd, self._cloner_pidfd = self._cloner_pidfd, -1
-        if pidfd >= 0:
-            _wait_for(pidfd)
+        pidfds = self._cloner_pidfd, self._applets_pidfd
+        self._cloner_pidfd = self._applets_pidfd = -1
+        for pidfd in pidfds:
+            if pidfd >= 0:
+                _wait_for(pidfd)
+
+    def _take_applet_server(self) -> None:
+        try:
+            self.applets_pid, self._applets_pidfd = self._cloner.take()
+        except SetupError:
+            pass  # each container gets links of its own
 
     def __enter__(self) -> "ForkServer":
         return self

@@ -255,7 +255,7 @@ def hand_over(launched: Launch, plan: Plan, stdio: Sequence[int]) -> None:
             if plan.spec.network != "shared":
                 write_user_mapping(launched.pid, mapping)
             if os.geteuid() == 0 and mapping.root_uid != 0:
-                own_pipes(stdio, mapping.root_uid, mapping.gids[0].outside)
+                own_pipes(stdio, mapping.root_uid, mapping.root_gid)
                 trees = _open_mapped_trees(launched.pid, plan, mapping)
         send_go(launched.control, trees)
     except SetupError as error:

@@ -14,6 +14,7 @@ import os
 from _collections_abc import Sequence
 from stat import S_ISBLK, S_ISCHR, S_ISDIR
 
+from .applets import AppletTrees
 from .busybox import find_busybox
 from .calls import sethostname
 from .capabilities import names_of
@@ -58,6 +59,7 @@ class Plan:
         steps: What the init does, in order.
         capabilities: What root has inside, as a bit mask; None where there is no container.
         rlimits: Limits for the command, those that the caller can give.
+        shares_applets: Whether its init gets a tree with them, see `applets`.
         notes: A sentence for each thing that is not quite as asked for.
         workdir: Where the command starts, if that is there: see `ContainerSpec.workdir`.
         filter: The program that decides about the command's system calls; none without.
@@ -77,6 +79,7 @@ class Plan:
         "mapping",
         "notes",
         "rlimits",
+        "shares_applets",
         "sources",
         "spec",
         "steps",
@@ -104,6 +107,7 @@ class Plan:
         self.changed_signals = find_changed_signals()
         self.filter = find_filter(spec.seccomp, spec.capabilities)
         self.guarded = find_own_program(mapping) if spec.isolate else None
+        self.shares_applets = False
 
     @property
     def forbids_new_privileges(self) -> bool:
@@ -122,14 +126,18 @@ class _Mount:
         self.path, self.step, self.directory = path, step, directory
 
 
-def make_plan(spec: ContainerSpec) -> Plan:
+def make_plan(spec: ContainerSpec, trees: AppletTrees | None = None) -> Plan:
     """Look at the host, and decide what has to be done for a container; change nothing.
+
+    Args:
+        spec: What is asked for.
+        trees: Where a tree with applets can be had, if the init can be given one.
 
     Raises:
         SetupError: Something that the container needs is not there.
     """
     try:
-        return _make_plan(spec)
+        return _make_plan(spec, trees)
     except OSError as error:
         path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
         raise SetupError(
@@ -137,7 +145,7 @@ def make_plan(spec: ContainerSpec) -> Plan:
         ) from error
 
 
-def _make_plan(spec: ContainerSpec) -> Plan:
+def _make_plan(spec: ContainerSpec, trees: AppletTrees | None) -> Plan:
     if not spec.isolate:
         return Plan(spec, None, [], [*_plan_landlock(spec), *_plan_notify(spec)])
     if spec.userns == "host" and os.geteuid() != 0:
@@ -145,7 +153,13 @@ def _make_plan(spec: ContainerSpec) -> Plan:
     mapping = plan_user_mapping() if spec.userns == "private" else None
     busybox = find_busybox() if spec.rootfs == "busybox" else None
     sources: list[TreeSource] = []
-    root_steps = plan_rootfs(spec, sources, busybox)
+    shares_applets = (
+        trees is not None
+        and busybox is not None
+        and mapping is not None
+        and trees.has_for(busybox, mapping)
+    )
+    root_steps = plan_rootfs(spec, sources, busybox, shares_applets=shares_applets)
     mounts = _plan_mounts(spec, sources)
     steps = [_name_host(spec), *_hide_cgroups(spec)]
     if mapping is None:
@@ -172,7 +186,9 @@ def _make_plan(spec: ContainerSpec) -> Plan:
     steps += _plan_notify(spec)
     pivot = pivot_to_root(layers=spec.rootfs != "busybox")
     steps.append(Step(PIVOT_STEP, "/", calls=pivot))
-    return Plan(spec, mapping, sources, steps)
+    plan = Plan(spec, mapping, sources, steps)
+    plan.shares_applets = shares_applets
+    return plan
 
 
 def _plan_landlock(spec: ContainerSpec) -> list[Step]:

@@ -9,32 +9,35 @@ import _socket as socket
 import marshal
 import os
 
+from .applets import AppletTrees
 from .cloner import Cloner
 from .errors import ForkServerError, IsolationError, SetupError
 from .launch import Launch, check_handed_on, launch
-from .plan import Plan, make_plan
+from .plan import make_plan
 from .syscalls import set_process_name
 from .transport import parse_spec, receive_message, send_message
 
 _TITLE = "mocker-fork"
 
 
-def run_planner(requests: socket.socket, cloner: Cloner) -> None:
+def run_planner(requests: socket.socket, cloner: Cloner, trees: AppletTrees) -> None:
     """Answer requests until the program closes its end; does not return."""
     try:
         set_process_name(_TITLE)
         while True:
             text, fds = receive_message(requests)
-            _answer(requests, cloner, text, fds)
+            _answer(requests, cloner, trees, text, fds)
     except EOFError:
         os._exit(0)
     finally:
         os._exit(1)
 
 
-def _answer(requests: socket.socket, cloner: Cloner, spec: bytes, fds: list[int]) -> None:
+def _answer(
+    requests: socket.socket, cloner: Cloner, trees: AppletTrees, text: bytes, fds: list[int]
+) -> None:
     try:
-        launched = _launch(cloner, make_plan(parse_spec(spec)), spec, fds)
+        launched = _launch(cloner, trees, text, fds)
     except ForkServerError:
         os._exit(1)  # without the cloner nothing can be done
     except SetupError as error:
@@ -53,15 +56,22 @@ def _answer(requests: socket.socket, cloner: Cloner, spec: bytes, fds: list[int]
             os.close(fd)
 
 
-def _launch(cloner: Cloner, plan: Plan, spec: bytes, fds: list[int]) -> Launch:
-    count = 3 if plan.spec.ready_fd is None else 4
+def _launch(cloner: Cloner, trees: AppletTrees, text: bytes, fds: list[int]) -> Launch:
+    spec = parse_spec(text)
+    count = 3 if spec.ready_fd is None else 4
     stdio, rest = fds[:count], fds[count:]
     cgroup = -1
-    if plan.spec.limits is not None and rest:
+    if spec.limits is not None and rest:
         *rest, cgroup = rest
     # Some are missing where there was no room for them.
-    check_handed_on(plan.spec, stdio, rest, cgroup)
-    if plan.spec.network == "shared":
+    check_handed_on(spec, stdio, rest, cgroup)
+    if spec.network == "shared":
         # Who has joined another container's namespaces has to clone by itself.
-        return launch(plan, stdio, sibling=True, join=rest, cgroup=cgroup)
-    return cloner.launch(plan, spec, stdio, cgroup)
+        return launch(make_plan(spec), stdio, sibling=True, join=rest, cgroup=cgroup)
+    plan = make_plan(spec, trees)
+    tree = trees.take() if plan.shares_applets else -1
+    try:
+        return cloner.launch(plan, text, stdio, cgroup, tree)
+    finally:
+        if tree >= 0:
+            os.close(tree)

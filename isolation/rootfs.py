@@ -16,6 +16,7 @@ from errno import EACCES, EOVERFLOW, EPERM, EROFS
 from stat import S_ISDIR
 
 from . import calls
+from .applets import copy_busybox, link_applets, overlay_applets
 from .busybox import Busybox
 from .errors import SetupError
 from .etc_files import render_network_files, render_user_files
@@ -43,14 +44,18 @@ FRESH_DIRECTORIES = {
     "var/tmp": 0o1777,
 }
 FRESH_LINKS = {"sbin": "bin", "usr/bin": "../bin", "usr/sbin": "../bin", "var/run": "../run"}
-_COPY_CHUNK = 2**24  # bytes a sendfile(2) call; busybox fits in one
+_MOST_PREPARED = 4  # roots: with links and with a tree, of this busybox and of the one before
 
-# By busybox; the same for container after container.
-_prepared: dict[tuple[str, tuple[str, ...], bool], list[Step]] = {}
+# The same for container after container.
+_prepared: dict[tuple[object, ...], list[Step]] = {}
 
 
 def plan_rootfs(
-    spec: ContainerSpec, sources: list[TreeSource], busybox: Busybox | None
+    spec: ContainerSpec,
+    sources: list[TreeSource],
+    busybox: Busybox | None,
+    *,
+    shares_applets: bool = False,
 ) -> list[Step]:
     """Return the steps that put the root in place, files of /etc included.
 
@@ -58,12 +63,13 @@ def plan_rootfs(
         spec: What was asked for.
         sources: Grows by what of the host is needed.
         busybox: Needed for the root of that name.
+        shares_applets: Whether the init gets a tree with it, see `applets`.
 
     Raises:
         SetupError: The directory is missing or is none.
     """
     if busybox is not None:
-        return _plan_busybox(spec, busybox)
+        return _plan_busybox(spec, busybox, shares_applets)
     if spec.rootfs == "host":
         steps, create = plan_host_root(sources), True
     else:
@@ -74,12 +80,13 @@ def plan_rootfs(
     return [*steps, Step(f"bind {names}", "/etc", _bind_files, files, create)]
 
 
-def _plan_busybox(spec: ContainerSpec, busybox: Busybox) -> list[Step]:
+def _plan_busybox(spec: ContainerSpec, busybox: Busybox, shares_applets: bool) -> list[Step]:
     # Who could write to the binary on the host gets a copy: a bind mount can be made writable.
     writable = os.geteuid() != 0 and os.access(busybox.path, os.W_OK)
-    key = busybox.path, busybox.applets, writable or spec.userns == "host"
+    key = busybox.path, busybox.applets, writable or spec.userns == "host", shares_applets
     if key not in _prepared:
-        _prepared.clear()
+        if len(_prepared) == _MOST_PREPARED:
+            _prepared.clear()
         _prepared[key] = _plan_fresh_root(*key)
     return _prepared[key]
 
@@ -91,18 +98,24 @@ def write_network_files(spec: ContainerSpec) -> Step:
     return Step(action, "/etc", calls=keep_own(_write_files, tuple(files.items())))
 
 
-def _plan_fresh_root(path: str, applets: tuple[str, ...], copy: bool) -> list[Step]:
+def _plan_fresh_root(
+    path: str, applets: tuple[str, ...], copy: bool, shares_applets: bool
+) -> list[Step]:
     files = tuple(render_user_files().items())
     names = ", ".join(name for name, _ in files)
-    if copy:
-        place = Step(f"copy {path}", "/bin/busybox", _copy_busybox, path)
+    if shares_applets:
+        placed = [Step("overlay busybox and its applets", "/bin", calls=overlay_applets())]
     else:
-        place = Step(f"bind {path}", "/bin/busybox", calls=tuple(_bind_busybox(path)))
+        if copy:
+            place = Step(f"copy {path}", "/bin/busybox", _copy_busybox, path)
+        else:
+            place = Step(f"bind {path}", "/bin/busybox", calls=tuple(_bind_busybox(path)))
+        action = f"link {len(applets)} applets in "
+        placed = [place, Step(action, "/bin", calls=link_applets(applets))]
     return [
         Step("mount tmpfs", "/", calls=(*stack_tmpfs(ROOT), calls.fchdir(ROOT))),
         Step("make the usual directories in ", "/", calls=tuple(_make_fresh_directories())),
-        place,
-        Step(f"link {len(applets)} applets in ", "/bin", calls=tuple(_link_applets(applets))),
+        *placed,
         Step(f"write {names} in ", "/etc", calls=tuple(_write_files(files))),
     ]
 
@@ -149,25 +162,7 @@ def _bind_busybox(path: str) -> list[Call]:
 
 
 def _copy_busybox(setup: Setup, path: str) -> None:
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    target = os.open("bin/busybox", flags, 0o755, dir_fd=setup.root_fd)
-    while os.sendfile(target, source, None, _COPY_CHUNK):
-        pass
-    os.close(target)
-    os.close(source)
-
-
-def _link_applets(names: tuple[str, ...]) -> list[Call]:
-    directory = Cell(-1)
-    return [
-        calls.openat(ROOT, "bin", os.O_PATH, to=directory),
-        calls.fchdir(directory),  # for link(2) alone: who goes by paths after it begins elsewhere
-        calls.symlinkat("busybox", directory, names[0]),
-        # More names of the one link: a fifth less time, and a quarter of the kernel's memory.
-        calls.link(names[0], names[1:]),
-        calls.close(directory),
-    ]
+    copy_busybox(path, setup.root_fd, "bin")
 
 
 def _write_files(files: tuple[tuple[str, str], ...]) -> list[Call]:

@@ -102,6 +102,11 @@ class UserMapping:
         return self.uids[0].outside
 
     @property
+    def root_gid(self) -> int:
+        """The ID outside of the group of the container's root."""
+        return self.gids[0].outside
+
+    @property
     def is_single(self) -> bool:
         """Whether root is the only user inside."""
         return sum(r.count for r in self.uids) == 1

@@ -55,10 +55,7 @@ class JobCgroups:
             NoLimitsError: There are limits, and they cannot be had.
             SetupError: There is not enough left of something to make one.
         """
-        async with self._looking:
-            if self._are_everybodys is None:  # systemd may be asked, and be slow
-                self._are_everybodys = await run_in_thread(is_delegated)
-        if limits is None and not self._are_everybodys:
+        if limits is None and not await self._are_for_everybody():
             return None
         try:
             return (await self._find()).make_cgroup(limits or Limits())
@@ -68,6 +65,14 @@ class JobCgroups:
             if error.errno in _PASSING:
                 raise
             raise NoLimitsError(error) from None
+
+    async def _are_for_everybody(self) -> bool:
+        """Return whether jobs without limits are to have one, too; it is looked at once."""
+        if self._are_everybodys is None:
+            async with self._looking:
+                if self._are_everybodys is None:  # systemd may be asked, and be slow
+                    self._are_everybodys = await run_in_thread(is_delegated)
+        return self._are_everybodys
 
     async def _find(self) -> Delegation:
         """Return where cgroups are made.

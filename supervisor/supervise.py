@@ -39,6 +39,7 @@ log = structlog.get_logger("mocker.supervisor")
 _SOME_JOB_FAILED = 1
 _NOT_IN_ORDER = 1
 _DRAIN_S = 0.4  # for what ended runs have printed and no sink has room for
+_AT_ONCE = 10  # jobs that begin before others have their turn
 _KILLED_S = 5.0  # for what is killed to be gone; what hangs in the kernel longer is left behind
 
 
@@ -108,13 +109,14 @@ class Supervisor:
         self._means.sinks.expect(self.config.jobs.values())
         async with trio.open_nursery() as nursery:
             for config in self.config.jobs.values():
-                self._add(config, nursery)
+                self._add(config)
             nursery.start_soon(self.stops.run)
             nursery.start_soon(self._follow_signals, signals)
+            self._ask(self.jobs)
+            nursery.start_soon(self._manager.run, self.jobs, self.changes)
+            await self._keep_all(nursery)
             async with trio.open_nursery() as reloads:
                 reloads.start_soon(self._follow_turns, nursery)
-                self._ask(self.jobs)
-                nursery.start_soon(self._manager.run, self.jobs, self.changes)
                 self._end_if_idle()
                 await self._end_asked.wait()
                 reloads.cancel_scope.cancel()
@@ -183,11 +185,17 @@ class Supervisor:
         """
         return await self._turns.ask(counts).wait()
 
-    def _add(self, config: JobConfig, nursery: trio.Nursery) -> None:
+    def _add(self, config: JobConfig) -> None:
         job = Job(config, self._means, self._wait_for_dependencies, self._follow_job)
         self.jobs[config.name] = job
         self.changes.tell(job)
-        nursery.start_soon(self._keep, job)
+
+    async def _keep_all(self, nursery: trio.Nursery) -> None:
+        """Begin with the first jobs, so that their containers are made, and go on with the rest."""
+        for count, job in enumerate(self.jobs.values(), 1):
+            nursery.start_soon(self._keep, job)
+            if count % _AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
 
     async def _keep(self, job: Job) -> None:
         """Be everything that goes on for a job while the file says the same about it."""
@@ -322,7 +330,8 @@ class Supervisor:
         self._means.sinks.expect(new.jobs.values())
         self._replaced = set(difference.changed)
         for name in difference.added:
-            self._add(new.jobs[name], nursery)
+            self._add(new.jobs[name])
+            nursery.start_soon(self._keep, self.jobs[name])
         # What was skipped has a new chance, if what it waited for in vain has one.
         graph = {name: job.depends_on for name, job in new.jobs.items()}
         affected = find_affected(graph, (*difference.changed, *difference.added))

@@ -2,7 +2,7 @@
 
 The order matters. Signals are recorded before anything that takes time. The fork server is made
 while this process is small and has one thread, and only then comes what is big: attrs, structlog,
-trio and all that needs them.
+trio and all that needs them, while the fork server starts.
 """
 
 import gc
@@ -82,17 +82,21 @@ def _supervise(path: str) -> int:
 
     fill_standard_descriptors()
     try:
-        server = ForkServer()
+        server = ForkServer(meanwhile=_import_all)
     except IsolationError as error:
         tell(str(error))
         return _CANNOT_RUN
     with server:
-        # All that is imported and read before the first job starts is to stay. Looking for garbage
-        # among it takes a sixth of that time; `supervise_file` lets the search begin.
-        gc.disable()
-        # structlog imports it where it is there, for tracebacks in colour, which nobody is shown: a
-        # fifth of all that is imported.
-        sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # as if it were not there
         from .supervise_file import supervise_file
 
         return supervise_file(path, server, tell)
+
+
+def _import_all() -> None:
+    # All that is imported and read before the first job starts is to stay. Looking for garbage
+    # among it takes a sixth of that time; `supervise_file` lets the search begin.
+    gc.disable()
+    # structlog imports it where it is there, for tracebacks in colour, which nobody is shown: a
+    # fifth of all that is imported.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # as if it were not there
+    from . import supervise_file  # noqa: F401 - it takes most of the time before the first start

@@ -90,7 +90,7 @@ async def _supervise(
 ) -> int:
     become_subreaper()
     reaper = Reaper()
-    for pid in server.pids:
+    for pid in filter(None, (*server.pids, server.applets_pid)):
         reaper.watch(pid)
     stderr = Output(2)
     sinks = SinkTable(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mocker.isolation import ContainerSpec
+from mocker.isolation.applets import AppletTrees
 from mocker.isolation.cloner import Cloner
 from mocker.isolation.cloning import run_cloner
 from mocker.isolation.container import Container
@@ -18,7 +19,7 @@ from mocker.isolation.transport import render_spec
 NOTHING = os.open(os.devnull, os.O_RDWR)  # for all of the tests
 
 
-def be_planner(peer: _socket.socket, cloner: Cloner) -> None:
+def be_planner(peer: _socket.socket, cloner: Cloner, trees: AppletTrees) -> None:
     """Answer each message, and say that a clone does."""
     while message := peer.recv(100):
         peer.send(message + b" from a clone")
@@ -27,7 +28,7 @@ def be_planner(peer: _socket.socket, cloner: Cloner) -> None:
 
 @contextmanager
 def open_cloner(
-    run_planner: Callable[[_socket.socket, Cloner], None],
+    run_planner: Callable[[_socket.socket, Cloner, AppletTrees], None],
 ) -> Iterator[tuple[Cloner, int]]:
     """Fork a cloner; yield it and its pid."""
     requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -101,8 +101,8 @@ def test_tape_that_is_longer_than_a_message_arrives(cloner: Cloner) -> None:
 
 def ask_in_vain(cloner: Cloner) -> None:
     """Ask for a clone with a flag that no kernel knows."""
-    cloner._ask(0x1_0000_0000_0000, _INIT, [NOTHING] * 5)
-    cloner._take()
+    cloner._ask(0x1_0000_0000_0000, _INIT, [NOTHING] * 5, 0)
+    cloner.take()
 
 
 def test_clone_that_the_kernel_refuses_is_an_error_and_the_cloner_goes_on(cloner: Cloner) -> None:
@@ -143,7 +143,8 @@ def test_cloner_without_room_for_descriptors_refuses_and_goes_on() -> None:
 def test_planner_is_a_clone_too_and_can_ask_for_more(cloner: Cloner) -> None:
     ours, theirs = socket.socketpair()
     with ours:
-        pid, pidfd = cloner.start_planner(theirs.fileno())
+        cloner.ask_for_planner(theirs.fileno(), theirs.fileno())
+        pid, pidfd = cloner.take()
         os.close(pidfd)
         theirs.close()
         ours.send(b"hello")

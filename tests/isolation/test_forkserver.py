@@ -151,7 +151,7 @@ def test_a_thousand_containers_go_through_one_server(server: ForkServer) -> None
 
     assert len(statuses) == 1000
     assert {repr(status) for status in statuses} == {"ExitStatus(code=0)"}
-    assert read_children() == sorted(map(str, server.pids))
+    assert read_children() == sorted(map(str, server.list_pids()))
 
 
 def test_server_keeps_no_descriptor_of_any_container(server: ForkServer) -> None:
