@@ -3,7 +3,9 @@
  *     container_floor once  BUSYBOX UID_MAP GID_MAP FILTER [NEWUIDMAP NEWGIDMAP]
  *     container_floor warm  ...      a container for each line of stdin, one after the other;
  *                                    prints the milliseconds of each, until nothing of it is left
- *     container_floor alive ... N    keeps N containers alive until the end of stdin, then kills and
+ *     container_floor served ...     the same as for a fork server, where the applets of busybox are
+ *                                    linked once for all, see isolation/applets.py
+ *     container_floor alive ... N    keeps N of those alive until the end of stdin, then kills and
  *                                    reaps them; prints the milliseconds of the first, once they
  *                                    are alive, and of the second
  *
@@ -105,6 +107,7 @@ static int deny_setgroups;
 static char *throttles[max_processors];
 static size_t throttle_count;
 static int looked_around, copies_busybox, last_capability;
+static int trees = -1; /* where trees with applets come from; without, each container has links */
 static struct rlimit no_core;
 static sigset_t all_signals, waited_for, news;
 static struct sock_filter instructions[max_instructions];
@@ -451,9 +454,9 @@ static void bind_busybox(int root) {
     close(target);
 }
 
-static void copy_busybox(int root) {
+static void copy_busybox(int root, const char *path) {
     int source = check(open(busybox, O_RDONLY | O_CLOEXEC), busybox);
-    int target = openat(root, "bin/busybox", O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0755);
+    int target = openat(root, path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0755);
     check(target, "make /bin/busybox");
     while (check(sendfile(target, source, NULL, copy_chunk), "copy busybox") > 0)
         ;
@@ -461,8 +464,8 @@ static void copy_busybox(int root) {
     close(source);
 }
 
-static void link_applets(int root) {
-    int bin = check(openat(root, "bin", O_PATH | O_CLOEXEC), "open /bin");
+static void link_applets(int root, const char *path) {
+    int bin = check(openat(root, path, O_PATH | O_CLOEXEC), path);
     go_to(bin);
     check(symlinkat("busybox", bin, applets[0]), applets[0]);
     for (size_t i = 1; i < applet_count; i++)
@@ -575,16 +578,110 @@ static void pivot(int root) {
         die("leave the old root");
 }
 
-static void build(void) {
+static void overlay_applets(int root, int tree) {
+    static const char *const names[] = {"proc/lower", "proc/upper", "proc/work"};
+    int place;
+    for (size_t i = 0; i < COUNT(names); i++)
+        check(mkdirat(root, names[i], 0755), names[i]);
+    place = check(openat(root, names[0], O_PATH | O_CLOEXEC), names[0]);
+    move_onto(tree, place);
+    close(place);
+    close(tree);
+    go_to(root);
+    check(mount("overlay", "bin", "overlay", MS_NODEV,
+                "lowerdir=proc/lower,upperdir=proc/upper,workdir=proc/work,userxattr"),
+          "mount an overlay");
+    check(umount2(names[0], MNT_DETACH), names[0]);
+}
+
+/* A message with a descriptor, received or sent. */
+static long pass_fd(int peer, int *fd, int is_sent) {
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof *fd)];
+    } control = {.head = {CMSG_LEN(sizeof *fd), SOL_SOCKET, SCM_RIGHTS}};
+    char text[1] = {0};
+    struct iovec part = {text, sizeof text};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.room,
+                             .msg_controllen = sizeof control.room};
+    long result;
+    if (is_sent) {
+        memcpy(CMSG_DATA(&control.head), fd, sizeof *fd);
+        return sendmsg(peer, &message, MSG_NOSIGNAL);
+    }
+    result = recvmsg(peer, &message, MSG_CMSG_CLOEXEC);
+    memcpy(fd, CMSG_DATA(&control.head), sizeof *fd);
+    return result;
+}
+
+static void serve_trees(int peer) {
+    unsigned uid, gid, inside;
+    char map[64];
+    int root, tree;
+    int least = 1; /* the socket has room for a few */
+    umask(0);
+    setsockopt(peer, SOL_SOCKET, SO_SNDBUF, &least, sizeof least);
+    if (geteuid() == 0) {
+        check(unshare(CLONE_NEWNS), "unshare");
+        check(mount("none", "/", "", MS_REC | MS_SLAVE, ""), "make mounts slaves");
+    } else {
+        uid = geteuid();
+        gid = getegid();
+        check(unshare(CLONE_NEWUSER | CLONE_NEWNS), "unshare");
+        write_map(getpid(), "setgroups", "deny", 0);
+        snprintf(map, sizeof map, "0 %u 1\n", uid);
+        write_map(getpid(), "uid_map", map, 0);
+        snprintf(map, sizeof map, "0 %u 1\n", gid);
+        write_map(getpid(), "gid_map", map, 0);
+    }
+    root = mount_root();
+    check(mkdirat(root, "tree", 0755), "make the tree");
+    copy_busybox(root, "tree/busybox");
+    link_applets(root, "tree");
+    if (geteuid() == 0 && sscanf(uid_map, "%u %u", &inside, &uid) == 2 &&
+        sscanf(gid_map, "%u %u", &inside, &gid) == 2) {
+        check(fchownat(root, "tree", uid, gid, 0), "own the tree");
+        check(fchownat(AT_FDCWD, "busybox", uid, gid, 0), "own busybox");
+        check(fchownat(AT_FDCWD, applets[0], uid, gid, AT_SYMLINK_NOFOLLOW), "own the links");
+    }
+    pivot(root);
+    do {
+        tree = check(syscall(SYS_open_tree, AT_FDCWD, "tree", open_tree_clone | O_CLOEXEC), "tree");
+        least = pass_fd(peer, &tree, 1);
+        close(tree);
+    } while (least >= 0);
+    _exit(0);
+}
+
+static void open_trees(void) {
+    int ends[2];
+    find_busybox();
+    check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), "make a socket pair");
+    if (check(fork(), "fork") == 0) {
+        close(ends[0]);
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        serve_trees(ends[1]);
+    }
+    close(ends[1]);
+    trees = ends[0];
+}
+
+static void build(int tree) {
     int root;
     check(sethostname("containerhostname", strlen("containerhostname")), "set the host name");
     root = mount_root();
     make_directories(root);
-    if (copies_busybox)
-        copy_busybox(root);
-    else
-        bind_busybox(root);
-    link_applets(root);
+    if (tree >= 0) {
+        overlay_applets(root, tree);
+    } else {
+        if (copies_busybox)
+            copy_busybox(root, "bin/busybox");
+        else
+            bind_busybox(root);
+        link_applets(root, "bin");
+    }
     write_files(root);
     go_to(root);
     mount_fresh("proc", "proc", CLOSED, "");
@@ -682,7 +779,8 @@ static void be_command(char *const argv[], int gate) {
     die("execute the command");
 }
 
-static void be_init(char *const argv[], const int control_pair[2], const int report[2]) {
+static void be_init(char *const argv[], const int control_pair[2], const int report[2],
+                    int tree) {
     static const uint64_t one = 1;
     static const struct timespec at_once;
     char message[max_message];
@@ -700,7 +798,7 @@ static void be_init(char *const argv[], const int control_pair[2], const int rep
     become_root();
     check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "die with the parent");
     umask(0);
-    build();
+    build(tree);
     umask(022);
     setsid();
     prctl(PR_SET_NAME, "floor-init", 0, 0, 0);
@@ -738,17 +836,21 @@ static void be_init(char *const argv[], const int control_pair[2], const int rep
 static struct container start(char *const argv[]) {
     struct container container;
     sigset_t old, blocked;
-    int control[2], report[2];
+    int control[2], report[2], tree = -1;
     char path[64], buffer[max_message];
     look_around();
+    if (trees >= 0)
+        check(pass_fd(trees, &tree, 0), "take a tree");
     check(pipe2(report, O_CLOEXEC), "make a pipe");
     check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), "make a socket pair");
     sigprocmask(SIG_BLOCK, &all_signals, &old);
     container.pid = clone_process(NAMESPACES, SIGCHLD, &container.pidfd);
     if (container.pid == 0)
-        be_init(argv, control, report);
+        be_init(argv, control, report, tree);
     close(control[1]);
     close(report[1]);
+    if (tree >= 0)
+        close(tree);
     sigprocmask(SIG_SETMASK, &old, &blocked);
     container.control = control[0];
     map_users(container.pid);
@@ -831,7 +933,7 @@ static void read_filter(const char *path) {
 int main(int argc, char **argv) {
     unsigned last_uid;
     if (argc < 6) {
-        fputs("usage: container_floor once|warm|alive BUSYBOX UID_MAP GID_MAP FILTER "
+        fputs("usage: container_floor once|warm|served|alive BUSYBOX UID_MAP GID_MAP FILTER "
               "[NEWUIDMAP NEWGIDMAP] [N]\n",
               stderr);
         return 2;
@@ -852,9 +954,11 @@ int main(int argc, char **argv) {
     memset(&waited_for, -1, sizeof waited_for);
     sigemptyset(&news);
     sigaddset(&news, SIGRTMAX);
+    if (strcmp(argv[1], "alive") == 0 || strcmp(argv[1], "served") == 0)
+        open_trees();
     if (strcmp(argv[1], "alive") == 0)
         keep_alive(atoi(argv[argc - 1]));
-    else if (strcmp(argv[1], "warm") == 0)
+    else if (strcmp(argv[1], "once") != 0)
         run_warm();
     else
         run_once();

@@ -52,7 +52,7 @@ from .process_use import leaving_nothing, list_children
 from .start_latency import (
     ENVIRONMENT,
     FLOOR_ALIVE,
-    FLOOR_WARM,
+    FLOOR_SERVED,
     SERVER,
     TRUE,
     WARM_UP,
@@ -122,7 +122,7 @@ class Report:
             ("private MB of a job", memory and memory / self.jobs / 2**20, 1.0),
             ("idle, percent of a processor", idle and idle * 100, 0.1),
             (f"{RESTART} / {SERVER}", self.warm.ratio(RESTART, SERVER), 3.0),
-            (f"{RESTART} / {FLOOR_WARM}", self.warm.ratio(RESTART, FLOOR_WARM), None),
+            (f"{RESTART} / {FLOOR_SERVED}", self.warm.ratio(RESTART, FLOOR_SERVED), None),
         ]
 
     def _ratio(self, other: str, quantity: str, one: str = MOCKER) -> float | None:
@@ -183,7 +183,7 @@ def measure_all(
     contestants: Mapping[str, Callable[[], Measure]] = {
         RESTART: lambda: prepare_restart(setting, stack),
         SERVER: lambda: time_container(lambda: setting.server.spawn(TRUE, **null)),
-        FLOOR_WARM: lambda: prepare_warm_floor(setting, stack),
+        FLOOR_SERVED: lambda: prepare_warm_floor(setting, stack, "served"),
     }
     take_turns(contestants, report.warm, warm_up=WARM_UP, count=options.restarts)
 
@@ -289,7 +289,7 @@ def render_table(report: Report) -> str:
     for jobs, use in report.more.items():
         lines.append(render_use(f"{MOCKER}, {jobs} jobs", asdict(use), jobs, 1))
     lines += ["", f"{'milliseconds':40}{'median':>10}{'lowest':>10}{'runs':>8}"]
-    for name in (RESTART, SERVER, FLOOR_WARM):
+    for name in (RESTART, SERVER, FLOOR_SERVED):
         if times := report.warm.times.get(name):
             median = report.warm.median(name)
             lines.append(f"{name:40}{median:10.2f}{min(times):10.2f}{len(times):8}")

@@ -43,7 +43,7 @@ OURS = {
     "ForkServer.spawn, kept alive",
     "loading the filter of system calls",
 }
-FLOOR = {"C program", "C program, warm", "C program, kept alive"}
+FLOOR = {"C program", "C program, warm", "C program, served", "C program, kept alive"}
 FILE_LOGS = {"mocker-supervise, raw", "mocker-supervise, text", "mocker-supervise, JSON"}
 JOURNAL = "mocker-supervise, journald"
 TICKS = 10  # of which the first is left out
@@ -243,9 +243,10 @@ def test_supervise_scale_measures_jobs_from_their_start_to_their_end(tmp_path: P
 
     report = read_report(result, tmp_path / "report")
     (use,) = report["uses"]["mocker-supervise"]
-    # The supervisor, a cloner and one or two planners, and for each job an init and a command.
-    assert use["processes"] - 2 * 3 in {3, 4}
-    assert report["more"]["4"]["processes"] - 2 * 4 in {3, 4}
+    # The supervisor, a cloner, one or two planners and the server of applets, and for each job an
+    # init and a command.
+    assert use["processes"] - 2 * 3 in {4, 5}
+    assert report["more"]["4"]["processes"] - 2 * 4 in {4, 5}
     assert min(use["start_s"], use["stop_s"], use["private_bytes"]) > 0
     assert 0 <= use["idle_share"] < 1
 
@@ -258,7 +259,7 @@ def test_supervise_scale_measures_a_restart_beside_warm_starts(tmp_path: Path) -
     assert {name: len(each) for name, each in times.items()} == {
         "restart of a job": 2,
         "ForkServer.spawn, wait": 2,
-        "C program, warm": 2,
+        "C program, served": 2,
     }
     assert min(min(each) for each in times.values()) > 0
 

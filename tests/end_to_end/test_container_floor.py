@@ -132,14 +132,23 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("traces")
 
 
-@pytest.fixture(scope="module")
-def floor(directory: Path) -> Round:
+def trace_floor(directory: Path, mode: str) -> Round:
     with ExitStack() as stack:
         setting = Setting(stack)
         if os.geteuid() != 0:
             setting.mapping = make_traceable_mapping()
-        command = floor_command(setting, "warm")
-        return pick_last(trace(command, directory / "floor", b"\n" * CONTAINERS))
+        command = floor_command(setting, mode)
+        return pick_last(trace(command, directory / mode, b"\n" * CONTAINERS))
+
+
+@pytest.fixture(scope="module")
+def floor(directory: Path) -> Round:
+    return trace_floor(directory, "warm")
+
+
+@pytest.fixture(scope="module")
+def served_floor(directory: Path) -> Round:
+    return trace_floor(directory, "served")
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +166,7 @@ def run(directory: Path) -> Round:
 @pytest.fixture(scope="module")
 def served(directory: Path) -> Round:
     argv = [sys.executable, "-c", SPAWN, "server", str(CONTAINERS)]
-    return pick_last(trace(argv, directory / "served"))
+    return pick_last(trace(argv, directory / "server"))
 
 
 def test_the_parent_makes_the_calls_of_the_c_program(floor: Round, spawned: Round) -> None:
@@ -173,15 +182,15 @@ def test_the_command_makes_the_calls_of_the_c_program(floor: Round, spawned: Rou
 
 
 def test_the_init_of_a_fork_server_makes_the_calls_of_the_c_program(
-    floor: Round, served: Round
+    served_floor: Round, served: Round
 ) -> None:
-    assert compare(floor.init, served.init) == [*READING, *OTHER_NAME]
+    assert compare(served_floor.init, served.init) == [*READING, *OTHER_NAME]
 
 
 def test_the_command_of_a_fork_server_makes_the_calls_of_the_c_program(
-    floor: Round, served: Round
+    served_floor: Round, served: Round
 ) -> None:
-    assert compare(floor.command, served.command) == []
+    assert compare(served_floor.command, served.command) == []
 
 
 def test_the_init_of_mocker_run_makes_the_calls_of_the_c_program(floor: Round, run: Round) -> None:

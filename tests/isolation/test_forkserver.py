@@ -162,9 +162,10 @@ def test_server_keeps_no_descriptor_of_any_container(server: ForkServer) -> None
         with pytest.raises(IsolationError):
             server.spawn(ContainerSpec(["true"], rootfs="/no/such/root"))
 
-    # /dev/null three times, the program, the cloner, its pidfd, and both ends of its answers.
+    # /dev/null three times, the program, the cloner, its pidfd, both ends of its answers, and where
+    # trees with applets come from.
     deadline = time.monotonic() + PATIENCE  # it closes what it was handed once it has answered
-    while (kept := len(os.listdir(f"/proc/{server.pid}/fd"))) != 8:  # noqa: PTH208
+    while (kept := len(os.listdir(f"/proc/{server.pid}/fd"))) != 9:  # noqa: PTH208
         assert time.monotonic() < deadline, kept
 
 
@@ -223,7 +224,7 @@ def test_descriptor_that_is_not_open_is_an_error_and_the_server_goes_on(
 def test_server_that_has_no_descriptor_left_says_so_and_goes_on(server: ForkServer) -> None:
     run_captured(script("true"), spawn=server.spawn)
     limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (11, limits[1]))
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (12, limits[1]))
 
     with pytest.raises(SetupError, match=r"Too many open files \(EMFILE\)"):
         server.spawn(ContainerSpec(["true"]))
