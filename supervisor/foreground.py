@@ -13,15 +13,14 @@ from _collections_abc import Callable, Iterable, Sequence
 
 from mocker.isolation import Container, ContainerSpec, ExitStatus, spawn
 
+from .ending_signals import ENDING_SIGNALS, EndingSignals
+
 TYPE_CHECKING = False  # known to type checkers; to load what has it takes as long as a container
 if TYPE_CHECKING:
     from .attended import Attended
     from .terminal_pipes import TerminalPipes
 
 TIMED_OUT = 124  # as timeout(1)
-ENDING_SIGNALS: set[int] = {signal.SIGTERM, signal.SIGINT}
-# Seconds. A signal that is sent to a process and to its group, as timeout(1) does, comes twice.
-ECHO_S = 0.1
 
 _STOPPING_S = 1.0  # for a command to stop; one that ignores SIGTSTP does not
 _TIOCGDEV = 0x8004_5432  # ioctl_tty(2): the number of a terminal, also of one opened as /dev/tty
@@ -47,13 +46,13 @@ class Watch:
     def __init__(self, container: "Attended", timeout: float | None) -> None:
         self.timed_out = False
         self._container = container
-        self._last_end, self._last_end_at = 0, 0.0  # the signal and when it came; 0 for none
+        self._ends = EndingSignals()
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     @property
     def asked_to_end(self) -> bool:
         """Whether a signal that does so has come."""
-        return self._last_end != 0
+        return self._ends.count > 0
 
     def forward(self, number: int) -> None:
         """Hand a signal on to the command; the second that asks it to end kills everything."""
@@ -68,13 +67,7 @@ class Watch:
 
     def asks_to_end(self, number: int) -> bool:
         """Whether a signal that has come asks to end, and is not the one before once more."""
-        now = time.monotonic()
-        if number not in ENDING_SIGNALS:
-            return False
-        if number == self._last_end and now - self._last_end_at < ECHO_S:
-            return False
-        self._last_end, self._last_end_at = number, now
-        return True
+        return number in ENDING_SIGNALS and self._ends.take(number, time.monotonic())
 
     def remaining(self) -> float | None:
         """Return the seconds until `keep_time` has something to do; None for never."""

@@ -18,9 +18,9 @@ from . import lifecycle
 from .changes import Changes
 from .config import JobConfig, SupervisorConfig
 from .dependencies import find_affected, find_parts
+from .ending_signals import EndingSignals
 from .errors import ConfigError
 from .feeds import Feeds
-from .foreground import ECHO_S
 from .job_states import tell_states
 from .jobs import Job
 from .lifecycle import State
@@ -39,7 +39,7 @@ log = structlog.get_logger("mocker.supervisor")
 _SOME_JOB_FAILED = 1
 _NOT_IN_ORDER = 1
 _DRAIN_S = 0.4  # for what ended runs have printed and no sink has room for
-_AT_ONCE = 10  # jobs that begin before others have their turn
+_AT_ONCE = 10  # jobs that begin
 _KILLED_S = 5.0  # for what is killed to be gone; what hangs in the kernel longer is left behind
 
 
@@ -98,7 +98,7 @@ class Supervisor:
         self._reloading = False
         self._unfinished = ""  # the name of one that keeps the supervisor from ending
         self._replaced: set[str] = set()  # those that a reload stops and will start anew
-        self._ending_signals: list[tuple[int, float]] = []  # which, and when
+        self._ending_signals = EndingSignals()
 
     async def run(self, signals: AsyncIterator[int]) -> int:
         """Keep the jobs until something ends that, and return the exit status.
@@ -114,7 +114,10 @@ class Supervisor:
             nursery.start_soon(self._follow_signals, signals)
             self._ask(self.jobs)
             nursery.start_soon(self._manager.run, self.jobs, self.changes)
-            await self._keep_all(nursery)
+            for count, job in enumerate(self.jobs.values(), 1):
+                nursery.start_soon(self._keep, job)
+                if count % _AT_ONCE == 0:  # containers are made while others have not begun yet
+                    await trio.lowlevel.checkpoint()
             async with trio.open_nursery() as reloads:
                 reloads.start_soon(self._follow_turns, nursery)
                 self._end_if_idle()
@@ -190,13 +193,6 @@ class Supervisor:
         self.jobs[config.name] = job
         self.changes.tell(job)
 
-    async def _keep_all(self, nursery: trio.Nursery) -> None:
-        """Begin with the first jobs, so that their containers are made, and go on with the rest."""
-        for count, job in enumerate(self.jobs.values(), 1):
-            nursery.start_soon(self._keep, job)
-            if count % _AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()
-
     async def _keep(self, job: Job) -> None:
         """Be everything that goes on for a job while the file says the same about it."""
         with trio.CancelScope() as scope:
@@ -270,15 +266,11 @@ class Supervisor:
 
     def _follow_ending_signal(self, number: int) -> None:
         """Stop in order at the first of them, and kill everything at the second."""
-        now = trio.current_time()
-        before = self._ending_signals[-1:]
-        if before and before[0][0] == number and now - before[0][1] < ECHO_S:
-            return
-        self._ending_signals.append((number, now))
-        if len(self._ending_signals) > 1:
-            for job in self.jobs.values():
-                job.kill()
-        self.end(f"{signal.Signals(number).name} was received", 0)
+        if self._ending_signals.take(number, trio.current_time()):
+            if self._ending_signals.count > 1:
+                for job in self.jobs.values():
+                    job.kill()
+            self.end(f"{signal.Signals(number).name} was received", 0)
 
     async def _follow_turns(self, nursery: trio.Nursery) -> None:
         """Do one thing after the other that is asked for all jobs."""
@@ -389,7 +381,7 @@ class Supervisor:
                 log.error("supervisor.left_behind", jobs=left)
                 # To give their tasks up in order would be to wait for what does not end.
                 await self._abandon(_NOT_IN_ORDER)
-        forced = len(self._ending_signals) > 1 or not in_time
+        forced = self._ending_signals.count > 1 or not in_time
         return _NOT_IN_ORDER if forced else self._ending.status
 
     async def _stop_within(self, seconds: float) -> bool:

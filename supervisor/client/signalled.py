@@ -9,7 +9,8 @@ import signal
 
 from mocker.isolation import ExitStatus
 
-from ..foreground import ENDING_SIGNALS, Watch
+from ..ending_signals import ENDING_SIGNALS
+from ..foreground import Watch
 from .executed import Executed
 
 

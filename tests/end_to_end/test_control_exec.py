@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mocker.supervisor.foreground import ECHO_S
+from mocker.supervisor.ending_signals import ECHO_S
 from tests.end_to_end.processes import PATIENCE, find_descendants, wait_until
 from tests.end_to_end.pty_driver import (
     BASH,

@@ -14,7 +14,7 @@ from signal import Signals
 
 import pytest
 
-from mocker.supervisor.foreground import ECHO_S
+from mocker.supervisor.ending_signals import ECHO_S
 from tests.callers import adopted_orphans, call
 from tests.conftest import Mocker
 from tests.end_to_end.processes import (

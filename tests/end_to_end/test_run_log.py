@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mocker.supervisor.foreground import ECHO_S
+from mocker.supervisor.ending_signals import ECHO_S
 from tests.conftest import Mocker
 from tests.end_to_end.processes import PATIENCE, find_descendants, open_run, wait_until, watch
 from tests.end_to_end.pty_driver import CTRL_C, CTRL_Z, open_terminal

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mocker.supervisor.foreground import ECHO_S
+from mocker.supervisor.ending_signals import ECHO_S
 from tests.end_to_end.processes import find_descendants, wait_until, watch
 from tests.end_to_end.pty_driver import (
     BASH,

@@ -13,8 +13,8 @@ from mocker.isolation import Container, Limits, Rlimit
 from mocker.isolation.delegation import Delegation
 from mocker.isolation.launch import launch
 from mocker.isolation.plan import make_plan
+from mocker.supervisor.ending_signals import ECHO_S
 from mocker.supervisor.foreground import (
-    ECHO_S,
     TIMED_OUT,
     Watch,
     are_one_terminal,

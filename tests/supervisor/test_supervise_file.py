@@ -153,6 +153,23 @@ def test_end_of_the_fork_server_ends_everything(tmp_path: Path, name: str) -> No
     assert run.find("job.stopped", job="web")
 
 
+def test_jobs_go_on_without_the_server_of_applets(tmp_path: Path) -> None:
+    text = "[jobs.web]\ncommand = ['sh', '-c', 'ls /bin/cat; exit 1']\nrestart = 'always'\n"
+
+    with open_supervisor(tmp_path, text + "backoff = { initial = '10ms', max = '10ms' }\n") as run:
+        run.wait_event("job.exited")
+        (part,) = (
+            pid for pid in find_children(run.process.pid) if read_name(pid) == "mocker-applets"
+        )
+        os.kill(part, signal.SIGKILL)
+        before = len(run.find("job.exited"))
+        run.wait_event("job.exited", count=before + 10)
+        status = run.terminate()
+
+    assert (status, run.find("fork_server.exited"), run.find("orphan.reaped")) == (0, [], [])
+    assert {event["exit_code"] for event in run.find("job.exited")} == {1}
+
+
 def find_children(pid: int) -> list[int]:
     below = find_descendants(pid)
     return [child for child in below if read_parent(child) == pid]

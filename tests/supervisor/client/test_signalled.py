@@ -13,7 +13,8 @@ from mocker.isolation import ContainerSpec, ExitStatus
 from mocker.supervisor.client.exec_messages import render_exec
 from mocker.supervisor.client.executed import Executed
 from mocker.supervisor.client.signalled import announce, wait_started
-from mocker.supervisor.foreground import ECHO_S, Watch
+from mocker.supervisor.ending_signals import ECHO_S
+from mocker.supervisor.foreground import Watch
 from tests.in_namespaces import run_in_child
 from tests.supervisor.client.exec_listener import asked, find_connections, tell
 
