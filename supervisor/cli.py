@@ -48,7 +48,10 @@ exit status:
   1    it does not
 """
 _HELP = ("--help", "-h", "help")
-_INSTEAD = {  # of commands that supervisorctl has, and docker
+# Of commands that supervisorctl and docker have, and of options that come before a command.
+_INSTEAD = {
+    "--supervisor": "COMMAND --supervisor NAME",
+    "-s": "COMMAND -s NAME",
     "avail": "ps",
     "fg": "attach",
     "inspect": "config",

@@ -119,12 +119,19 @@ _OPTIONS = (
 # What people type who know docker run(1).
 _DOCKERS = {
     "--cpuset-cpus": "what comes nearest is --cpu-affinity",
+    "--detach": "mocker-supervise keeps jobs in the background",
+    "--device": "no device of the host's can be had",
+    "--entrypoint": "the command is what is executed",
     "--gpus": "no device of the host's can be had",
     "--memory-reservation": "--memory is the only limit of it",
     "--memory-swap": "with --memory nothing is swapped",
     "--mount": "-v and --tmpfs do that",
     "--privileged": "what comes nearest is --cap-add all --seccomp unconfined --allow-new-privs",
+    "--publish": "with --network host its ports are the host's",
+    "--restart": "mocker-supervise starts jobs again",
     "--security-opt": "--seccomp FILTER does its seccomp=FILTER; no-new-privileges is on anyway",
+    "-d": "mocker-supervise keeps jobs in the background",
+    "-p": "with --network host its ports are the host's",
 }
 _NETWORKS = ("none", "host")  # a command line has no other container to share that of
 _HELP = """\

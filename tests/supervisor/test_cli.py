@@ -57,6 +57,7 @@ def test_each_command_has_a_help(mocker: Mocker, words: list[str], usage: str) -
         (["status", "web:*"], "unknown command 'status'; use 'mocker ps'"),
         (["tail", "-f", "web"], "unknown command 'tail'; use 'mocker logs'"),
         (["update"], "unknown command 'update'; use 'mocker reload'"),
+        (["-s", "web", "ps"], "unknown command '-s'; use 'mocker COMMAND -s NAME'"),
         (["RUN"], "unknown command 'RUN'; see 'mocker --help'"),
         (["--nosuch"], "unknown command '--nosuch'; see 'mocker --help'"),
         (["a\nb"], r"unknown command 'a\nb'; see 'mocker --help'"),
@@ -107,7 +108,7 @@ def test_part_of_the_program_that_is_not_needed_is_not_imported() -> None:
 
 
 def test_command_of_another_program_is_told_as_one_of_mockers() -> None:
-    known = {"run", "check", "check-host", *COMMANDS}
+    known = {"COMMAND", "run", "check", "check-host", *COMMANDS}
 
     assert {instead.split()[0] for instead in _INSTEAD.values()} <= known
     assert not _INSTEAD.keys() & known
