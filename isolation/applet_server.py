@@ -4,9 +4,9 @@ A mount can be cloned only in the mount namespace that it belongs to, by who has
 there. An ordinary user has it in a user namespace alone. So the tree is in namespaces of this
 process's own, which hold nothing else, and which end with it.
 
-Nobody asks it for a clone: it makes them in advance, as many as the socket takes, and whoever needs
-one takes it at the other end. When nobody is left there, it ends. It ends, too, where something is
-refused; then each container gets links of its own, see `applets`.
+For each message it sends one, by which whoever is at the other end can ask ahead, and without it
+where there are too many descriptors on their way. When nobody is left there, it ends. It ends, too,
+where something is refused; then each container gets links of its own, see `applets`.
 
 Source: open_tree(2), user_namespaces(7), unix(7) SCM_RIGHTS.
 """
@@ -14,12 +14,14 @@ Source: open_tree(2), user_namespaces(7), unix(7) SCM_RIGHTS.
 import _signal as signal
 import _socket as socket
 import os
+from errno import ETOOMANYREFS
 
-from .applets import copy_busybox, overlay, render_stamp
+from .applets import ASK, copy_busybox, overlay, render_stamp
 from .busybox import Busybox, find_busybox
 from .calls import umount2
+from .errors import IsolationError
 from .handshake import send_with_fds
-from .layers import stack_tmpfs
+from .layers import stack_tmpfs, try_overlay
 from .namespaces import pivot_to_root
 from .steps import ROOT
 from .syscalls import (
@@ -37,11 +39,12 @@ from .syscalls import (
     unshare,
 )
 from .tape import perform
+from .trials import try_in_namespaces
 from .user_mapping import IdRange, UserMapping, plan_user_mapping, write_user_mapping
 
 _TITLE = "mocker-applets"
+_DEFECT = 125
 _TREE, _OTHERS = "tree", ("merged", "upper", "work")
-_IN_ADVANCE = 2**12  # bytes of the socket, the least that it takes: some six trees
 
 
 def run_applet_server(peer: socket.socket) -> None:
@@ -50,31 +53,45 @@ def run_applet_server(peer: socket.socket) -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         set_process_name(_TITLE)
         close_all_but(peer.fileno(), first=3)
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _IN_ADVANCE)
         busybox, mapping = find_busybox(), plan_user_mapping()
         stamp = render_stamp(busybox, mapping)
-        _enter_namespaces()
-        _make_tree(busybox, mapping)
-        while True:
-            tree = open_tree(_TREE, OPEN_TREE_CLONE)
-            send_with_fds(peer, stamp, [tree])
-            os.close(tree)
-    finally:
+        _make_tree(busybox, mapping, is_root=_enter_namespaces())
+        while peer.recv(len(ASK)):
+            _answer(peer, stamp)
         os._exit(0)
+    except (IsolationError, OSError):
+        os._exit(0)
+    finally:
+        os._exit(_DEFECT)
 
 
-def _enter_namespaces() -> None:
+def _answer(peer: socket.socket, stamp: bytes) -> None:
+    tree = open_tree(_TREE, OPEN_TREE_CLONE)
+    try:
+        send_with_fds(peer, stamp, [tree])
+    except OSError as error:
+        if error.errno != ETOOMANYREFS:
+            raise
+        peer.send(stamp, socket.MSG_NOSIGNAL)
+    os.close(tree)
+
+
+def _enter_namespaces() -> bool:
+    """Have a mount namespace in which this process may mount; return whether it is root's."""
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
+        # Where root's containers mount theirs, another rule may hold.
+        try_in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_overlay, "mount overlay")
         unshare(CLONE_NEWNS)
         mount("none", "/", "", MS_REC | MS_SLAVE)
     else:
         unshare(CLONE_NEWUSER | CLONE_NEWNS)
         own = UserMapping([IdRange(0, uid, 1)], [IdRange(0, gid, 1)], deny_setgroups=True)
         write_user_mapping(os.getpid(), own)
+    return uid == 0
 
 
-def _make_tree(busybox: Busybox, mapping: UserMapping) -> None:
+def _make_tree(busybox: Busybox, mapping: UserMapping, *, is_root: bool) -> None:
     """Make it in a file system in memory that becomes the root, and go there.
 
     Raises:
@@ -90,7 +107,7 @@ def _make_tree(busybox: Busybox, mapping: UserMapping) -> None:
     os.symlink("busybox", first)
     for name in others:
         os.link(first, name, follow_symlinks=False)
-    if os.geteuid() == 0:
+    if is_root:  # who is root of its own user namespace alone owns what containers' root does
         for name in (_TREE, f"{_TREE}/busybox", first):
             os.lchown(name, mapping.root_uid, mapping.root_gid)
     perform([overlay("merged", lower=_TREE, upper="upper", work="work"), umount2("merged", 0)])

@@ -21,7 +21,8 @@ from .syscalls import MNT_DETACH, MS_NODEV
 from .tape import Call
 from .user_mapping import UserMapping
 
-TREE = 7  # the number of the tree's descriptor in an init that has one, see `cloner`
+APPLET_TREE = 7  # the number of its descriptor in an init that has one, see `cloner`
+ASK = b"?"  # for one more
 _PATIENCE_MS = 1000  # for the first tree; those after it are there
 _MOST_STAMP = 2**13  # bytes; a path has half as many
 _CHUNK = 2**24  # bytes a sendfile(2) call; busybox fits in one
@@ -59,9 +60,9 @@ def overlay_applets() -> tuple[Call, ...]:
     return (
         *(calls.mkdirat(ROOT, path, 0o755) for path in (_LOWER, _UPPER, _WORK)),
         calls.openat(ROOT, _LOWER, os.O_PATH, to=place),
-        calls.move_mount(TREE, place),
+        calls.move_mount(APPLET_TREE, place),
         calls.close(place),
-        calls.close(TREE),
+        calls.close(APPLET_TREE),
         calls.fchdir(ROOT),
         overlay("bin", lower=_LOWER, upper=_UPPER, work=_WORK),
         # The overlay has a clone of its own.
@@ -81,37 +82,59 @@ def render_stamp(busybox: Busybox, mapping: UserMapping) -> bytes:
 
 
 class AppletTrees:
-    """Where clones of the tree come from; nothing comes if there is no server, or none any more."""
+    """Where clones of the tree come from; nothing comes if there is no server, or none any more.
 
-    __slots__ = ("_socket", "_stamp", "_tree")
+    One is asked for ahead. It is on its way then, and of such descriptors a user may have no more
+    than RLIMIT_NOFILE.
+    """
+
+    __slots__ = ("_is_asked", "_patience_ms", "_socket", "_stamp", "_tree")
 
     def __init__(self, peer: socket.socket) -> None:
-        """Take them from a socket to `applet_server`, from which others may take some, too."""
+        """Ask at a socket to `applet_server`, at which others may ask, too."""
         self._socket: socket.socket | None = peer
+        self._patience_ms = _PATIENCE_MS
         self._tree, self._stamp = -1, b""
+        self._ask(peer)
 
-    def has_for(self, busybox: Busybox, mapping: UserMapping) -> bool:
-        """Whether the next tree is one for containers with this busybox and these IDs."""
+    def fetch_for(self, busybox: Busybox, mapping: UserMapping) -> bool:
+        """Fetch a tree, and return whether it is one for this busybox and these IDs.
+
+        It stays here until somebody takes it.
+        """
         if self._tree < 0 and self._socket is not None:
-            self._receive(self._socket)
+            self._fetch(self._socket)
         return self._tree >= 0 and self._stamp == render_stamp(busybox, mapping)
 
     def take(self) -> int:
-        """Return the tree that `has_for` has looked at; the caller closes it."""
+        """Return the tree that was fetched; the caller closes it."""
         tree, self._tree = self._tree, -1
         return tree
 
-    def _receive(self, peer: socket.socket) -> None:
+    def _ask(self, peer: socket.socket) -> None:
+        try:
+            peer.send(ASK, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError:
+            self._is_asked = False  # who hangs has no room for it; who is gone says so to `_fetch`
+        else:
+            self._is_asked = True
+
+    def _fetch(self, peer: socket.socket) -> None:
+        if not self._is_asked:
+            self._ask(peer)
         poll = select.poll()
         poll.register(peer, select.POLLIN)
-        if poll.poll(_PATIENCE_MS):
-            try:
-                stamp, trees = receive_with_fds(peer, _MOST_STAMP, 1, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return  # another planner was faster
-            if trees:
-                self._stamp, (self._tree,) = stamp, trees
-                return
-        # A server that hangs is not waited for again.
-        peer.close()
-        self._socket = None
+        if not poll.poll(self._patience_ms):
+            self._patience_ms = 0  # who hangs is not waited for again
+            return
+        try:
+            stamp, fds = receive_with_fds(peer, _MOST_STAMP, 1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return  # another planner was faster, and there will be what that one has asked for
+        if not stamp:
+            peer.close()
+            self._socket = None
+            return
+        self._ask(peer)
+        if fds:  # else there was no room for a descriptor, just now
+            self._stamp, (self._tree,) = stamp, fds

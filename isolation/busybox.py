@@ -13,6 +13,7 @@ from .hints import explain
 _PT_INTERP = 3  # a program header of this type names the loader of a dynamic program, elf(5)
 _SEARCH_PATH = "/bin:/usr/bin:/usr/local/bin:/sbin:/usr/sbin"
 _INSTALL_HINT = "install busybox-static (Debian, Ubuntu, Alpine) or busybox (Fedora, Arch)"
+Stamp = tuple[str, int, int, int, int]
 
 
 class Busybox:
@@ -21,16 +22,17 @@ class Busybox:
     Attributes:
         path: Of the binary, on the host.
         applets: The names it answers to.
-        stamp: What tells it from another one: path, nanoseconds of the last change, and bytes.
+        stamp: What tells it from another one: path, file system, inode, time of its last change in
+            nanoseconds, and bytes.
     """
 
     __slots__ = ("applets", "path", "stamp")
 
-    def __init__(self, stamp: tuple[str, int, int], applets: tuple[str, ...]) -> None:
+    def __init__(self, stamp: Stamp, applets: tuple[str, ...]) -> None:
         self.path, self.applets, self.stamp = stamp[0], applets, stamp
 
 
-_found: dict[tuple[str, int, int], Busybox] = {}  # asked once for each binary in a process
+_found: dict[Stamp, Busybox] = {}  # asked once for each binary in a process
 
 
 def find_busybox() -> Busybox:
@@ -44,7 +46,7 @@ def find_busybox() -> Busybox:
         path = f"{directory}/busybox"
         if directory.startswith("/") and os.access(path, os.R_OK | os.X_OK):
             stat = os.stat(path)
-            stamp = path, stat.st_mtime_ns, stat.st_size
+            stamp = path, stat.st_dev, stat.st_ino, stat.st_ctime_ns, stat.st_size
             if stamp in _found:
                 return _found[stamp]
             if S_ISREG(stat.st_mode):

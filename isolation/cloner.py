@@ -25,7 +25,7 @@ from _collections_abc import Sequence
 from errno import EMFILE, ETOOMANYREFS
 from struct import Struct
 
-from .applets import TREE
+from .applets import APPLET_TREE
 from .errors import ForkServerError, IsolationError, SetupError
 from .handshake import receive_with_fds, send_failure, send_with_fds
 from .launch import (
@@ -46,14 +46,16 @@ from .syscalls import CLONE_INTO_CGROUP, CLONE_PARENT, CLONE_PARENT_SETTID, CLON
 from .transport import render_prepared
 
 # What a clone of the cloner finds open, other than /dev/null as 0, 1 and 2.
-REQUESTS, REPLY, CONTROL, REPORT, STDIO = 3, 4, 5, 6, TREE  # one more where there is a tree
+REQUESTS, REPLY, CONTROL, REPORT = 3, 4, 5, 6
+STDIO = APPLET_TREE  # from here on where there is no such tree, else from the next one on
+CLONER_PIDFD, APPLET_TREES = 7, 8  # what a planner has there
 MOST_FDS = 9
 # Words of the head of a tape: what is known besides it, whether that has actions for it, and where
 # the init can go on at once, 0 if not all of it came with the first message.
 KNOWN, KNOWN_SIZE, HAS_ACTIONS, ENTRY = 6, 7, 8, 9
 BEGIN = Buffer(2**9, shared=True)  # the calls by which an init takes its tape
 HELPER, _INIT = 0, place_of(BEGIN.address)  # the first call of a clone; a helper has none
-PLANNER, APPLET_SERVER = 0, 1  # which helper
+PLANNER, APPLET_SERVER = 0, 1  # which helper it is; 0 for an init, too
 FLAGS, INT = Struct("Q"), Struct("i")
 CHUNK = 60 * 2**10  # bytes of a message; a socket takes three times as much, or 64 KiB at least
 
@@ -80,18 +82,18 @@ class Cloner:
         if pidfd >= 0:
             os.close(pidfd)
 
-    def ask_for_planner(self, peer: int, trees: int) -> None:
+    def ask_for_planner(self, peer: int, applet_trees: int) -> None:
         """Ask for a process that plans containers; `take` has it.
 
         Args:
             peer: The descriptor by which it is asked.
-            trees: By which it gets trees with applets.
+            applet_trees: By which it gets trees with applets.
 
         Raises:
             ForkServerError: The cloner is gone.
         """
-        fds = [peer, self.requests.fileno(), self.pidfd, trees]
-        self._ask(CLONE_PARENT, HELPER, fds, PLANNER)
+        fds = [peer, self.requests.fileno(), self.pidfd, applet_trees]
+        self._ask(CLONE_PARENT, HELPER, fds)
 
     def ask_for_applet_server(self, peer: int) -> None:
         """Ask for a process that hands out trees with applets; `take` has it.
@@ -102,7 +104,7 @@ class Cloner:
         Raises:
             ForkServerError: The cloner is gone.
         """
-        self._ask(CLONE_PARENT, HELPER, [peer], APPLET_SERVER)
+        self._ask(CLONE_PARENT, HELPER, [peer], helper=APPLET_SERVER)
 
     def launch(
         self, plan: Plan, spec: bytes, stdio: Sequence[int], cgroup: int = -1, tree: int = -1
@@ -124,7 +126,8 @@ class Cloner:
         try:
             flags = sum(namespace_flags(plan.spec).values()) | CLONE_PARENT
             fds = [*([tree] if tree >= 0 else []), *stdio]
-            numbers = range(STDIO + len(fds) - len(stdio), STDIO + len(fds))
+            first = STDIO + len(fds) - len(stdio)
+            numbers = range(first, first + len(stdio))
             if cgroup >= 0:
                 flags |= CLONE_INTO_CGROUP
                 fds.append(cgroup)
@@ -155,10 +158,12 @@ class Cloner:
         hand_over(launched, plan, stdio)
         return launched
 
-    def _ask(self, flags: int, what: int, fds: Sequence[int], number: int) -> None:
+    def _ask(
+        self, flags: int, what: int, fds: Sequence[int], cgroup: int = 0, helper: int = 0
+    ) -> None:
         request = FLAGS.pack(flags | CLONE_PIDFD | CLONE_PARENT_SETTID)
-        # Of the cgroup's descriptor, where the flags say that there is one, or of the helper.
-        request += FLAGS.pack(number) + NUMBER.pack(what)
+        # The kernel looks at the number of the cgroup's descriptor if the flags say so.
+        request += FLAGS.pack(cgroup) + NUMBER.pack(what) + NUMBER.pack(helper)
         try:
             send_with_fds(self.requests, request, [self._reply_end.fileno(), *fds])
         except OSError as error:

@@ -19,8 +19,10 @@ from .applets import AppletTrees
 from .calls import ANY_RESULT, close, close_range, prepare
 from .cloner import (
     APPLET_SERVER,
+    APPLET_TREES,
     BEGIN,
     CHUNK,
+    CLONER_PIDFD,
     CONTROL,
     ENTRY,
     FLAGS,
@@ -33,7 +35,6 @@ from .cloner import (
     REPLY,
     REPORT,
     REQUESTS,
-    STDIO,
     Cloner,
 )
 from .errors import SetupError
@@ -78,6 +79,7 @@ from .transport import parse_prepared
 _LOOP = Buffer(2**10, shared=True)  # its calls
 _MOVE = Buffer(2**15, shared=True)  # the calls before the first of them
 _WHAT = Cell(0, shared=True)  # the clone is to be
+_HELPER = Cell(0, shared=True)  # and which one
 _CLONE = Cell(shared=True)  # the pid of the clone, 0 in that itself
 _RECEIVED = Cell(0, shared=True)  # bytes of the tape
 _ARGS_STRUCT = Struct("11Q")  # clone_args: flags, pidfd, child_tid, parent_tid, … and cgroup
@@ -107,7 +109,7 @@ def run_cloner(
         os.close(CONTROL)
         failure = _clone_each()
         if _WHAT.value == HELPER:
-            if FLAGS.unpack_from(_ARGS.raw, _CGROUP) == (APPLET_SERVER,):
+            if _HELPER.value == APPLET_SERVER:
                 run_applet_server(_open_socket(CONTROL, socket.SOCK_SEQPACKET))
             _be_planner(run_planner)
         _try_to_receive_tape(program)
@@ -137,6 +139,7 @@ def _clone_each() -> OSError | None:
             (_ARGS.address, FLAGS.size),
             (_ARGS.address + _CGROUP, FLAGS.size),
             (address_of(_WHAT.place), WORD),
+            (address_of(_HELPER.place), WORD),
         ],
         MOST_FDS,
     )
@@ -293,9 +296,9 @@ def _be_planner(run_planner: Callable[[socket.socket, Cloner, AppletTrees], None
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a clone has none
     os.close(REQUESTS)
     os.close(REPLY)
-    cloner = Cloner(_open_socket(REPORT, socket.SOCK_SEQPACKET), STDIO)
-    trees = AppletTrees(_open_socket(STDIO + 1, socket.SOCK_SEQPACKET))
-    run_planner(_open_socket(CONTROL, socket.SOCK_STREAM), cloner, trees)
+    cloner = Cloner(_open_socket(REPORT, socket.SOCK_SEQPACKET), CLONER_PIDFD)
+    applet_trees = AppletTrees(_open_socket(APPLET_TREES, socket.SOCK_SEQPACKET))
+    run_planner(_open_socket(CONTROL, socket.SOCK_STREAM), cloner, applet_trees)
 
 
 def _open_socket(fd: int, kind: int) -> socket.socket:

@@ -58,28 +58,34 @@ class Planner:
 
     __slots__ = ("_lock", "_pidfd", "_socket", "pid")
 
-    def __init__(
-        self, cloner: Cloner, trees: int, meanwhile: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, cloner: Cloner, applet_trees: int) -> None:
         """Start one that is asked by this process.
 
         Args:
             cloner: Makes it.
-            trees: The descriptor from which it takes trees with applets.
-            meanwhile: Called while it is made.
+            applet_trees: The descriptor from which it takes trees with applets.
         """
+        self._ask_for_it(cloner, applet_trees)
+        self._take_it(cloner)
+
+    def _ask_for_it(self, cloner: Cloner, applet_trees: int) -> None:
         self._lock = allocate_lock()  # answers come in the order of the requests
+        self.pid, self._pidfd = 0, -1
         self._socket, peer = open_pair(socket.SOCK_STREAM)
         try:
-            cloner.ask_for_planner(peer.fileno(), trees)
-            if meanwhile is not None:
-                meanwhile()
-            self.pid, self._pidfd = cloner.take()
+            cloner.ask_for_planner(peer.fileno(), applet_trees)
         except BaseException:
             self._socket.close()
             raise
         finally:
             peer.close()
+
+    def _take_it(self, cloner: Cloner) -> None:
+        try:
+            self.pid, self._pidfd = cloner.take()
+        except BaseException:
+            self._socket.close()
+            raise
 
     def spawn(
         self, spec: ContainerSpec, *, stdin: int = 0, stdout: int = 1, stderr: int = 2
@@ -227,7 +233,8 @@ class ForkServer(Planner):
     Attributes:
         pid: Of the first planner.
         pids: Of that and of the cloner. Without one of them, there are no more containers.
-        applets_pid: Of the process without which containers take longer; 0 if there is none.
+        applets_pid: Of the `applet_server`, which may end at any time: containers take longer then.
+            0 if the kernel refused it.
 
     Raises:
         SetupError: The calling process already has several threads.
@@ -236,11 +243,11 @@ class ForkServer(Planner):
     """
 
     __slots__ = (
+        "_applet_trees",
         "_applets_pidfd",
         "_cloner",
         "_cloner_pidfd",
         "_others",
-        "_trees",
         "applets_pid",
         "pids",
     )
@@ -250,7 +257,7 @@ class ForkServer(Planner):
 
         Args:
             meanwhile: Called while it starts, which takes some ten milliseconds; it may import what
-                is big, and start threads.
+                is big, and start threads. What it raises ends the server, and is raised again.
         """
         check_one_thread()
         requests, theirs = open_pair(socket.SOCK_SEQPACKET)
@@ -261,30 +268,43 @@ class ForkServer(Planner):
             raise SetupError("start the fork server", error.errno or 0) from error
         finally:
             theirs.close()
-
-        def ask_for_more() -> None:
-            self._cloner.ask_for_applet_server(theirs.fileno())
-            if meanwhile is not None:
-                meanwhile()
-
         self._cloner_pidfd = above_stdio(pidfd_open(cloner_pid))
         self._others = list[Planner]()
         self.applets_pid, self._applets_pidfd = 0, -1
         try:
             self._cloner = Cloner(requests, above_stdio(os.dup(self._cloner_pidfd)))
-            self._trees, theirs = open_pair(socket.SOCK_SEQPACKET)
-            try:
-                super().__init__(self._cloner, self._trees.fileno(), ask_for_more)
-                self._take_applet_server()
-            finally:
-                theirs.close()
+            self._applet_trees, applets_end = open_pair(socket.SOCK_SEQPACKET)
+            self._ask_for_it(self._cloner, self._applet_trees.fileno())
         except BaseException as error:
             requests.close()
             _wait_for(self._cloner_pidfd)
             if isinstance(error, OSError):
                 raise SetupError("start the fork server", error.errno or 0) from error
             raise
+        try:
+            self._start_rest(applets_end, meanwhile)
+        except BaseException:
+            self.close()
+            raise
         self.pids = (self.pid, cloner_pid)
+
+    def _start_rest(self, theirs: socket.socket, meanwhile: Callable[[], None] | None) -> None:
+        try:
+            self._cloner.ask_for_applet_server(theirs.fileno())
+        finally:
+            theirs.close()
+        try:
+            if meanwhile is not None:
+                meanwhile()
+        finally:
+            self._take_it(self._cloner)
+            self._take_applet_server()
+
+    def _take_applet_server(self) -> None:
+        try:
+            self.applets_pid, self._applets_pidfd = self._cloner.take()
+        except SetupError:
+            pass  # each container gets links of its own
 
     def open_planner(self) -> Planner:
         """Start another planner, for who asks while those that there are may be held up.
@@ -295,7 +315,7 @@ class ForkServer(Planner):
             ForkServerError: The cloner is gone.
             SetupError: The kernel refused.
         """
-        planner = Planner(self._cloner, self._trees.fileno())
+        planner = Planner(self._cloner, self._applet_trees.fileno())
         self._others.append(planner)
         return planner
 
@@ -306,34 +326,28 @@ class ForkServer(Planner):
             self._others.remove(planner)
 
     def list_pids(self) -> list[int]:
-        """Return all of its processes; see `delegation.find_delegation`."""
+        """Return those of its processes that make containers; see `delegation.find_delegation`."""
         planners = [self, *self._others] if self._pidfd >= 0 else self._others
-        applets = [self.applets_pid] if self.applets_pid else []
-        return [self.pids[1], *applets, *(planner.pid for planner in planners)]
+        return [self.pids[1], *(planner.pid for planner in planners)]
 
     def close(self) -> None:
         """End all of it and reap it; containers go on. What hangs is killed."""
         for planner in self._others:
             planner.close()
         self._hang_up()
-        try:
-            self._cloner.requests.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is gone already
+        for end in (self._cloner.requests, self._applet_trees):
+            try:
+                end.shutdown(socket.SHUT_RDWR)  # a fork of the program may have it open too
+            except OSError:
+                pass  # it is gone already
         self._cloner.close()
-        self._trees.close()
+        self._applet_trees.close()
         super().close()
         pidfds = self._cloner_pidfd, self._applets_pidfd
         self._cloner_pidfd = self._applets_pidfd = -1
         for pidfd in pidfds:
             if pidfd >= 0:
                 _wait_for(pidfd)
-
-    def _take_applet_server(self) -> None:
-        try:
-            self.applets_pid, self._applets_pidfd = self._cloner.take()
-        except SetupError:
-            pass  # each container gets links of its own
 
     def __enter__(self) -> "ForkServer":
         return self

@@ -4,7 +4,6 @@ Nothing is concluded from a version or a setting alone where it can be tried: a 
 an overlay is mounted, a container is run, all in children that end at once.
 """
 
-import _signal as signal
 import os
 from _collections_abc import Callable
 from errno import EPERM
@@ -24,15 +23,14 @@ from .syscalls import (
     CLONE_NEWPID,
     CLONE_NEWUSER,
     PR_GET_NO_NEW_PRIVS,
-    clone3,
     prctl,
 )
+from .trials import try_in_namespaces
 from .user_mapping import (
     NO_HELP,
     find_helpers,
     find_ungranted_ids,
     plan_user_mapping,
-    write_user_mapping,
 )
 
 _OLDEST_KERNEL = (5, 15)
@@ -132,58 +130,8 @@ def _check_kernel() -> str:
 
 
 def _try_namespace(flag: int) -> str:
-    _in_namespaces(CLONE_NEWUSER | flag, lambda: None, "create namespaces")
+    try_in_namespaces(CLONE_NEWUSER | flag, lambda: None, "create namespaces")
     return "can be made"
-
-
-def _in_namespaces(
-    flags: int,
-    act: Callable[[], None],
-    step: str,
-    before: Callable[[int], None] = lambda _: None,
-    path: str = "",
-) -> None:
-    """Run a function in a child with new namespaces, as root there.
-
-    Args:
-        flags: Which, as clone flags.
-        act: What the child does.
-        step: What that is called, should it fail.
-        before: What the caller does before, with the pid of the child, whose users are mapped.
-        path: Where, should it fail.
-    """
-    read_end, write_end = os.pipe()
-    try:
-        pid, pidfd = clone3(flags, signal.SIGCHLD)
-    except OSError as error:
-        os.close(read_end)
-        os.close(write_end)
-        raise SetupError("create namespaces", error.errno or 0) from error
-    if pid == 0:
-        code = 255
-        os.close(write_end)  # held open here, the pipe would never end
-        try:
-            if os.read(read_end, 1):
-                os.setresgid(0, 0, 0)
-                os.setresuid(0, 0, 0)
-                act()
-            code = 0
-        except OSError as error:
-            code = error.errno or code
-        finally:
-            os._exit(code)
-    try:
-        mapping = plan_user_mapping()
-        write_user_mapping(pid, mapping)
-        before(pid)
-        os.write(write_end, b"g")
-    finally:
-        os.close(read_end)
-        os.close(write_end)
-        os.close(pidfd)
-        _, status = os.waitpid(pid, 0)
-    if status:
-        raise SetupError(step, os.waitstatus_to_exitcode(status), path)
 
 
 def _check_subordinate_ids() -> str:
@@ -203,19 +151,19 @@ def _check_subordinate_ids() -> str:
 
 
 def _check_overlay() -> str:
-    _in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_overlay, "mount overlay")
+    try_in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_overlay, "mount overlay")
     return "can be mounted"
 
 
 def _check_bounds() -> str:
-    _in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_bounds, "bound a file system in memory")
+    try_in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_bounds, "bound a file system in memory")
     size, files = (bound for _, bound in TMPFS_BOUNDS)
     return f"takes {size} of the memory and {files} files at most"
 
 
 def _check_masks() -> str:
     flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID
-    _in_namespaces(flags, try_masks, MASKS_STEP, path="/proc")
+    try_in_namespaces(flags, try_masks, MASKS_STEP, path="/proc")
     return "what tells of the host is covered, what steers it is read-only"
 
 
@@ -228,7 +176,7 @@ def _check_capabilities_inside() -> str:
         except SetupError:
             raise PermissionError(EPERM, os.strerror(EPERM)) from None
 
-    _in_namespaces(CLONE_NEWUSER, look, "have all capabilities in a user namespace")
+    try_in_namespaces(CLONE_NEWUSER, look, "have all capabilities in a user namespace")
     return "all can be had, within the user namespace alone"
 
 
@@ -250,7 +198,7 @@ def _check_mapped_mounts() -> str:
         finally:
             os.close(userns)
 
-    _in_namespaces(CLONE_NEWUSER, lambda: None, "create namespaces", map_mount)
+    try_in_namespaces(CLONE_NEWUSER, lambda: None, "create namespaces", map_mount)
     return found[0]
 
 

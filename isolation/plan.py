@@ -94,6 +94,8 @@ class Plan:
         mapping: UserMapping | None,
         sources: Sequence[TreeSource],
         steps: Sequence[Step],
+        *,
+        shares_applets: bool = False,
     ) -> None:
         self.spec, self.mapping = spec, mapping
         self.sources, self.steps = tuple(sources), tuple(steps)
@@ -107,7 +109,7 @@ class Plan:
         self.changed_signals = find_changed_signals()
         self.filter = find_filter(spec.seccomp, spec.capabilities)
         self.guarded = find_own_program(mapping) if spec.isolate else None
-        self.shares_applets = False
+        self.shares_applets = shares_applets
 
     @property
     def forbids_new_privileges(self) -> bool:
@@ -126,18 +128,18 @@ class _Mount:
         self.path, self.step, self.directory = path, step, directory
 
 
-def make_plan(spec: ContainerSpec, trees: AppletTrees | None = None) -> Plan:
+def make_plan(spec: ContainerSpec, applet_trees: AppletTrees | None = None) -> Plan:
     """Look at the host, and decide what has to be done for a container; change nothing.
 
     Args:
         spec: What is asked for.
-        trees: Where a tree with applets can be had, if the init can be given one.
+        applet_trees: Where one can be had, if the init can be given one.
 
     Raises:
         SetupError: Something that the container needs is not there.
     """
     try:
-        return _make_plan(spec, trees)
+        return _make_plan(spec, applet_trees)
     except OSError as error:
         path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
         raise SetupError(
@@ -145,7 +147,7 @@ def make_plan(spec: ContainerSpec, trees: AppletTrees | None = None) -> Plan:
         ) from error
 
 
-def _make_plan(spec: ContainerSpec, trees: AppletTrees | None) -> Plan:
+def _make_plan(spec: ContainerSpec, applet_trees: AppletTrees | None) -> Plan:
     if not spec.isolate:
         return Plan(spec, None, [], [*_plan_landlock(spec), *_plan_notify(spec)])
     if spec.userns == "host" and os.geteuid() != 0:
@@ -154,10 +156,10 @@ def _make_plan(spec: ContainerSpec, trees: AppletTrees | None) -> Plan:
     busybox = find_busybox() if spec.rootfs == "busybox" else None
     sources: list[TreeSource] = []
     shares_applets = (
-        trees is not None
+        applet_trees is not None
         and busybox is not None
         and mapping is not None
-        and trees.has_for(busybox, mapping)
+        and applet_trees.fetch_for(busybox, mapping)
     )
     root_steps = plan_rootfs(spec, sources, busybox, shares_applets=shares_applets)
     mounts = _plan_mounts(spec, sources)
@@ -186,9 +188,7 @@ def _make_plan(spec: ContainerSpec, trees: AppletTrees | None) -> Plan:
     steps += _plan_notify(spec)
     pivot = pivot_to_root(layers=spec.rootfs != "busybox")
     steps.append(Step(PIVOT_STEP, "/", calls=pivot))
-    plan = Plan(spec, mapping, sources, steps)
-    plan.shares_applets = shares_applets
-    return plan
+    return Plan(spec, mapping, sources, steps, shares_applets=shares_applets)
 
 
 def _plan_landlock(spec: ContainerSpec) -> list[Step]:

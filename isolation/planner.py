@@ -20,13 +20,13 @@ from .transport import parse_spec, receive_message, send_message
 _TITLE = "mocker-fork"
 
 
-def run_planner(requests: socket.socket, cloner: Cloner, trees: AppletTrees) -> None:
+def run_planner(requests: socket.socket, cloner: Cloner, applet_trees: AppletTrees) -> None:
     """Answer requests until the program closes its end; does not return."""
     try:
         set_process_name(_TITLE)
         while True:
             text, fds = receive_message(requests)
-            _answer(requests, cloner, trees, text, fds)
+            _answer(requests, cloner, applet_trees, text, fds)
     except EOFError:
         os._exit(0)
     finally:
@@ -34,10 +34,10 @@ def run_planner(requests: socket.socket, cloner: Cloner, trees: AppletTrees) -> 
 
 
 def _answer(
-    requests: socket.socket, cloner: Cloner, trees: AppletTrees, text: bytes, fds: list[int]
+    requests: socket.socket, cloner: Cloner, applet_trees: AppletTrees, text: bytes, fds: list[int]
 ) -> None:
     try:
-        launched = _launch(cloner, trees, text, fds)
+        launched = _launch(cloner, applet_trees, text, fds)
     except ForkServerError:
         os._exit(1)  # without the cloner nothing can be done
     except SetupError as error:
@@ -56,7 +56,7 @@ def _answer(
             os.close(fd)
 
 
-def _launch(cloner: Cloner, trees: AppletTrees, text: bytes, fds: list[int]) -> Launch:
+def _launch(cloner: Cloner, applet_trees: AppletTrees, text: bytes, fds: list[int]) -> Launch:
     spec = parse_spec(text)
     count = 3 if spec.ready_fd is None else 4
     stdio, rest = fds[:count], fds[count:]
@@ -68,8 +68,8 @@ def _launch(cloner: Cloner, trees: AppletTrees, text: bytes, fds: list[int]) -> 
     if spec.network == "shared":
         # Who has joined another container's namespaces has to clone by itself.
         return launch(make_plan(spec), stdio, sibling=True, join=rest, cgroup=cgroup)
-    plan = make_plan(spec, trees)
-    tree = trees.take() if plan.shares_applets else -1
+    plan = make_plan(spec, applet_trees)
+    tree = applet_trees.take() if plan.shares_applets else -1
     try:
         return cloner.launch(plan, text, stdio, cgroup, tree)
     finally:

@@ -1,8 +1,9 @@
 """What the container finds at /: a fresh busybox root, a directory, or the host's files.
 
 Nothing that a container writes to its root outlasts it, unless it was asked for (`rw`): a fresh
-root is a tmpfs; a directory and the host are the lower layers of overlays whose upper layer is one,
-see `layers`. All of that is mounted in the container's own mount namespace and goes away with it.
+root is a tmpfs, and its /bin may be an overlay over what others have, too, see `applets`; a
+directory and the host are the lower layers of overlays whose upper layer is one, see `layers`. All
+of that is mounted in the container's own mount namespace and goes away with it.
 
 The new root is stacked on top of the old one at "/". The old root stays reachable by absolute
 paths meanwhile, because a lookup that starts at a process's root does not follow mounts on it; so
@@ -44,7 +45,7 @@ FRESH_DIRECTORIES = {
     "var/tmp": 0o1777,
 }
 FRESH_LINKS = {"sbin": "bin", "usr/bin": "../bin", "usr/sbin": "../bin", "var/run": "../run"}
-_MOST_PREPARED = 4  # roots: with links and with a tree, of this busybox and of the one before
+_MOST_PREPARED = 6  # roots: busybox bound, copied and shared, and those of the one before
 
 # The same for container after container.
 _prepared: dict[tuple[object, ...], list[Step]] = {}
@@ -83,7 +84,8 @@ def plan_rootfs(
 def _plan_busybox(spec: ContainerSpec, busybox: Busybox, shares_applets: bool) -> list[Step]:
     # Who could write to the binary on the host gets a copy: a bind mount can be made writable.
     writable = os.geteuid() != 0 and os.access(busybox.path, os.W_OK)
-    key = busybox.path, busybox.applets, writable or spec.userns == "host", shares_applets
+    copy = not shares_applets and (writable or spec.userns == "host")
+    key = busybox.path, busybox.applets, copy, shares_applets
     if key not in _prepared:
         if len(_prepared) == _MOST_PREPARED:
             _prepared.clear()

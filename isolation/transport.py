@@ -119,7 +119,7 @@ def parse_prepared(text: bytes) -> tuple[Prepared, list[Action]]:
     plan.user = None if user is None else User(*user)
     plan.home_uid, plan.strings, plan.changed_signals = home_uid, strings, changed_signals
     plan.filter = plan_filter
-    plan.guarded = guarded
+    plan.guarded, plan.shares_applets = guarded, False
     return Prepared(plan, stdio, parts), list(map(_parse_action, actions))
 
 

@@ -1,7 +1,7 @@
 """Which signals ask for an end, and how often one was asked for.
 
-Who sends a signal to a process and to its group, as timeout(1) does, sends it twice. That is one
-request: the second one means that there is to be no grace.
+The second request means that there is to be no grace. Who sends a signal to a process and to its
+group, as timeout(1) does, sends it twice, and has made one request.
 """
 
 import _signal as signal
@@ -14,7 +14,7 @@ class EndingSignals:
     """Those that have come.
 
     Attributes:
-        count: How many, where the same one in quick succession is one.
+        count: How many requests, where the same one in quick succession is one.
     """
 
     def __init__(self) -> None:

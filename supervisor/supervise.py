@@ -39,7 +39,7 @@ log = structlog.get_logger("mocker.supervisor")
 _SOME_JOB_FAILED = 1
 _NOT_IN_ORDER = 1
 _DRAIN_S = 0.4  # for what ended runs have printed and no sink has room for
-_AT_ONCE = 10  # jobs that begin
+_A_ROUND = 10  # jobs; to begin with one takes some 0.1 ms, in which nothing else is done
 _KILLED_S = 5.0  # for what is killed to be gone; what hangs in the kernel longer is left behind
 
 
@@ -116,7 +116,8 @@ class Supervisor:
             nursery.start_soon(self._manager.run, self.jobs, self.changes)
             for count, job in enumerate(self.jobs.values(), 1):
                 nursery.start_soon(self._keep, job)
-                if count % _AT_ONCE == 0:  # containers are made while others have not begun yet
+                # Containers are made while others have not begun yet.
+                if count % _A_ROUND == 0 and not self._end_asked.is_set():
                     await trio.lowlevel.checkpoint()
             async with trio.open_nursery() as reloads:
                 reloads.start_soon(self._follow_turns, nursery)

@@ -120,6 +120,7 @@ async def _supervise(
         supervisor = Supervisor(config, means, load, abandon, manager)
         for pid in server.pids:
             nursery.start_soon(_watch_server, pid, means, supervisor)
+        nursery.start_soon(_watch_applets, server.applets_pid, reaper)
         guard = Guard(config.control)
         stream, packets = sockets.get(socket.SOCK_STREAM), sockets.get(socket.SOCK_SEQPACKET)
         control = ControlServer(directory, config.name, supervisor, guard, stream)
@@ -154,6 +155,17 @@ async def _watch_server(pid: int, means: Means, supervisor: Supervisor) -> None:
     else:
         log.error("fork_server.exited", pid=pid)
         supervisor.end("the fork server is gone", _SERVER_GONE)
+
+
+async def _watch_applets(pid: int, reaper: Reaper) -> None:
+    """Say how the server of applets has ended, without which containers take longer."""
+    status = await reaper.wait(pid)
+    if status is None:
+        return
+    if status.signal is not None:
+        log.warning("applet_server.exited", pid=pid, signal=str(status))
+    else:  # it could not do here what it is for
+        log.debug("applet_server.exited", pid=pid, exit_code=status.code)
 
 
 def _allow_many_descriptors() -> None:

@@ -612,6 +612,10 @@ static long pass_fd(int peer, int *fd, int is_sent) {
         return sendmsg(peer, &message, MSG_NOSIGNAL);
     }
     result = recvmsg(peer, &message, MSG_CMSG_CLOEXEC);
+    if (result == 0) {
+        errno = EPIPE;
+        return -1;
+    }
     memcpy(fd, CMSG_DATA(&control.head), sizeof *fd);
     return result;
 }
@@ -620,9 +624,8 @@ static void serve_trees(int peer) {
     unsigned uid, gid, inside;
     char map[64];
     int root, tree;
-    int least = 1; /* the socket has room for a few */
+    char asked;
     umask(0);
-    setsockopt(peer, SOL_SOCKET, SO_SNDBUF, &least, sizeof least);
     if (geteuid() == 0) {
         check(unshare(CLONE_NEWNS), "unshare");
         check(mount("none", "/", "", MS_REC | MS_SLAVE, ""), "make mounts slaves");
@@ -647,11 +650,11 @@ static void serve_trees(int peer) {
         check(fchownat(AT_FDCWD, applets[0], uid, gid, AT_SYMLINK_NOFOLLOW), "own the links");
     }
     pivot(root);
-    do {
+    while (recv(peer, &asked, sizeof asked, 0) > 0) {
         tree = check(syscall(SYS_open_tree, AT_FDCWD, "tree", open_tree_clone | O_CLOEXEC), "tree");
-        least = pass_fd(peer, &tree, 1);
+        check(pass_fd(peer, &tree, 1), "hand out a tree");
         close(tree);
-    } while (least >= 0);
+    }
     _exit(0);
 }
 
@@ -666,6 +669,7 @@ static void open_trees(void) {
     }
     close(ends[1]);
     trees = ends[0];
+    check(send(trees, "?", 1, MSG_NOSIGNAL), "ask for a tree");
 }
 
 static void build(int tree) {
@@ -839,8 +843,10 @@ static struct container start(char *const argv[]) {
     int control[2], report[2], tree = -1;
     char path[64], buffer[max_message];
     look_around();
-    if (trees >= 0)
+    if (trees >= 0) {
         check(pass_fd(trees, &tree, 0), "take a tree");
+        check(send(trees, "?", 1, MSG_NOSIGNAL), "ask for the next one");
+    }
     check(pipe2(report, O_CLOEXEC), "make a pipe");
     check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control), "make a socket pair");
     sigprocmask(SIG_BLOCK, &all_signals, &old);
@@ -958,7 +964,7 @@ int main(int argc, char **argv) {
         open_trees();
     if (strcmp(argv[1], "alive") == 0)
         keep_alive(atoi(argv[argc - 1]));
-    else if (strcmp(argv[1], "once") != 0)
+    else if (strcmp(argv[1], "warm") == 0 || strcmp(argv[1], "served") == 0)
         run_warm();
     else
         run_once();

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from mocker.isolation import SetupError
 from mocker.isolation.applet_server import run_applet_server
 from mocker.isolation.applets import AppletTrees
-from mocker.isolation.busybox import find_busybox
+from mocker.isolation.busybox import Busybox, find_busybox
+from mocker.isolation.syscalls import CLONE_NEWNS, MS_REC, mount, unshare
 from mocker.isolation.user_mapping import plan_user_mapping
 from tests.containers import in_container
 from tests.end_to_end.processes import wait_until
+from tests.in_namespaces import run_in_child
 from tests.requirements import requires_root
+
+MS_PRIVATE, MS_SHARED = 2**18, 2**20
 
 
 @contextmanager
@@ -28,14 +33,17 @@ def open_server() -> Iterator[tuple[_socket.socket, int]]:
     if pid == 0:
         run_applet_server(theirs)
     theirs.close()
-    yield ours, pid
-    ours.close()
-    assert os.waitpid(pid, 0) == (pid, 0)
+    try:
+        yield ours, pid
+    finally:
+        ours.close()
+        _, status = os.waitpid(pid, 0)
+    assert status == 0
 
 
 def take(peer: _socket.socket) -> int:
     trees = AppletTrees(peer)
-    assert trees.has_for(find_busybox(), plan_user_mapping())
+    assert trees.fetch_for(find_busybox(), plan_user_mapping())
     return trees.take()
 
 
@@ -88,6 +96,15 @@ def test_server_keeps_nothing_of_the_host_busy() -> None:
 
 
 @in_container
+def test_one_tree_is_on_its_way_and_no_more() -> None:
+    with open_server() as (peer, _):
+        os.close(take(peer))
+
+        assert wait_until(lambda: count_on_their_way(peer) == 1)
+        assert not wait_until(lambda: count_on_their_way(peer) != 1, patience=0.1)
+
+
+@in_container
 def test_mask_for_new_files_does_not_count() -> None:
     before = os.umask(0o077)
     try:
@@ -106,9 +123,12 @@ def test_server_whose_program_is_killed_ends() -> None:
     read_end, write_end = os.pipe()
     program = os.fork()
     if program == 0:
-        with open_server() as (_, pid):
-            os.write(write_end, b"%d" % pid)
-            signal.pause()
+        try:
+            with open_server() as (_, pid):
+                os.write(write_end, b"%d" % pid)
+                signal.pause()
+        finally:
+            os._exit(1)
     os.close(write_end)
     pid = int(os.read(read_end, 100))
 
@@ -123,25 +143,39 @@ def test_server_whose_program_is_killed_ends() -> None:
 def test_server_that_cannot_make_the_tree_says_so_by_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mocker.isolation.applet_server.find_busybox", lambda: 1 / 0)
+    def find_nothing() -> Busybox:
+        raise SetupError("find a static busybox")
+
+    monkeypatch.setattr("mocker.isolation.applet_server.find_busybox", find_nothing)
 
     with open_server() as (peer, _):
-        found = AppletTrees(peer).has_for(find_busybox(), plan_user_mapping())
+        found = AppletTrees(peer).fetch_for(find_busybox(), plan_user_mapping())
 
     assert not found
 
 
 @requires_root
 @in_container
-def test_host_has_no_mount_more() -> None:
-    before = Path("/proc/self/mountinfo").read_text()
+def test_host_that_shares_its_mounts_gets_none_of_it() -> None:
+    def act() -> tuple[str, str]:
+        unshare(CLONE_NEWNS)
+        mount("none", "/", "", MS_REC | MS_PRIVATE)
+        mount("none", "/", "", MS_REC | MS_SHARED)
+        before = Path("/proc/self/mountinfo").read_text()
+        with open_server() as (peer, _):
+            os.close(take(peer))
+            return before, Path("/proc/self/mountinfo").read_text()
 
-    with open_server() as (peer, _):
-        os.close(take(peer))
-        during = Path("/proc/self/mountinfo").read_text()
+    before, during = run_in_child(act)
 
     assert during == before
 
 
 def read_state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def count_on_their_way(peer: _socket.socket) -> int:
+    """Return how many descriptors wait in a socket for who takes them."""
+    lines = Path(f"/proc/self/fdinfo/{peer.fileno()}").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("scm_fds:"))

@@ -65,7 +65,7 @@ def test_cloner_that_dies_while_it_clones_is_an_error(cloner: Cloner) -> None:
     with open_cloner(be_planner) as (mortal, pid):
         ours, theirs = socket.socketpair()
         os.kill(pid, signal.SIGSTOP)
-        mortal._ask(0, _INIT, [theirs.fileno()] * 5, 0)
+        mortal._ask(0, _INIT, [theirs.fileno()] * 5)
         keeper = os.fork()  # as a clone that has all of the cloner's descriptors open
         if keeper == 0:
             ours.recv(1)

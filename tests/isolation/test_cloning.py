@@ -101,7 +101,7 @@ def test_tape_that_is_longer_than_a_message_arrives(cloner: Cloner) -> None:
 
 def ask_in_vain(cloner: Cloner) -> None:
     """Ask for a clone with a flag that no kernel knows."""
-    cloner._ask(0x1_0000_0000_0000, _INIT, [NOTHING] * 5, 0)
+    cloner._ask(0x1_0000_0000_0000, _INIT, [NOTHING] * 5)
     cloner.take()
 
 
@@ -143,10 +143,12 @@ def test_cloner_without_room_for_descriptors_refuses_and_goes_on() -> None:
 def test_planner_is_a_clone_too_and_can_ask_for_more(cloner: Cloner) -> None:
     ours, theirs = socket.socketpair()
     with ours:
-        cloner.ask_for_planner(theirs.fileno(), theirs.fileno())
+        applets_ours, applets_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        cloner.ask_for_planner(theirs.fileno(), applets_theirs.fileno())
         pid, pidfd = cloner.take()
         os.close(pidfd)
-        theirs.close()
+        for end in (theirs, applets_ours, applets_theirs):
+            end.close()
         ours.send(b"hello")
 
         assert ours.recv(100) == b"hello from a clone"

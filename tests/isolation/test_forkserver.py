@@ -151,7 +151,7 @@ def test_a_thousand_containers_go_through_one_server(server: ForkServer) -> None
 
     assert len(statuses) == 1000
     assert {repr(status) for status in statuses} == {"ExitStatus(code=0)"}
-    assert read_children() == sorted(map(str, server.list_pids()))
+    assert read_children() == sorted(map(str, (*server.pids, server.applets_pid)))
 
 
 def test_server_keeps_no_descriptor_of_any_container(server: ForkServer) -> None:
@@ -231,6 +231,48 @@ def test_server_that_has_no_descriptor_left_says_so_and_goes_on(server: ForkServ
 
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
     assert run_captured(script("exit 3"), spawn=server.spawn).status == ExitStatus(code=3)
+
+
+def test_what_is_done_meanwhile_is_done_once_and_may_start_threads() -> None:
+    done = list[str]()
+
+    def act() -> None:
+        thread = threading.Thread(target=done.append, args=["done"])
+        thread.start()
+        thread.join()
+
+    with ForkServer(meanwhile=act) as server:
+        outcome = run_captured(script("echo made"), spawn=server.spawn)
+
+    assert (done, outcome.stdout) == (["done"], "made\n")
+
+
+def test_server_leaves_nothing_where_what_is_done_meanwhile_fails() -> None:
+    children, descriptors = read_children(), read_descriptors()
+
+    def act() -> None:
+        raise ImportError("no such module")
+
+    with pytest.raises(ImportError):
+        ForkServer(meanwhile=act)
+
+    assert (read_children(), read_descriptors().keys()) == (children, descriptors.keys())
+
+
+def test_server_ends_at_once_though_a_fork_of_the_program_has_its_descriptors() -> None:
+    with ForkServer() as server:
+        run_captured(script("true"), spawn=server.spawn)
+        fork = os.fork()
+        if fork == 0:
+            signal.pause()
+            os._exit(0)
+        begin = time.monotonic()
+        server.close()
+        duration = time.monotonic() - begin
+    os.kill(fork, signal.SIGKILL)
+    os.waitpid(fork, 0)
+
+    assert duration < 0.8  # a process that does not end is killed after a second
 
 
 def test_lowered_limit_is_noted() -> None:

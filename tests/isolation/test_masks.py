@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from mocker.isolation.errors import SetupError
-from mocker.isolation.host import _in_namespaces
 from mocker.isolation.masks import (
     HIDDEN_FILES,
     READ_ONLY,
@@ -17,6 +16,7 @@ from mocker.isolation.masks import (
 )
 from mocker.isolation.syscalls import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, mount
 from mocker.isolation.tape import perform
+from mocker.isolation.trials import try_in_namespaces
 from tests.containers import in_container, make_rootfs, run_captured, script
 from tests.in_namespaces import InNewNamespaces, run_in_child
 from tests.refusals import bind, enter_private_mounts
@@ -186,7 +186,7 @@ def test_trial_tells_that_something_is_seen_all_the_same() -> None:
         try_masks()
 
     with pytest.raises(SetupError) as caught:
-        _in_namespaces(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID, act, "cover anything")
+        try_in_namespaces(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID, act, "cover anything")
 
     assert caught.value.errno == EEXIST
 

@@ -9,7 +9,7 @@ from mocker.supervisor.config import ContainerConfig
 from mocker.supervisor.container_view import ContainerView, NotThereError
 from tests.requirements import requires_user
 
-BUSYBOX = Busybox(("/usr/bin/env", 0, 0), ("sh", "ls"))  # any file that is there
+BUSYBOX = Busybox(("/usr/bin/env", 0, 0, 0, 0), ("sh", "ls"))  # any file that is there
 
 
 def make_view(rootfs: str | Path, **fields: object) -> ContainerView:
