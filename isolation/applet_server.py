@@ -16,9 +16,8 @@ import _socket as socket
 import os
 from errno import ETOOMANYREFS
 
-from .applets import ASK, copy_busybox, overlay, render_stamp
+from .applets import ASK, copy_busybox, render_stamp
 from .busybox import Busybox, find_busybox
-from .calls import umount2
 from .errors import IsolationError
 from .handshake import send_with_fds
 from .layers import stack_tmpfs, try_overlay
@@ -44,7 +43,7 @@ from .user_mapping import IdRange, UserMapping, plan_user_mapping, write_user_ma
 
 _TITLE = "mocker-applets"
 _DEFECT = 125
-_TREE, _OTHERS = "tree", ("merged", "upper", "work")
+_TREE = "tree"
 
 
 def run_applet_server(peer: socket.socket) -> None:
@@ -55,7 +54,9 @@ def run_applet_server(peer: socket.socket) -> None:
         close_all_but(peer.fileno(), first=3)
         busybox, mapping = find_busybox(), plan_user_mapping()
         stamp = render_stamp(busybox, mapping)
-        _make_tree(busybox, mapping, is_root=_enter_namespaces())
+        is_root = _enter_namespaces()
+        try_in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_overlay, "mount overlay")
+        _make_tree(busybox, mapping, is_root=is_root)
         while peer.recv(len(ASK)):
             _answer(peer, stamp)
         os._exit(0)
@@ -80,8 +81,6 @@ def _enter_namespaces() -> bool:
     """Have a mount namespace in which this process may mount; return whether it is root's."""
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
-        # Where root's containers mount theirs, another rule may hold.
-        try_in_namespaces(CLONE_NEWUSER | CLONE_NEWNS, try_overlay, "mount overlay")
         unshare(CLONE_NEWNS)
         mount("none", "/", "", MS_REC | MS_SLAVE)
     else:
@@ -100,8 +99,7 @@ def _make_tree(busybox: Busybox, mapping: UserMapping, *, is_root: bool) -> None
     os.umask(0)
     perform(stack_tmpfs(ROOT))
     os.fchdir(ROOT.value)
-    for name in (_TREE, *_OTHERS):
-        os.mkdir(name, 0o755)
+    os.mkdir(_TREE, 0o755)
     copy_busybox(busybox.path, ROOT.value, _TREE)
     first, *others = (f"{_TREE}/{name}" for name in busybox.applets)
     os.symlink("busybox", first)
@@ -110,5 +108,4 @@ def _make_tree(busybox: Busybox, mapping: UserMapping, *, is_root: bool) -> None
     if is_root:  # who is root of its own user namespace alone owns what containers' root does
         for name in (_TREE, f"{_TREE}/busybox", first):
             os.lchown(name, mapping.root_uid, mapping.root_gid)
-    perform([overlay("merged", lower=_TREE, upper="upper", work="work"), umount2("merged", 0)])
     perform(pivot_to_root(layers=False))

@@ -56,7 +56,7 @@ def link_applets(names: tuple[str, ...]) -> tuple[Call, ...]:
 
 def overlay_applets() -> tuple[Call, ...]:
     """Return the calls that make the shared tree the lower layer of /bin of the new root."""
-    place = Cell(-1)
+    place, layers = Cell(-1), f"lowerdir={_LOWER},upperdir={_UPPER},workdir={_WORK},userxattr"
     return (
         *(calls.mkdirat(ROOT, path, 0o755) for path in (_LOWER, _UPPER, _WORK)),
         calls.openat(ROOT, _LOWER, os.O_PATH, to=place),
@@ -64,16 +64,10 @@ def overlay_applets() -> tuple[Call, ...]:
         calls.close(place),
         calls.close(APPLET_TREE),
         calls.fchdir(ROOT),
-        overlay("bin", lower=_LOWER, upper=_UPPER, work=_WORK),
+        calls.mount("overlay", "bin", "overlay", MS_NODEV, layers),
         # The overlay has a clone of its own.
         calls.umount2(_LOWER, MNT_DETACH),
     )
-
-
-def overlay(target: str, *, lower: str, upper: str, work: str) -> Call:
-    """Return the call that mounts an overlay; the paths are relative."""
-    layers = f"lowerdir={lower},upperdir={upper},workdir={work},userxattr"
-    return calls.mount("overlay", target, "overlay", MS_NODEV, layers)
 
 
 def render_stamp(busybox: Busybox, mapping: UserMapping) -> bytes:
