@@ -17,6 +17,7 @@ Internal Process Constraint"; systemd's CGROUP_DELEGATION.md, systemd.resource-c
 """
 
 import os
+import time
 from _collections_abc import Iterable
 from errno import EBUSY, ESRCH
 
@@ -34,7 +35,9 @@ _LEAF = "mocker"
 _PREFIX = "mocker-"
 _UNITS = (".service", ".scope", ".slice")
 _DELEGATED = ("user.delegate", "trusted.delegate")  # the latter before systemd 251, and for root
-_ATTEMPTS = 10  # at moving who forks meanwhile
+# At moving who forks meanwhile, or is about to end, and can be moved no more. Before each there are
+# so many seconds more; half a second together.
+_ATTEMPTS, _MORE_S = 10, 0.01
 _BOOT = "boot with systemd.unified_cgroup_hierarchy=1, so that version 2 has them all"
 
 
@@ -254,7 +257,8 @@ def _move_processes(directory: str) -> None:
     """Leave no process in a cgroup, so that those below it can be limited."""
     if not os.path.exists(f"{directory}/cgroup.type"):
         return  # the root of all, where they may stay
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
+        time.sleep(attempt * _MORE_S)
         pids = _read(f"{directory}/cgroup.procs").split()
         if not pids:
             return
