@@ -625,8 +625,9 @@ static void serve_trees(int peer) {
     char map[64];
     int root, tree;
     char asked;
+    int is_root = geteuid() == 0; /* in a user namespace of its own everybody is */
     umask(0);
-    if (geteuid() == 0) {
+    if (is_root) {
         check(unshare(CLONE_NEWNS), "unshare");
         check(mount("none", "/", "", MS_REC | MS_SLAVE, ""), "make mounts slaves");
     } else {
@@ -643,7 +644,7 @@ static void serve_trees(int peer) {
     check(mkdirat(root, "tree", 0755), "make the tree");
     copy_busybox(root, "tree/busybox");
     link_applets(root, "tree");
-    if (geteuid() == 0 && sscanf(uid_map, "%u %u", &inside, &uid) == 2 &&
+    if (is_root && sscanf(uid_map, "%u %u", &inside, &uid) == 2 &&
         sscanf(gid_map, "%u %u", &inside, &gid) == 2) {
         check(fchownat(root, "tree", uid, gid, 0), "own the tree");
         check(fchownat(AT_FDCWD, "busybox", uid, gid, 0), "own busybox");
