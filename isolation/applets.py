@@ -1,8 +1,8 @@
 """The applets of busybox in /bin: linked there, or from a tree that many containers share.
 
-Some 270 links take a third of the time that a fresh root takes, and 60 KiB of the kernel's memory.
-So for who makes one container after the other, `applet_server` links them once, and each container
-gets a clone of the mount with that tree as the lower layer of an overlay: what it writes to /bin is
+Some 270 links take an eighth of the time of a start. So for who makes container after container,
+`applet_server` links them once, and each gets a clone of the mount with that tree as the lower
+layer of an overlay, which takes 30 KiB less of the kernel's memory, too: what it writes to /bin is
 its own, and no other's.
 
 Source: mount_namespaces(7), the kernel's Documentation/filesystems/overlayfs.rst.
