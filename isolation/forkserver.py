@@ -13,6 +13,7 @@ which waits for it and reaps it, and dies with the program and not with the serv
       │  ◀─── pid, 3 descriptors ────  │  tape, ID maps, GO
       │  ◀──────────────────── report, control ──────── the container's init
 
+The descriptors of a container with a fresh root have a tree with applets among them, see `applets`.
 Requests are served one at a time and in order; none waits for a command to be executed. A message
 is its length in eight bytes and that much of marshal's format, which both sides, forks of one
 program, have at hand; the descriptors travel with the length.

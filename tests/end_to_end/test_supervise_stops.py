@@ -265,6 +265,21 @@ def test_signal_before_anything_is_loaded_ends_it_in_order(tmp_path: Path, numbe
     assert (status, run.remarks) == (0, [])
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_while_the_first_of_many_jobs_begin_ends_all_in_order(
+    tmp_path: Path, number: int
+) -> None:
+    with open_supervisor(tmp_path, "".join(job(f"j{n}", SLEEP) for n in range(100))) as run:
+        run.wait_event("config.loaded")
+        run.send(number)
+
+        status = run.wait_exit()
+
+    assert (status, run.remarks) == (0, [])
+    stopped = names(run.find("job.stopped"))
+    assert (len(stopped), set(stopped)) == (100, {f"j{n}" for n in range(100)})
+
+
 def catches(pid: int, number: int) -> bool:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (caught,) = [line.split()[1] for line in lines if line.startswith("SigCgt:")]
